@@ -1,0 +1,58 @@
+//! The shuffle as the engine sees it: a place to push payloads to and to read them from.
+//!
+//! Implementations: the remote shuffle service (in `executor` and `coordinator`) and [`super::memory`], which tests and
+//! benches use. One test suite runs on all of them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use penstock_protocol::{
+    ids::{AttemptId, PartitionIndex, ShuffleId},
+    shuffle::{MapOutput, PartitionSource, ShuffleTarget, Winner},
+};
+
+/// Why shuffle data could not be written or read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ShuffleError {
+    /// The data is gone or damaged: only running its producer again brings it back.
+    #[error("shuffle {shuffle} is lost: {reason}")]
+    Lost { shuffle: ShuffleId, reason: String },
+    /// The service refused or could not be reached: another attempt may succeed.
+    #[error("shuffle {shuffle} is not available: {reason}")]
+    Unavailable { shuffle: ShuffleId, reason: String },
+    /// A limit was hit, such as a full disk.
+    #[error("shuffle {shuffle} ran out of room: {reason}")]
+    NoRoom { shuffle: ShuffleId, reason: String },
+}
+
+/// Opens writers and readers of exchanges.
+#[async_trait]
+pub trait ShuffleStore: std::fmt::Debug + Send + Sync {
+    /// A writer for one attempt of one map task. Dropping it without `finish` leaves nothing visible.
+    async fn writer(
+        &self,
+        attempt: AttemptId,
+        target: Arc<ShuffleTarget>,
+    ) -> Result<Box<dyn ShuffleWriter>, ShuffleError>;
+
+    /// The payloads of one partition: those of the winners, each exactly once, in ascending order of batch id within a
+    /// map. Ends with an error unless rows, bytes and checksum add up to `source.totals`.
+    fn read(
+        &self,
+        shuffle: ShuffleId,
+        winners: Arc<[Winner]>,
+        source: PartitionSource,
+    ) -> BoxStream<'static, Result<Bytes, ShuffleError>>;
+}
+
+/// Takes the payloads of one attempt.
+#[async_trait]
+pub trait ShuffleWriter: Send {
+    /// Hands over one payload; waits while the window is full.
+    async fn push(&mut self, partition: PartitionIndex, rows: u32, payload: Bytes) -> Result<(), ShuffleError>;
+
+    /// Waits until every payload is acknowledged.
+    async fn finish(self: Box<Self>) -> Result<MapOutput, ShuffleError>;
+}

@@ -1,0 +1,15 @@
+//! What Penstock's processes say to each other.
+//!
+//! Plain types (`ids`, `task`, `shuffle`, `event`) are what the rest of the code uses; `pb` holds the generated wire
+//! types, which appear nowhere but here and in the files that serve or call gRPC. Not here: transport, DataFusion,
+//! anything that acts.
+
+pub mod event;
+pub mod ids;
+pub mod pb;
+pub mod shuffle;
+pub mod task;
+
+/// What both ends of a connection must agree on to the letter: hashing and plan encoding are stable within one build
+/// only.
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("PENSTOCK_BUILD"));

@@ -1,0 +1,97 @@
+//! Where jobs, their journals and the catalog live beyond the process.
+//!
+//! In: rows and records, opaque to the store but for the columns it looks up by. Every write is durable when it
+//! returns. Not here: what the records mean.
+
+pub mod memory;
+pub mod sqlite;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use penstock_common::clock::Timestamp;
+use penstock_protocol::{event::JobState, ids::JobId};
+
+use crate::{event::StoredKey, job::JobStatus, journal::Record};
+
+/// A job's row: its status, and with it everything that is looked up by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobRecord {
+    pub status: Arc<JobStatus>,
+}
+
+impl JobRecord {
+    pub fn job(&self) -> JobId {
+        self.status.job
+    }
+}
+
+/// Which jobs to list; newest first.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    /// Any of these; all if empty.
+    pub states: Vec<JobState>,
+    /// Part of the name, ignoring case.
+    pub name: Option<String>,
+    /// Jobs that were submitted before this one: the last id of the page before.
+    pub before: Option<JobId>,
+    /// At most 1,000.
+    pub limit: u32,
+}
+
+/// A record with its position in the job's journal, from 0 without gaps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Positioned {
+    pub position: u64,
+    pub record: Record,
+}
+
+/// One change of the store; a slice of them is applied as a whole or not at all.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    InsertJob(Box<JobRecord>),
+    UpdateJob(Box<JobRecord>),
+    Append { job: JobId, record: Record },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("job {job} exists already")]
+    Exists { job: JobId },
+    #[error("job {job} is not in the store")]
+    Unknown { job: JobId },
+    #[error("the store holds something that this version cannot read: {what}")]
+    Unreadable { what: String, #[source] source: serde_json::Error },
+    #[error("the journal of job {job} was written by version {version}; this is version {known}")]
+    Version { job: JobId, version: u32, known: u32 },
+    #[error("{doing}")]
+    Database { doing: &'static str, #[source] source: Box<dyn std::error::Error + Send + Sync> },
+}
+
+#[async_trait]
+pub trait JobStore: std::fmt::Debug + Send + Sync {
+    /// Applies all writes in one transaction.
+    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError>;
+
+    async fn job(&self, job: JobId) -> Result<Option<JobRecord>, StoreError>;
+    /// The newest job with this idempotency key.
+    async fn job_by_key(&self, idempotency_key: &str) -> Result<Option<StoredKey>, StoreError>;
+    /// The newest job in this scope.
+    async fn job_by_scope(&self, scope_key: &str) -> Result<Option<StoredKey>, StoreError>;
+    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRecord>, StoreError>;
+    /// Jobs that had not ended when they were last written: what a restart has to deal with. Oldest first.
+    async fn unfinished(&self) -> Result<Vec<JobRecord>, StoreError>;
+    /// Ends every unfinished job as failed by the restart, and says which; for a coordinator that cannot run them on.
+    async fn fail_unfinished(&self, now: Timestamp) -> Result<Vec<JobRecord>, StoreError>;
+
+    /// At most `limit` records from `position` on.
+    async fn journal(&self, job: JobId, position: u64, limit: u32) -> Result<Vec<Positioned>, StoreError>;
+
+    /// All tables by name; definitions are opaque.
+    async fn tables(&self) -> Result<Vec<(String, serde_json::Value)>, StoreError>;
+    async fn table(&self, name: &str) -> Result<Option<serde_json::Value>, StoreError>;
+    /// Creates or replaces.
+    async fn put_table(&self, name: &str, definition: serde_json::Value) -> Result<(), StoreError>;
+    /// Whether it was there.
+    async fn drop_table(&self, name: &str) -> Result<bool, StoreError>;
+}

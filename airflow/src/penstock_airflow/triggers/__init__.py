@@ -1,0 +1,1 @@
+"""Airflow finds Penstock's triggers here."""

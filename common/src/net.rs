@@ -1,0 +1,124 @@
+//! The network as a value, so that the simulation can put its own in place.
+
+use std::{fmt, io, net::SocketAddr};
+
+use async_trait::async_trait;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
+
+/// A connection in both directions.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
+
+pub type Stream = Box<dyn Io>;
+
+#[async_trait]
+pub trait Listener: Send + Sync {
+    async fn accept(&self) -> io::Result<(Stream, SocketAddr)>;
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+#[async_trait]
+pub trait Network: Send + Sync + fmt::Debug + 'static {
+    /// Connects to `host:port`.
+    async fn connect(&self, addr: &str) -> io::Result<Stream>;
+    /// Listens on `host:port`; port 0 takes a free one.
+    async fn bind(&self, addr: &str) -> io::Result<Box<dyn Listener>>;
+}
+
+/// The network of the machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tcp;
+
+/// An address that cannot be listened on, with what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr}: {cause}{}", advice(.cause))]
+pub struct BindError {
+    pub addr: String,
+    pub cause: io::Error,
+}
+
+fn advice(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => "; stop the process that listens there or configure another port",
+        io::ErrorKind::AddrNotAvailable => "; the address does not belong to this machine",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need more rights, configure another port",
+        _ => "",
+    }
+}
+
+#[async_trait]
+impl Network for Tcp {
+    async fn connect(&self, addr: &str) -> io::Result<Stream> {
+        let stream = TcpStream::connect(addr).await?;
+        stream.set_nodelay(true)?;
+        Ok(Box::new(stream))
+    }
+
+    async fn bind(&self, addr: &str) -> io::Result<Box<dyn Listener>> {
+        let listener = TcpListener::bind(addr)
+            .await
+            .map_err(|cause| io::Error::new(cause.kind(), BindError { addr: addr.to_owned(), cause }))?;
+        Ok(Box::new(TcpAccept(listener)))
+    }
+}
+
+struct TcpAccept(TcpListener);
+
+#[async_trait]
+impl Listener for TcpAccept {
+    async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        let (stream, peer) = self.0.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok((Box::new(stream), peer))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// Accepts the next connection; a failure (no file handles left, a peer that is gone again) is logged and waited out.
+pub async fn accept_next(listener: &dyn Listener) -> (Stream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(cause) => {
+                tracing::warn!(%cause, "accepting a connection failed");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_arrive_at_the_other_end() -> io::Result<()> {
+        let listener = Tcp.bind("127.0.0.1:0").await?;
+        let mut client = Tcp.connect(&listener.local_addr()?.to_string()).await?;
+        let (mut server, _) = listener.accept().await?;
+        client.write_all(b"hello").await?;
+        let mut received = [0; 5];
+        server.read_exact(&mut received).await?;
+        assert_eq!(&received, b"hello");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named_with_what_to_do() -> io::Result<()> {
+        let first = Tcp.bind("127.0.0.1:0").await?;
+        let addr = first.local_addr()?.to_string();
+        let error = Tcp.bind(&addr).await.err().expect("the port is taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains(&addr), "{error}");
+        assert!(error.to_string().contains("configure another port"), "{error}");
+        Ok(())
+    }
+}

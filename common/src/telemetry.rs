@@ -1,0 +1,80 @@
+//! Logs and metrics of a process.
+//!
+//! Code logs with `tracing` and counts with the `metrics` facade; here both are switched on, once per process, and
+//! rendered. Not here: what is logged or counted.
+
+use std::{
+    io::{self, IsTerminal},
+    str::FromStr,
+    sync::OnceLock,
+};
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a log format: use `text` or `json`")]
+pub struct UnknownLogFormat(String);
+
+impl FromStr for LogFormat {
+    type Err = UnknownLogFormat;
+    fn from_str(text: &str) -> Result<Self, UnknownLogFormat> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(UnknownLogFormat(text.to_owned())),
+        }
+    }
+}
+
+/// Writes logs to standard error. `PENSTOCK_LOG` replaces the default filter. Only the first call of a process counts.
+pub fn init(format: LogFormat, default_filter: &str) {
+    let filter = EnvFilter::try_from_env("PENSTOCK_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let set = match format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    drop(set);
+}
+
+/// The process-wide metrics; installed at the first call, which roles make when they start.
+pub fn prometheus() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            let recorder = PrometheusBuilder::new().build_recorder();
+            let handle = recorder.handle();
+            if metrics::set_global_recorder(recorder).is_err() {
+                tracing::warn!("another metrics recorder is installed: /metrics stays empty");
+            }
+            handle
+        })
+        .clone()
+}
+
+/// The body of `GET /metrics`.
+pub fn render_metrics() -> String {
+    let handle = prometheus();
+    handle.run_upkeep();
+    handle.render()
+}
+
+/// `GET /metrics` and `GET /healthz` for roles that serve nothing else over HTTP.
+pub fn routes() -> axum::Router {
+    use axum::routing::get;
+    axum::Router::new()
+        .route("/metrics", get(|| async { render_metrics() }))
+        .route("/healthz", get(|| async { "ok" }))
+}

@@ -4,11 +4,15 @@
 //! types, which appear nowhere but here and in the files that serve or call gRPC. Not here: transport, DataFusion,
 //! anything that acts.
 
+pub mod decode;
 pub mod event;
+pub mod frame;
 pub mod ids;
 pub mod pb;
 pub mod shuffle;
+pub mod status;
 pub mod task;
+pub mod wire;
 
 /// What both ends of a connection must agree on to the letter: hashing and plan encoding are stable within one build
 /// only.

@@ -53,7 +53,7 @@ pub struct TaskAssignment {
 }
 
 /// A file, or a byte range of one, as it was when the statement was planned.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ScanFile {
     /// Path within the object store of the scan.
     pub path: String,

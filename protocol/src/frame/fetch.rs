@@ -1,0 +1,150 @@
+//! Streams of stored batches, many on one connection, each with its own credit.
+
+use bytes::{BufMut, Bytes};
+
+use super::{
+    FRAME_HEAD_BYTES, FrameError, FrameHead, Kind, Refusal,
+    fields::{Fields, frame, put_shuffle, put_text},
+};
+use crate::ids::{Epoch, Incarnation, PartitionIndex, ShuffleId};
+
+/// Asks for the batches of one location.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// Chosen by the client, unique on its connection.
+    pub stream: u32,
+    pub incarnation: Incarnation,
+    pub shuffle: ShuffleId,
+    pub partition: PartitionIndex,
+    pub epoch: Epoch,
+    /// Where to start, in bytes as stored: the end of a batch that was received before.
+    pub offset: u64,
+    /// Bytes that the worker may send before it hears of more.
+    pub credit: u32,
+}
+
+impl Open {
+    pub fn encode(&self) -> Bytes {
+        frame(Kind::Open, |body| {
+            body.put_u32_le(self.stream);
+            body.put_u64_le(self.incarnation.0);
+            put_shuffle(body, self.shuffle);
+            body.put_u32_le(self.partition.0);
+            body.put_u32_le(self.epoch.0);
+            body.put_u64_le(self.offset);
+            body.put_u32_le(self.credit);
+        })
+    }
+
+    pub fn parse(body: Bytes) -> Result<Self, FrameError> {
+        let mut fields = Fields(body);
+        let open = Self {
+            stream: fields.u32("stream")?,
+            incarnation: Incarnation(fields.u64("incarnation")?),
+            shuffle: fields.shuffle()?,
+            partition: PartitionIndex(fields.u32("partition")?),
+            epoch: Epoch(fields.u32("epoch")?),
+            offset: fields.u64("offset")?,
+            credit: fields.u32("credit")?,
+        };
+        fields.end()?;
+        Ok(open)
+    }
+}
+
+/// Whole batches of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Data {
+    pub stream: u32,
+    pub batches: Bytes,
+}
+
+impl Data {
+    /// The bytes that go in front of `batches_bytes` bytes of whole batches.
+    pub fn encode_head(stream: u32, batches_bytes: usize) -> Bytes {
+        let mut head = Vec::with_capacity(FRAME_HEAD_BYTES + 4);
+        head.put_slice(&FrameHead { kind: Kind::Data, body_bytes: 4 + batches_bytes }.encode());
+        head.put_u32_le(stream);
+        head.into()
+    }
+
+    pub fn parse(body: Bytes) -> Result<Self, FrameError> {
+        let mut fields = Fields(body);
+        Ok(Self { stream: fields.u32("stream")?, batches: fields.0 })
+    }
+}
+
+/// Lets the worker send more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credit {
+    pub stream: u32,
+    pub bytes: u32,
+}
+
+impl Credit {
+    pub fn encode(&self) -> Bytes {
+        frame(Kind::Credit, |body| {
+            body.put_u32_le(self.stream);
+            body.put_u32_le(self.bytes);
+        })
+    }
+
+    pub fn parse(body: Bytes) -> Result<Self, FrameError> {
+        let mut fields = Fields(body);
+        let credit = Self { stream: fields.u32("stream")?, bytes: fields.u32("bytes")? };
+        fields.end()?;
+        Ok(credit)
+    }
+}
+
+/// The client wants no more of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Close {
+    pub stream: u32,
+}
+
+impl Close {
+    pub fn encode(&self) -> Bytes {
+        frame(Kind::Close, |body| body.put_u32_le(self.stream))
+    }
+
+    pub fn parse(body: Bytes) -> Result<Self, FrameError> {
+        let mut fields = Fields(body);
+        let close = Self { stream: fields.u32("stream")? };
+        fields.end()?;
+        Ok(close)
+    }
+}
+
+/// The last frame of a stream: everything was sent, or why not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    pub stream: u32,
+    pub refused: Option<(Refusal, String)>,
+}
+
+impl End {
+    pub fn encode(&self) -> Bytes {
+        frame(Kind::End, |body| {
+            body.put_u32_le(self.stream);
+            match &self.refused {
+                None => body.put_u8(0),
+                Some((refusal, message)) => {
+                    body.put_u8(*refusal as u8);
+                    put_text(body, message);
+                }
+            }
+        })
+    }
+
+    pub fn parse(body: Bytes) -> Result<Self, FrameError> {
+        let mut fields = Fields(body);
+        let stream = fields.u32("stream")?;
+        let refused = match fields.u8("refusal")? {
+            0 => None,
+            code => Some((Refusal::parse(code)?, fields.text("message")?)),
+        };
+        fields.end()?;
+        Ok(Self { stream, refused })
+    }
+}

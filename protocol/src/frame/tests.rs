@@ -1,0 +1,197 @@
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::ids::{
+    AttemptNumber, BatchId, Epoch, Incarnation, JobId, PartitionIndex, ShuffleId, StageId, TaskIndex,
+};
+
+fn shuffle() -> ShuffleId {
+    ShuffleId { job: JobId(Uuid::from_u128(0x0123_4567_89ab_cdef)), exchange: StageId(3), run: 1 }
+}
+
+fn push_head() -> PushHead {
+    PushHead { request: 7, incarnation: Incarnation(99), shuffle: shuffle() }
+}
+
+fn join(pieces: &[Bytes]) -> Vec<u8> {
+    pieces.concat()
+}
+
+fn body_of(frame: &[u8], kind: Kind) -> Bytes {
+    let head = FrameHead::parse(frame[..FRAME_HEAD_BYTES].try_into().unwrap(), FRAME_BYTES_MAX).unwrap();
+    assert_eq!((head.kind, head.body_bytes), (kind, frame.len() - FRAME_HEAD_BYTES));
+    Bytes::copy_from_slice(&frame[FRAME_HEAD_BYTES..])
+}
+
+fn push_of(batches: &[(u32, u32, Vec<u8>)]) -> Vec<u8> {
+    let mut recorder = PushRecorder::default();
+    for (index, (partition, rows, payload)) in batches.iter().enumerate() {
+        let header = BatchHeader::of(TaskIndex(4), AttemptNumber(2), BatchId(index as u32), *rows, payload);
+        recorder.add(PartitionIndex(*partition), Epoch(0), &header, payload.clone().into());
+    }
+    assert_eq!(recorder.len() as usize, batches.len());
+    join(&recorder.finish(push_head()))
+}
+
+fn batches() -> impl Strategy<Value = Vec<(u32, u32, Vec<u8>)>> {
+    let payload = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..200),
+        (2000_usize..5000, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
+    ];
+    proptest::collection::vec((any::<u32>(), any::<u32>(), payload), 0..12)
+}
+
+proptest! {
+    #[test]
+    fn a_push_comes_back_as_it_was_recorded(batches in batches()) {
+        let push = Push::parse(body_of(&push_of(&batches), Kind::Push)).unwrap();
+        prop_assert_eq!(push.head, push_head());
+        prop_assert_eq!(push.entries.len(), batches.len());
+        for (index, (entry, (partition, rows, payload))) in push.entries.iter().zip(&batches).enumerate() {
+            prop_assert_eq!(entry.partition, PartitionIndex(*partition));
+            prop_assert_eq!(entry.batch.header.batch, BatchId(index as u32));
+            prop_assert_eq!(entry.batch.header.rows, *rows);
+            prop_assert_eq!(&entry.batch.payload()[..], &payload[..]);
+            prop_assert!(entry.batch.verify().is_ok());
+        }
+    }
+
+    // Invariant 8: a torn frame leaves no partial batch.
+    #[test]
+    fn a_push_that_is_cut_anywhere_is_no_push(batches in batches(), cut in any::<prop::sample::Index>()) {
+        let body = body_of(&push_of(&batches), Kind::Push);
+        let cut = cut.index(body.len());
+        prop_assert!(Push::parse(body.slice(..cut)).is_err());
+    }
+
+    #[test]
+    fn one_changed_byte_of_a_batch_is_noticed(payload in proptest::collection::vec(any::<u8>(), 1..300),
+                                              position in any::<prop::sample::Index>(), flip in 1_u8..) {
+        let header = BatchHeader::of(TaskIndex(1), AttemptNumber(1), BatchId(1), 5, &payload);
+        let mut record = [&header.encode()[..], &payload].concat();
+        let position = position.index(record.len());
+        record[position] ^= flip;
+        let noticed = match Batch::split_from(&mut record.into()) {
+            Ok(batch) => batch.verify().is_err(),
+            Err(_) => true,
+        };
+        prop_assert!(noticed);
+    }
+
+    #[test]
+    fn garbage_is_an_error_and_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let bytes = Bytes::from(bytes);
+        let _ = Push::parse(bytes.clone());
+        let _ = Acks::parse(bytes.clone());
+        let _ = Open::parse(bytes.clone());
+        let _ = End::parse(bytes.clone());
+        let _ = Hello::parse(bytes.clone());
+        let _ = Fault::parse(bytes.clone());
+        prop_assert!(Batches::new(bytes).count() <= 20);
+    }
+
+    #[test]
+    fn stored_bytes_are_the_batches_in_their_order(payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..100), 0..10)) {
+        let mut stored = Vec::new();
+        for (index, payload) in payloads.iter().enumerate() {
+            stored.extend(BatchHeader::of(TaskIndex(0), AttemptNumber(0), BatchId(index as u32), 1, payload).encode());
+            stored.extend(payload);
+        }
+        let read: Vec<_> = Batches::new(stored.into()).map(|batch| batch.unwrap().payload()).collect();
+        prop_assert_eq!(read, payloads);
+    }
+}
+
+#[test]
+fn every_small_frame_survives_the_wire() {
+    let hello = Hello { purpose: Purpose::Fetch, incarnation: Incarnation(5), build: "0.1.0+dev".into() };
+    assert_eq!(Hello::parse(body_of(&hello.encode(), Kind::Hello)), Ok(hello));
+    let welcome = Welcome { frame_bytes_max: 1 << 20 };
+    assert_eq!(Welcome::parse(body_of(&welcome.encode(), Kind::Welcome)), Ok(welcome));
+    let fault = Fault { refusal: Refusal::OtherIncarnation, message: "was 5".into() };
+    assert_eq!(Fault::parse(body_of(&fault.encode(), Kind::Fault)), Ok(fault));
+    let open = Open {
+        stream: 1,
+        incarnation: Incarnation(5),
+        shuffle: shuffle(),
+        partition: PartitionIndex(2),
+        epoch: Epoch(1),
+        offset: 1 << 40,
+        credit: 9,
+    };
+    assert_eq!(Open::parse(body_of(&open.encode(), Kind::Open)), Ok(open));
+    let credit = Credit { stream: 1, bytes: 70 };
+    assert_eq!(Credit::parse(body_of(&credit.encode(), Kind::Credit)), Ok(credit));
+    assert_eq!(Close::parse(body_of(&Close { stream: 8 }.encode(), Kind::Close)), Ok(Close { stream: 8 }));
+    for refused in [None, Some((Refusal::Expired, "gone".to_owned()))] {
+        let end = End { stream: 3, refused };
+        assert_eq!(End::parse(body_of(&end.encode(), Kind::End)), Ok(end));
+    }
+    let acks = Acks(vec![
+        Answer { request: 1, verdicts: vec![] },
+        Answer {
+            request: 2,
+            verdicts: vec![
+                PushVerdict::Accepted,
+                PushVerdict::Refused(Refusal::NoRoom),
+                PushVerdict::SplitSoon,
+            ],
+        },
+    ]);
+    assert_eq!(Acks::parse(body_of(&acks.encode(), Kind::Acks)), Ok(acks));
+    let data = [&Data::encode_head(4, 3)[..], b"abc"].concat();
+    let parsed = Data::parse(body_of(&data, Kind::Data)).unwrap();
+    assert_eq!((parsed.stream, &parsed.batches[..]), (4, &b"abc"[..]));
+}
+
+#[test]
+fn heads_that_are_not_ours_are_refused() {
+    let head = FrameHead { kind: Kind::Push, body_bytes: 1000 }.encode();
+    let with = |position: usize, byte: u8| {
+        let mut head = head;
+        head[position] = byte;
+        FrameHead::parse(head, FRAME_BYTES_MAX)
+    };
+    assert!(matches!(with(7, 0), Err(FrameError::Magic { .. })));
+    assert!(matches!(with(5, 9), Err(FrameError::Version { version: 9 })));
+    assert!(matches!(with(4, 200), Err(FrameError::Kind { kind: 200 })));
+    assert_eq!(FrameHead::parse(head, 999), Err(FrameError::TooLong { length: 1000, max: 999 }));
+}
+
+#[test]
+fn the_bytes_of_a_batch_header_are_frozen() {
+    let header = BatchHeader::of(TaskIndex(1), AttemptNumber(2), BatchId(3), 4, b"penstock");
+    assert_eq!(header.encode().iter().map(|byte| format!("{byte:02x}")).collect::<String>(), FROZEN);
+}
+
+const FROZEN: &str = "01000000020000000300000004000000080000005deb473453c0acdb";
+
+#[tokio::test]
+async fn frames_are_read_back_from_a_stream_that_is_cut_into_small_pieces() {
+    let payload = Bytes::from(vec![5; 10_000]);
+    let header = BatchHeader::of(TaskIndex(0), AttemptNumber(0), BatchId(0), 1, &payload);
+    let mut recorder = PushRecorder::default();
+    recorder.add(PartitionIndex(0), Epoch(0), &header, payload.clone());
+    recorder.add(PartitionIndex(1), Epoch(0), &header, payload);
+    let pieces = recorder.finish(push_head());
+    let (mut near, mut far) = tokio::io::duplex(100);
+    let write = async {
+        write_all(&mut near, &pieces).await.unwrap();
+        write_all(&mut near, &[Close { stream: 1 }.encode()]).await.unwrap();
+        drop(near);
+    };
+    let read = async {
+        let first = read_frame(&mut far, FRAME_BYTES_MAX).await.unwrap().unwrap();
+        assert_eq!(Push::parse(first.body).unwrap().entries.len(), 2);
+        assert_eq!(read_frame(&mut far, FRAME_BYTES_MAX).await.unwrap().unwrap().kind, Kind::Close);
+        assert!(read_frame(&mut far, FRAME_BYTES_MAX).await.unwrap().is_none());
+    };
+    futures_join(write, read).await;
+}
+
+async fn futures_join(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
+    tokio::join!(a, b);
+}

@@ -28,19 +28,33 @@ pub enum Effect {
     InsertJob(Box<JobRecord>),
     /// The row of a job changed: state, times, failure, totals. Also its last word when it ends.
     UpdateJob(Box<JobRecord>),
-    Journal { job: JobId, record: journal::Record },
+    Journal {
+        job: JobId,
+        record: journal::Record,
+    },
 
     // Clients.
-    AnswerSubmit { request: RequestId, answer: Result<Accepted, SubmitError> },
-    AnswerCancel { request: RequestId, answer: Result<Arc<JobStatus>, CancelError> },
+    AnswerSubmit {
+        request: RequestId,
+        answer: Result<Accepted, SubmitError>,
+    },
+    AnswerCancel {
+        request: RequestId,
+        answer: Result<Arc<JobStatus>, CancelError>,
+    },
     /// The newest status, for everybody who waits for a change. Versions of one job grow.
     PublishStatus(Arc<JobStatus>),
     /// The core forgot this job, which ended long ago: from now on the store answers. Drop plans, results and status.
-    Forget { job: JobId },
+    Forget {
+        job: JobId,
+    },
 
     // Planning.
     /// Parse the script and bind all of its statements. Answered by `ScriptPrepared`.
-    PrepareScript { job: JobId, spec: Arc<JobSpec> },
+    PrepareScript {
+        job: JobId,
+        spec: Arc<JobSpec>,
+    },
     /// Answered by `StatementPlanned`. Stage numbers start at `first_stage`.
     PlanStatement {
         job: JobId,
@@ -52,35 +66,76 @@ pub enum Effect {
 
     // Shuffles.
     /// Answered by `ShuffleReserved`.
-    ReserveShuffle { shuffle: ShuffleId, partitions: u32 },
+    ReserveShuffle {
+        shuffle: ShuffleId,
+        partitions: u32,
+    },
     /// Answered by `ShuffleCommitted`. May be asked again for the same shuffle.
-    CommitShuffle { target: Arc<ShuffleTarget>, winners: Arc<[Winner]> },
+    CommitShuffle {
+        target: Arc<ShuffleTarget>,
+        winners: Arc<[Winner]>,
+    },
     /// Nobody reads these any more. Not answered; what fails expires at the master.
-    ReleaseShuffles { job: JobId, shuffles: Vec<ShuffleId> },
+    ReleaseShuffles {
+        job: JobId,
+        shuffles: Vec<ShuffleId>,
+    },
     /// The job has no data left in the shuffle service.
-    ReleaseJob { job: JobId },
+    ReleaseJob {
+        job: JobId,
+    },
 
     // Executors.
     Dispatch(Box<Dispatch>),
     /// Not answered by itself: the attempt's report says that it ended.
-    CancelAttempt { executor: ExecutorId, incarnation: Incarnation, attempt: AttemptId },
+    CancelAttempt {
+        executor: ExecutorId,
+        incarnation: Incarnation,
+        attempt: AttemptId,
+    },
     /// No attempt of this job comes to this executor any more: it drops the job's stages.
-    ForgetJob { executor: ExecutorId, incarnation: Incarnation, job: JobId },
+    ForgetJob {
+        executor: ExecutorId,
+        incarnation: Incarnation,
+        job: JobId,
+    },
     /// Its stream must be closed: it was declared lost, or a newer life of it connected.
-    DisconnectExecutor { executor: ExecutorId, incarnation: Incarnation, reason: String },
+    DisconnectExecutor {
+        executor: ExecutorId,
+        incarnation: Incarnation,
+        reason: String,
+    },
 
     // Statements.
-    /// The rows of a finished query. Wanted until `expires_at`; `Forget` of the job comes then.
-    KeepResult { job: JobId, statement: StatementIndex, result: Arc<StatementResult>, expires_at: Timestamp },
+    /// The rows of a finished query, wanted until the job is forgotten.
+    KeepResult {
+        job: JobId,
+        statement: StatementIndex,
+        result: Arc<StatementResult>,
+    },
     /// Make the winners' files visible in one step. Answered by `SinkPublished`.
-    PublishSink { job: JobId, statement: StatementIndex, files: Vec<WrittenFile> },
+    PublishSink {
+        job: JobId,
+        statement: StatementIndex,
+        files: Vec<WrittenFile>,
+    },
     /// Remove whatever waits in the statement's staging folder.
-    DiscardSink { job: JobId, statement: StatementIndex },
+    DiscardSink {
+        job: JobId,
+        statement: StatementIndex,
+    },
     /// Apply the catalog change of a statement. Answered by `CatalogApplied`.
-    ApplyCatalog { job: JobId, statement: StatementIndex },
+    ApplyCatalog {
+        job: JobId,
+        statement: StatementIndex,
+    },
 
     /// For the job's event log; the shell adds the sequence number.
-    Log { job: JobId, at: Timestamp, event: event::Event },
+    Log {
+        job: JobId,
+        at: Timestamp,
+        event: event::Event,
+    },
 }
 
 /// One attempt to run. The shell adds what the engine knows: the stage's plan and the task's files and partitions.

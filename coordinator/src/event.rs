@@ -22,45 +22,102 @@ pub enum Event {
     // Clients.
     /// `job` is a fresh id, used if a new job comes of it. `stored` is what the store knows about the idempotency key,
     /// looked up before; what the core itself remembers goes first. Answered by `AnswerSubmit`.
-    Submit { request: RequestId, job: JobId, spec: Box<JobSpec>, stored: Option<StoredKey> },
+    Submit {
+        request: RequestId,
+        job: JobId,
+        spec: Box<JobSpec>,
+        stored: Option<StoredKey>,
+    },
     /// Answered by `AnswerCancel` if there is a `request`.
-    Cancel { request: Option<RequestId>, job: JobId, reason: String, grace: Duration },
+    Cancel {
+        request: Option<RequestId>,
+        job: JobId,
+        reason: String,
+        grace: Duration,
+    },
     /// Cancels the active job with this key. Answered by `AnswerCancel`.
-    CancelKey { request: RequestId, idempotency_key: String, reason: String, grace: Duration },
+    CancelKey {
+        request: RequestId,
+        idempotency_key: String,
+        reason: String,
+        grace: Duration,
+    },
     /// Somebody asked for the job's status: renews its lease.
-    Polled { job: JobId },
+    Polled {
+        job: JobId,
+    },
 
     // Planning.
     /// Answers `PrepareScript`: all statements were parsed and bound.
-    ScriptPrepared { job: JobId, outcome: Result<Vec<StatementText>, JobFailure> },
+    ScriptPrepared {
+        job: JobId,
+        outcome: Result<Vec<StatementText>, JobFailure>,
+    },
     /// Answers `PlanStatement`.
-    StatementPlanned { job: JobId, statement: StatementIndex, outcome: Result<StatementPlan, JobFailure> },
+    StatementPlanned {
+        job: JobId,
+        statement: StatementIndex,
+        outcome: Result<StatementPlan, JobFailure>,
+    },
 
     // Shuffles.
     /// Answers `ReserveShuffle`.
-    ShuffleReserved { shuffle: ShuffleId, outcome: Result<Arc<ShuffleTarget>, JobFailure> },
+    ShuffleReserved {
+        shuffle: ShuffleId,
+        outcome: Result<Arc<ShuffleTarget>, JobFailure>,
+    },
     /// Answers `CommitShuffle`: a verdict for every location that was asked for.
-    ShuffleCommitted { shuffle: ShuffleId, outcome: Result<Vec<(Location, CommitVerdict)>, JobFailure> },
+    ShuffleCommitted {
+        shuffle: ShuffleId,
+        outcome: Result<Vec<(Location, CommitVerdict)>, JobFailure>,
+    },
 
     // Executors.
     /// An executor opened its stream. `running` are the attempts it still runs or has not reported yet.
-    ExecutorConnected { executor: ExecutorId, incarnation: Incarnation, host: String, slots: u32, running: Vec<AttemptId> },
+    ExecutorConnected {
+        executor: ExecutorId,
+        incarnation: Incarnation,
+        host: String,
+        slots: u32,
+        running: Vec<AttemptId>,
+    },
     /// Any sign of life renews the lease; this is the one that comes without anything else to say.
-    ExecutorHeartbeat { executor: ExecutorId, incarnation: Incarnation },
+    ExecutorHeartbeat {
+        executor: ExecutorId,
+        incarnation: Incarnation,
+    },
     /// Takes nothing new; what it runs, it finishes or hands back.
-    ExecutorDraining { executor: ExecutorId, incarnation: Incarnation },
+    ExecutorDraining {
+        executor: ExecutorId,
+        incarnation: Incarnation,
+    },
     /// Its stream ended. It has the reconnect grace to come back.
-    ExecutorDisconnected { executor: ExecutorId, incarnation: Incarnation, reason: String },
-    AttemptReported { executor: ExecutorId, incarnation: Incarnation, report: Box<AttemptReport> },
+    ExecutorDisconnected {
+        executor: ExecutorId,
+        incarnation: Incarnation,
+        reason: String,
+    },
+    AttemptReported {
+        executor: ExecutorId,
+        incarnation: Incarnation,
+        report: Box<AttemptReport>,
+    },
 
     // Statements.
     /// Answers `PublishSink`.
-    SinkPublished { job: JobId, statement: StatementIndex, outcome: Result<Outputs, JobFailure> },
+    SinkPublished {
+        job: JobId,
+        statement: StatementIndex,
+        outcome: Result<Outputs, JobFailure>,
+    },
     /// Answers `ApplyCatalog`.
-    CatalogApplied { job: JobId, statement: StatementIndex, outcome: Result<(), JobFailure> },
+    CatalogApplied {
+        job: JobId,
+        statement: StatementIndex,
+        outcome: Result<(), JobFailure>,
+    },
 
-    /// Time went on: leases, timeouts, back-offs, expiry. Wanted at [`crate::coordinator::Coordinator::wakeup_at`] or
-    /// more often.
+    /// Time went on: leases, timeouts, back-offs, expiry. Wanted every [`crate::coordinator::TICK`].
     Tick,
 }
 

@@ -7,7 +7,7 @@ use penstock_common::clock::Timestamp;
 use penstock_protocol::{
     event::JobState,
     ids::{AttemptNumber, ExecutorId, Incarnation, ShuffleId, StageId, StatementIndex, TaskIndex},
-    shuffle::{Location, MapOutput, PartitionSource, ShuffleTarget, Winner},
+    shuffle::{MapOutput, PartitionSource, ShuffleTarget, Winner},
     task::WrittenFile,
 };
 use serde::{Deserialize, Serialize};
@@ -28,27 +28,64 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Fact {
-    Submitted { spec: Box<JobSpec>, try_number: u32, continues: Option<penstock_protocol::ids::JobId> },
+    Submitted {
+        spec: Box<JobSpec>,
+        try_number: u32,
+        continues: Option<penstock_protocol::ids::JobId>,
+    },
     /// The script was parsed and bound.
-    Prepared { statements: u32 },
+    Prepared {
+        statements: u32,
+    },
     /// The stages run again from the same plan only if planning is repeated on the same input; `spec` says what to
     /// compare.
-    Planned { statement: StatementIndex, kind: StatementKind, stages: Vec<StageSpec> },
+    Planned {
+        statement: StatementIndex,
+        kind: StatementKind,
+        stages: Vec<StageSpec>,
+    },
     /// Known before any client pushes.
-    Reserved { target: ShuffleTarget },
+    Reserved {
+        target: ShuffleTarget,
+    },
     /// Known before any executor is told.
-    Dispatched { attempts: Vec<DispatchedAttempt> },
+    Dispatched {
+        attempts: Vec<DispatchedAttempt>,
+    },
     /// Set once. The output is what the winner reported.
-    Won { stage: StageId, task: TaskIndex, attempt: AttemptNumber, output: WinnerOutput },
+    Won {
+        stage: StageId,
+        task: TaskIndex,
+        attempt: AttemptNumber,
+        output: WinnerOutput,
+    },
     /// Known before any consumer reads.
-    Committed { shuffle: ShuffleId, winners: Vec<Winner>, partitions: Vec<PartitionSource> },
+    Committed {
+        shuffle: ShuffleId,
+        winners: Vec<Winner>,
+        partitions: Vec<PartitionSource>,
+    },
     /// Files may become visible from here on.
-    Publishing { statement: StatementIndex, files: Vec<WrittenFile> },
+    Publishing {
+        statement: StatementIndex,
+        files: Vec<WrittenFile>,
+    },
     /// They are visible.
-    Published { statement: StatementIndex, outputs: Outputs },
-    StatementFinished { statement: StatementIndex, rows: u64 },
-    CancelRequested { reason: String },
-    Finished { state: JobState, failure: Option<JobFailure> },
+    Published {
+        statement: StatementIndex,
+        outputs: Outputs,
+    },
+    StatementFinished {
+        statement: StatementIndex,
+        rows: u64,
+    },
+    CancelRequested {
+        reason: String,
+    },
+    Finished {
+        state: JobState,
+        failure: Option<JobFailure>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,12 +101,9 @@ pub struct DispatchedAttempt {
 #[serde(rename_all = "snake_case")]
 pub enum WinnerOutput {
     Shuffle(MapOutput),
-    /// Payloads in the engine's encoding, in base 64 so that the journal stays text.
-    Inline { rows: u64, batches: Vec<String> },
+    /// The rows themselves are not kept: after a restart this task runs again.
+    Inline {
+        rows: u64,
+    },
     Files(Vec<WrittenFile>),
-}
-
-/// A location that was lost or failed, for the error that names it.
-pub fn describe(location: &Location) -> String {
-    format!("partition {} epoch {} on worker {}", location.partition, location.epoch, location.worker.worker)
 }

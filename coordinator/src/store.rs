@@ -10,9 +10,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use penstock_common::clock::Timestamp;
-use penstock_protocol::{event::JobState, ids::JobId};
+use penstock_protocol::{event::JobState, ids::JobId, task::FailureClass};
 
-use crate::{event::StoredKey, job::JobStatus, journal::Record};
+use crate::{
+    event::StoredKey,
+    job::{JobFailure, JobStatus, StatementState},
+    journal::{Fact, Record},
+};
 
 /// A job's row: its status, and with it everything that is looked up by.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +27,39 @@ pub struct JobRecord {
 impl JobRecord {
     pub fn job(&self) -> JobId {
         self.status.job
+    }
+
+    /// As the holder of an idempotency key or a scope.
+    pub fn stored_key(&self) -> StoredKey {
+        StoredKey {
+            job: self.status.job,
+            try_number: self.status.try_number,
+            state: self.status.state,
+            definition_hash: self.status.definition_hash.clone(),
+        }
+    }
+
+    /// The same job, ended by a restart of the coordinator.
+    pub fn failed_by_restart(&self, now: Timestamp) -> Self {
+        let mut status = JobStatus::clone(&self.status);
+        let advice = Some("submit it again with the same idempotency key");
+        let message = "the coordinator restarted while the job was active";
+        status.state = JobState::Failed;
+        status.finished_at = Some(now);
+        status.version += 1;
+        status.waiting = None;
+        status.failure = Some(JobFailure::new(FailureClass::Infrastructure, message, advice));
+        status.progress.tasks_running = 0;
+        for statement in &mut status.statements {
+            statement.state = match statement.state {
+                StatementState::Waiting => StatementState::Skipped,
+                StatementState::Planning | StatementState::Running | StatementState::Publishing => {
+                    StatementState::Failed
+                }
+                over => over,
+            };
+        }
+        Self { status: Arc::new(status) }
     }
 }
 
@@ -35,8 +72,14 @@ pub struct JobFilter {
     pub name: Option<String>,
     /// Jobs that were submitted before this one: the last id of the page before.
     pub before: Option<JobId>,
-    /// At most 1,000.
+    /// At most 1,000; 0 means 100.
     pub limit: u32,
+}
+
+impl JobFilter {
+    pub(crate) fn limit(&self) -> u32 {
+        if self.limit == 0 { 100 } else { self.limit.min(1_000) }
+    }
 }
 
 /// A record with its position in the job's journal, from 0 without gaps.
@@ -54,6 +97,15 @@ pub enum Write {
     Append { job: JobId, record: Record },
 }
 
+impl Write {
+    pub fn job(&self) -> JobId {
+        match self {
+            Self::InsertJob(record) | Self::UpdateJob(record) => record.job(),
+            Self::Append { job, .. } => *job,
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("job {job} exists already")]
@@ -61,11 +113,19 @@ pub enum StoreError {
     #[error("job {job} is not in the store")]
     Unknown { job: JobId },
     #[error("the store holds something that this version cannot read: {what}")]
-    Unreadable { what: String, #[source] source: serde_json::Error },
+    Unreadable {
+        what: String,
+        #[source]
+        source: serde_json::Error,
+    },
     #[error("the journal of job {job} was written by version {version}; this is version {known}")]
     Version { job: JobId, version: u32, known: u32 },
     #[error("{doing}")]
-    Database { doing: &'static str, #[source] source: Box<dyn std::error::Error + Send + Sync> },
+    Database {
+        doing: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 #[async_trait]
@@ -82,7 +142,16 @@ pub trait JobStore: std::fmt::Debug + Send + Sync {
     /// Jobs that had not ended when they were last written: what a restart has to deal with. Oldest first.
     async fn unfinished(&self) -> Result<Vec<JobRecord>, StoreError>;
     /// Ends every unfinished job as failed by the restart, and says which; for a coordinator that cannot run them on.
-    async fn fail_unfinished(&self, now: Timestamp) -> Result<Vec<JobRecord>, StoreError>;
+    async fn fail_unfinished(&self, now: Timestamp) -> Result<Vec<JobRecord>, StoreError> {
+        let failed: Vec<_> = self.unfinished().await?.iter().map(|record| record.failed_by_restart(now)).collect();
+        let updates = failed.iter().map(|record| Write::UpdateJob(Box::new(record.clone())));
+        let facts = failed.iter().map(|record| {
+            let fact = Fact::Finished { state: record.status.state, failure: record.status.failure.clone() };
+            Write::Append { job: record.job(), record: Record { at: now, fact } }
+        });
+        self.write(updates.chain(facts).collect()).await?;
+        Ok(failed)
+    }
 
     /// At most `limit` records from `position` on.
     async fn journal(&self, job: JobId, position: u64, limit: u32) -> Result<Vec<Positioned>, StoreError>;

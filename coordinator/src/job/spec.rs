@@ -182,7 +182,8 @@ pub struct FailurePlace {
 
 impl JobFailure {
     pub fn new(class: FailureClass, message: impl Into<String>, advice: Option<&str>) -> Self {
-        Failure { class, message: message.into(), advice: advice.map(str::to_owned), lost_shuffle: None }.into()
+        Failure { class, message: message.into(), advice: advice.map(str::to_owned), lost_shuffle: None }
+            .into()
     }
 
     pub fn at(mut self, place: FailurePlace) -> Self {
@@ -222,4 +223,3 @@ pub struct Outputs {
     pub rows: u64,
     pub bytes: u64,
 }
-

@@ -71,6 +71,8 @@ pub enum StatementState {
     Succeeded,
     Failed,
     Cancelled,
+    /// The job ended before its turn.
+    Skipped,
 }
 
 /// What `GET /jobs/{id}/stages` answers with; kept as long as the core remembers the job.

@@ -1,0 +1,116 @@
+//! What executors say, and what follows when they stop saying it.
+
+use penstock_protocol::{
+    event::Event as LogEvent,
+    ids::{AttemptId, ExecutorId, JobId},
+    task::{AttemptOutcome, AttemptReport},
+};
+
+use super::Coordinator;
+use crate::{effect::Effect, executors::Loss, job::Host, outbox::Outbox};
+
+impl Coordinator {
+    pub(super) fn executor_connected(
+        &mut self,
+        host: Host,
+        address: String,
+        slots: u32,
+        running: Vec<AttemptId>,
+        out: &mut Outbox,
+    ) {
+        let connection = self.executors.connect(out.now, &host, address.clone(), slots, running);
+        if let Some(loss) = connection.replaced {
+            self.executor_lost(loss, out);
+        }
+        for attempt in connection.missing {
+            self.lose_attempt(&host, attempt, "its report went missing when the connection was cut", out);
+        }
+        for attempt in connection.unknown {
+            let Host { executor, incarnation } = host.clone();
+            out.push(Effect::CancelAttempt { executor, incarnation, attempt });
+        }
+        if connection.is_new {
+            self.log_to_running_jobs(&joined(&host.executor, address, slots), out);
+        }
+        self.fleet_changed();
+    }
+
+    /// Every job may wait for something else now.
+    fn fleet_changed(&mut self) {
+        self.touched.extend(&self.active);
+        self.may_dispatch = true;
+    }
+
+    /// Any sign of life. Somebody who is not one of ours has to say hello again.
+    pub(super) fn executor_seen(&mut self, host: &Host, out: &mut Outbox) -> bool {
+        let is_ours = self.executors.seen(out.now, host);
+        if !is_ours {
+            disconnect(host.clone(), "it is not known, or was declared lost", out);
+        }
+        is_ours
+    }
+
+    pub(super) fn executor_draining(&mut self, host: &Host, out: &mut Outbox) {
+        if self.executor_seen(host, out) {
+            self.executors.drain(host);
+            self.fleet_changed();
+        }
+    }
+
+    pub(super) fn executor_disconnected(&mut self, host: &Host, reason: &str, out: &mut Outbox) {
+        if let Some(loss) = self.executors.disconnect(out.now, host, reason) {
+            self.executor_lost(loss, out);
+        }
+        self.fleet_changed();
+    }
+
+    pub(super) fn expire_executors(&mut self, out: &mut Outbox) {
+        for loss in self.executors.expire(out.now) {
+            disconnect(loss.host.clone(), &loss.reason, out);
+            self.executor_lost(loss, out);
+        }
+    }
+
+    fn executor_lost(&mut self, loss: Loss, out: &mut Outbox) {
+        let Loss { host, attempts, reason } = loss;
+        self.log_to_running_jobs(
+            &LogEvent::ExecutorLost { executor: host.executor.clone(), reason: reason.clone() },
+            out,
+        );
+        for attempt in attempts {
+            self.lose_attempt(&host, attempt, &reason, out);
+        }
+        self.fleet_changed();
+    }
+
+    fn lose_attempt(&mut self, host: &Host, attempt: AttemptId, reason: &str, out: &mut Outbox) {
+        self.with_job(attempt.task.job, |job, limits| job.lose(host, attempt, reason, limits, out));
+    }
+
+    pub(super) fn attempt_reported(&mut self, host: &Host, report: AttemptReport, out: &mut Outbox) {
+        if !self.executor_seen(host, out) {
+            return;
+        }
+        let succeeded = matches!(report.outcome, AttemptOutcome::Succeeded(_));
+        if self.executors.vacate(host, report.attempt, succeeded) {
+            self.may_dispatch = true;
+        }
+        self.with_job(report.attempt.task.job, |job, limits| job.report(host, report, limits, out));
+    }
+
+    /// A job that starts begins its log with who is there.
+    pub(super) fn log_executors_to(&self, job: JobId, out: &mut Outbox) {
+        for (host, executor) in self.executors.iter() {
+            out.log(job, joined(&host.executor, executor.host.clone(), executor.slots()));
+        }
+    }
+}
+
+fn joined(executor: &ExecutorId, host: String, slots: u32) -> LogEvent {
+    LogEvent::ExecutorJoined { executor: executor.clone(), host, slots }
+}
+
+fn disconnect(host: Host, reason: &str, out: &mut Outbox) {
+    let Host { executor, incarnation } = host;
+    out.push(Effect::DisconnectExecutor { executor, incarnation, reason: reason.to_owned() });
+}

@@ -1,0 +1,89 @@
+//! One try of a task: runs, then ends once.
+
+use penstock_common::clock::Timestamp;
+use penstock_protocol::{
+    ids::{AttemptNumber, ExecutorId, Incarnation},
+    task::AttemptMetrics,
+};
+
+use super::status::{AttemptState, AttemptStatus};
+
+/// Where an attempt runs or ran: one life of an executor.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Host {
+    pub executor: ExecutorId,
+    pub incarnation: Incarnation,
+}
+
+#[derive(Debug)]
+pub struct Attempt {
+    pub number: AttemptNumber,
+    pub host: Host,
+    pub state: AttemptState,
+    started_at: Timestamp,
+    finished_at: Option<Timestamp>,
+    failure: Option<String>,
+    metrics: Option<Box<AttemptMetrics>>,
+}
+
+impl Attempt {
+    pub fn start(now: Timestamp, number: AttemptNumber, host: Host) -> Self {
+        Self {
+            number,
+            host,
+            state: AttemptState::Running,
+            started_at: now,
+            finished_at: None,
+            failure: None,
+            metrics: None,
+        }
+    }
+
+    /// Whether it can still report something that counts.
+    pub fn is_running(&self) -> bool {
+        self.state == AttemptState::Running
+    }
+
+    /// Whether its executor has not said yet that it ended.
+    pub fn holds_slot(&self) -> bool {
+        matches!(self.state, AttemptState::Running | AttemptState::Stopping)
+    }
+
+    /// Its report no longer counts.
+    pub fn stop(&mut self) -> bool {
+        let was_running = self.is_running();
+        if was_running {
+            self.state = AttemptState::Stopping;
+        }
+        was_running
+    }
+
+    /// Ends it; false if it had ended before.
+    pub fn end(&mut self, now: Timestamp, state: AttemptState, failure: Option<String>) -> bool {
+        if !self.holds_slot() {
+            return false;
+        }
+        self.state = state;
+        self.finished_at = Some(now);
+        self.failure = failure;
+        true
+    }
+
+    /// Keeps what it used, without the operators: those are in the event log.
+    pub fn keep_metrics(&mut self, metrics: &AttemptMetrics) {
+        let operators = Vec::new();
+        self.metrics = Some(Box::new(AttemptMetrics { operators, ..metrics.clone() }));
+    }
+
+    pub fn status(&self) -> AttemptStatus {
+        AttemptStatus {
+            attempt: self.number,
+            executor: self.host.executor.clone(),
+            state: self.state,
+            started_at: self.started_at,
+            finished_at: self.finished_at,
+            failure: self.failure.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+}

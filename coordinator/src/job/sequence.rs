@@ -1,0 +1,468 @@
+//! Statements one after the other: plan, run, publish, next.
+//!
+//! Each answer names what it is for; an answer that nobody waits for any more changes nothing, and what it brought is
+//! given back.
+
+use std::sync::Arc;
+
+use penstock_common::clock::Timestamp;
+use penstock_protocol::{
+    event::{self, JobState},
+    ids::{ShuffleId, StageId, StatementIndex},
+    shuffle::{CommitVerdict, Location, ShuffleSource, ShuffleTarget},
+    task::FailureClass,
+};
+
+use super::{
+    End, FailurePlace, Job, JobFailure, Limits, Outputs, Phase, StageOutput, StatementKind, StatementPlan,
+    StatementResult, StatementState, StatementText, StatementWork,
+    exchange::CommitLoss,
+    stage::{self, Complete, Stage},
+    statement::{Statement, check_graph},
+};
+use crate::{effect::Effect, journal::Fact, outbox::Outbox};
+
+impl Job {
+    pub fn prepared(&mut self, outcome: Result<Vec<StatementText>, JobFailure>, out: &mut Outbox) {
+        if self.phase != Phase::Preparing {
+            return;
+        }
+        let texts = match outcome {
+            Ok(texts) => texts,
+            Err(failure) => return self.end(End::failed(failure), out),
+        };
+        self.phase = Phase::Running;
+        self.statements =
+            (0..).map(StatementIndex).zip(texts).map(|(i, text)| Statement::new(i, text.sql)).collect();
+        out.journal(self.id, Fact::Prepared { statements: self.statements.len() as u32 });
+        self.plan_current(out);
+    }
+
+    fn plan_current(&mut self, out: &mut Outbox) {
+        let Some(statement) = self.statements.get_mut(self.current) else {
+            return self.finish(End { state: JobState::Succeeded, failure: None }, out);
+        };
+        statement.state = StatementState::Planning;
+        out.push(Effect::PlanStatement {
+            job: self.id,
+            statement: statement.index,
+            first_stage: self.next_stage,
+            settings: self.settings.clone(),
+        });
+    }
+
+    /// The statement that an answer is for, if it is the current one and in the state that waits for this answer.
+    fn awaiting(&mut self, index: StatementIndex, state: StatementState) -> Option<&mut Statement> {
+        if self.phase != Phase::Running {
+            return None;
+        }
+        self.statements
+            .get_mut(self.current)
+            .filter(|statement| statement.index == index && statement.state == state)
+    }
+
+    pub fn planned(
+        &mut self,
+        index: StatementIndex,
+        outcome: Result<StatementPlan, JobFailure>,
+        out: &mut Outbox,
+    ) {
+        let Some(statement) = self.awaiting(index, StatementState::Planning) else { return };
+        let plan = match outcome {
+            Ok(plan) => plan,
+            Err(mut failure) => {
+                failure.place.statement = Some(index.0);
+                return self.end(End::failed(failure), out);
+            }
+        };
+        let kind = plan.work.kind();
+        statement.kind = Some(kind);
+        statement.state = StatementState::Running;
+        match &plan.work {
+            StatementWork::Sink { target, changes_catalog, .. } => {
+                statement.changes_catalog = *changes_catalog;
+                statement.outputs = Some(Outputs { target: target.clone(), ..Outputs::default() });
+            }
+            StatementWork::Rows { .. } => statement.has_result = true,
+            StatementWork::Query { .. } | StatementWork::Catalog | StatementWork::Set { .. } => {}
+        }
+        out.log(self.id, event::Event::StatementPlanned(*plan.log));
+        match plan.work {
+            StatementWork::Query { stages } => self.run_stages(index, kind, stages, StageOutput::Result, out),
+            StatementWork::Sink { stages, .. } => {
+                self.run_stages(index, kind, stages, StageOutput::Files, out)
+            }
+            StatementWork::Catalog => {
+                out.journal(self.id, Fact::Planned { statement: index, kind, stages: Vec::new() });
+                self.apply_catalog(out);
+            }
+            StatementWork::Rows { rows } => self.finish_statement(rows, out),
+            StatementWork::Set { key, value } => {
+                Arc::make_mut(&mut self.settings).insert(key, value);
+                self.finish_statement(0, out);
+            }
+        }
+    }
+
+    fn run_stages(
+        &mut self,
+        index: StatementIndex,
+        kind: StatementKind,
+        stages: Vec<super::StageSpec>,
+        root: StageOutput,
+        out: &mut Outbox,
+    ) {
+        if let Err(error) = check_graph(self.next_stage, &stages, root) {
+            let place = FailurePlace { statement: Some(index.0), ..FailurePlace::default() };
+            let failure =
+                JobFailure::new(FailureClass::Internal, error.to_string(), Some("please report this plan"));
+            return self.end(End::failed(failure.at(place)), out);
+        }
+        out.journal(self.id, Fact::Planned { statement: index, kind, stages: stages.clone() });
+        let statement = &mut self.statements[self.current];
+        statement.first_stage = self.next_stage;
+        statement.end_stage = StageId(self.next_stage.0 + stages.len() as u32);
+        self.next_stage = statement.end_stage;
+        let stages = stages.into_iter().map(|spec| (spec.stage, Stage::new(self.id, index, spec)));
+        self.stages.extend(stages);
+        self.begin_stages(out);
+    }
+
+    /// Begins every stage of the current statement whose inputs are there.
+    fn begin_stages(&mut self, out: &mut Outbox) {
+        let range = self.statements[self.current].stages();
+        let can_begin = |stage: &&Stage| {
+            let inputs_done = stage.spec.inputs.iter().all(|(input, _)| self.stages[input].is_done());
+            matches!(stage.phase, stage::Phase::Waiting) && inputs_done
+        };
+        let begin: Vec<_> = self
+            .stages
+            .range(range)
+            .map(|(_, stage)| stage)
+            .filter(can_begin)
+            .map(|stage| stage.spec.stage)
+            .collect();
+        for id in begin {
+            let stage = self.stages.get_mut(&id).expect("just seen");
+            stage.begin(out.now);
+            out.log(self.id, event::Event::StageStarted { stage: id });
+            match stage.writes_shuffle() {
+                true => reserve(stage, out),
+                false => self.tasks_became_ready(id, out),
+            }
+        }
+    }
+
+    pub fn reserved(
+        &mut self,
+        shuffle: ShuffleId,
+        outcome: Result<Arc<ShuffleTarget>, JobFailure>,
+        limits: &Limits,
+        out: &mut Outbox,
+    ) {
+        let id = shuffle.exchange;
+        let Some(stage) = self.stages.get_mut(&id) else { return release(shuffle, out) };
+        match outcome {
+            Ok(target) if stage.reserved(out.now, &target) => {
+                out.journal(self.id, Fact::Reserved { target: (*target).clone() });
+                self.tasks_became_ready(id, out);
+            }
+            // The same answer twice is harmless; one for a run that nobody uses is room to give back.
+            Ok(_) if stage.uses(shuffle) => {}
+            Ok(_) => release(shuffle, out),
+            Err(failure) if stage.awaits_reservation(shuffle) => self.call_failed(id, failure, limits, out),
+            Err(_) => {}
+        }
+    }
+
+    pub fn committed(
+        &mut self,
+        shuffle: ShuffleId,
+        outcome: Result<Vec<(Location, CommitVerdict)>, JobFailure>,
+        limits: &Limits,
+        out: &mut Outbox,
+    ) {
+        let Some(stage) = self.stages.get_mut(&shuffle.exchange) else { return };
+        match outcome {
+            Ok(verdicts) => match stage.committed(out.now, shuffle, &verdicts) {
+                None => {}
+                Some(Ok(source)) => self.stage_committed(shuffle.exchange, &source, out),
+                Some(Err(loss)) => self.shuffle_lost(shuffle, &loss, out),
+            },
+            Err(failure) if stage.awaits_commit(shuffle) => {
+                self.call_failed(shuffle.exchange, failure, limits, out)
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn shuffle_lost(&mut self, shuffle: ShuffleId, loss: &CommitLoss, out: &mut Outbox) {
+        let advice = Some("submit the job again; check the shuffle workers' logs");
+        let mut failure =
+            JobFailure::new(FailureClass::Infrastructure, format!("shuffle data is lost: {loss}"), advice);
+        failure.failure.lost_shuffle = Some(shuffle);
+        let failure = failure.at(self.place(shuffle.exchange));
+        self.end(End::failed(failure), out);
+    }
+
+    /// A call to the shuffle service failed as a whole: again later, or the end.
+    fn call_failed(&mut self, id: StageId, failure: JobFailure, limits: &Limits, out: &mut Outbox) {
+        let stage = self.stages.get_mut(&id).expect("the caller saw it");
+        let call = stage.call().expect("the caller saw that it waits");
+        if failure.failure.class.retry_may_help() && call.tries < limits.shuffle_calls_max {
+            call.retry_at = Some(out.now + limits.retry_delay(call.tries));
+            out.log(self.id, event::Event::Warning { message: failure.failure.message.clone() });
+            stage.trouble = Some(failure.failure.message);
+            return;
+        }
+        let failure = failure.at(self.place(id));
+        self.end(End::failed(failure), out);
+    }
+
+    /// Where in the job something happened.
+    pub(super) fn place(&self, stage: StageId) -> FailurePlace {
+        let known = self.stages.get(&stage);
+        FailurePlace {
+            statement: known.map(|stage| stage.statement.0),
+            stage: Some(stage.0),
+            stage_name: known.map(|stage| stage.spec.name.clone()),
+            ..FailurePlace::default()
+        }
+    }
+
+    fn tasks_became_ready(&mut self, id: StageId, out: &mut Outbox) {
+        self.runnable.insert(id);
+        // A stage without tasks is complete right away.
+        self.check_complete(id, out);
+    }
+
+    /// Goes on when all tasks of a stage are won.
+    pub(super) fn check_complete(&mut self, id: StageId, out: &mut Outbox) {
+        let stage = self.stages.get_mut(&id).expect("the caller saw it");
+        match stage.complete(out.now) {
+            None => {}
+            Some(Complete::Commit { target, winners }) => out.push(Effect::CommitShuffle { target, winners }),
+            Some(Complete::Done) => self.stage_done(id, out),
+        }
+    }
+
+    fn stage_committed(&mut self, id: StageId, source: &ShuffleSource, out: &mut Outbox) {
+        let winners = source.winners.to_vec();
+        out.journal(
+            self.id,
+            Fact::Committed { shuffle: source.shuffle, winners, partitions: source.partitions.clone() },
+        );
+        let partitions = source.partitions.iter().map(|source| event::ExchangePartition {
+            partition: source.partition,
+            totals: source.totals,
+            workers: source.locations.iter().map(|location| location.worker.worker.clone()).collect(),
+        });
+        let partitions = partitions.collect();
+        let committed = event::ExchangeCommitted { stage: id, run: source.shuffle.run, partitions };
+        out.log(self.id, event::Event::ExchangeCommitted(committed));
+        self.stage_done(id, out);
+    }
+
+    fn stage_done(&mut self, id: StageId, out: &mut Outbox) {
+        self.runnable.remove(&id);
+        let finished = event::StageFinished { stage: id, state: "succeeded".to_owned() };
+        out.log(self.id, event::Event::StageFinished(finished));
+        let statement = &self.statements[self.current];
+        if id != statement.root() {
+            return self.begin_stages(out);
+        }
+        match statement.kind {
+            Some(StatementKind::Sink) => self.publish_files(id, out),
+            _ => self.keep_result(id, out),
+        }
+    }
+
+    fn keep_result(&mut self, root: StageId, out: &mut Outbox) {
+        let stage = &self.stages[&root];
+        let inline = stage.inline_rows();
+        let shuffle = stage.source().cloned();
+        let pushed: u64 = shuffle.iter().flat_map(|source| &source.partitions).map(|p| p.totals.rows).sum();
+        let rows = pushed + inline.iter().map(|inline| inline.rows).sum::<u64>();
+        self.holds_shuffles |= shuffle.is_some();
+        let statement = &mut self.statements[self.current];
+        statement.has_result = true;
+        let result = Arc::new(StatementResult { rows, inline, shuffle });
+        let expires_at = out.now + self.results_ttl;
+        out.push(Effect::KeepResult { job: self.id, statement: statement.index, result, expires_at });
+        self.finish_statement(rows, out);
+    }
+
+    fn publish_files(&mut self, root: StageId, out: &mut Outbox) {
+        let files = self.stages[&root].files();
+        let statement = &mut self.statements[self.current];
+        statement.state = StatementState::Publishing;
+        let index = statement.index;
+        out.journal(self.id, Fact::Publishing { statement: index, files: files.clone() });
+        out.push(Effect::PublishSink { job: self.id, statement: index, files });
+    }
+
+    pub fn sink_published(
+        &mut self,
+        index: StatementIndex,
+        outcome: Result<Outputs, JobFailure>,
+        out: &mut Outbox,
+    ) {
+        let Some(statement) = self.awaiting(index, StatementState::Publishing) else { return };
+        if statement.is_published {
+            return;
+        }
+        let outputs = match outcome {
+            Ok(outputs) => outputs,
+            Err(failure) => return self.publication_failed(failure, out),
+        };
+        statement.is_published = true;
+        statement.outputs = Some(outputs.clone());
+        let changes_catalog = statement.changes_catalog;
+        out.journal(self.id, Fact::Published { statement: index, outputs: outputs.clone() });
+        self.totals.rows += outputs.rows;
+        out.log(
+            self.id,
+            event::Event::OutputsCommitted(event::OutputsCommitted {
+                statement: index,
+                target: outputs.target,
+                files: outputs.files,
+                rows: outputs.rows,
+                bytes: outputs.bytes,
+            }),
+        );
+        match changes_catalog {
+            true => self.apply_catalog(out),
+            false => self.finish_statement(outputs.rows, out),
+        }
+    }
+
+    /// A change of the catalog is published like files: once asked for, its outcome is awaited.
+    fn apply_catalog(&mut self, out: &mut Outbox) {
+        let statement = &mut self.statements[self.current];
+        statement.state = StatementState::Publishing;
+        statement.is_published = true;
+        out.push(Effect::ApplyCatalog { job: self.id, statement: statement.index });
+    }
+
+    pub fn catalog_applied(
+        &mut self,
+        index: StatementIndex,
+        outcome: Result<(), JobFailure>,
+        out: &mut Outbox,
+    ) {
+        let Some(statement) = self.awaiting(index, StatementState::Publishing) else { return };
+        if !statement.is_published {
+            return;
+        }
+        let rows = statement.outputs.as_ref().map_or(0, |outputs| outputs.rows);
+        match outcome {
+            Ok(()) => self.finish_statement(rows, out),
+            Err(failure) => self.publication_failed(failure, out),
+        }
+    }
+
+    fn publication_failed(&mut self, mut failure: JobFailure, out: &mut Outbox) {
+        let statement = &mut self.statements[self.current];
+        failure.place.statement = Some(statement.index.0);
+        // The state goes back so that the job may end; nothing waits for this publication any more.
+        statement.state = StatementState::Running;
+        self.stopping = None;
+        self.end(End::failed(failure), out);
+    }
+
+    fn finish_statement(&mut self, rows: u64, out: &mut Outbox) {
+        let statement = &mut self.statements[self.current];
+        statement.state = StatementState::Succeeded;
+        statement.rows = Some(rows);
+        if statement.kind == Some(StatementKind::Query) {
+            self.totals.rows += rows;
+        }
+        let index = statement.index;
+        let statement_is_sink = statement.kind == Some(StatementKind::Sink);
+        out.journal(self.id, Fact::StatementFinished { statement: index, rows });
+        out.log(self.id, event::Event::StatementFinished { statement: index });
+        if statement_is_sink {
+            // What attempts left behind that did not win.
+            out.push(Effect::DiscardSink { job: self.id, statement: index });
+        }
+        self.release_statement(out);
+        self.current += 1;
+        match self.stopping.take() {
+            Some(end) => self.finish(end, out),
+            None => self.plan_current(out),
+        }
+    }
+
+    /// Gives back every shuffle of the current statement but its result.
+    fn release_statement(&mut self, out: &mut Outbox) {
+        let statement = &self.statements[self.current];
+        let mut shuffles = Vec::new();
+        for (_, stage) in self.stages.range_mut(statement.stages()) {
+            let is_result = stage.spec.output == StageOutput::Result && stage.source().is_some();
+            if stage.writes_shuffle() && stage.was_reserved && !is_result {
+                shuffles.push(stage.shuffle());
+            }
+            stage.drop_outputs();
+        }
+        if !shuffles.is_empty() {
+            out.push(Effect::ReleaseShuffles { job: self.id, shuffles });
+        }
+    }
+
+    /// The job ends in the middle of its current statement, if it has one.
+    pub(super) fn stop_statement(&mut self, state: JobState, out: &mut Outbox) {
+        let Some(statement) = self.statements.get_mut(self.current) else { return };
+        let is_sink = statement.kind == Some(StatementKind::Sink);
+        let index = statement.index;
+        statement.state = match state {
+            JobState::Cancelled => StatementState::Cancelled,
+            _ => StatementState::Failed,
+        };
+        self.stop_stages(state, out);
+        if is_sink {
+            out.push(Effect::DiscardSink { job: self.id, statement: index });
+        }
+        self.release_statement(out);
+        for skipped in &mut self.statements[self.current + 1..] {
+            skipped.state = StatementState::Skipped;
+        }
+    }
+
+    /// Time went on. Whether tasks became runnable.
+    pub fn tick(&mut self, now: Timestamp, out: &mut Outbox) -> bool {
+        if self.phase != Phase::Running || self.current >= self.statements.len() {
+            return false;
+        }
+        let mut woken = false;
+        for (_, stage) in self.stages.range_mut(self.statements[self.current].stages()) {
+            woken |= stage.wake(now);
+            let due = stage.call().and_then(|call| call.retry_at).is_some_and(|at| at <= now);
+            if due {
+                call_again(stage, out);
+            }
+        }
+        woken
+    }
+}
+
+fn reserve(stage: &Stage, out: &mut Outbox) {
+    out.push(Effect::ReserveShuffle { shuffle: stage.shuffle(), partitions: stage.spec.output_partitions });
+}
+
+fn release(shuffle: ShuffleId, out: &mut Outbox) {
+    out.push(Effect::ReleaseShuffles { job: shuffle.job, shuffles: vec![shuffle] });
+}
+
+fn call_again(stage: &mut Stage, out: &mut Outbox) {
+    if !stage.is_committing() {
+        // The outcome of the failed call is not known: it may have taken room.
+        release(stage.shuffle(), out);
+    }
+    stage.call_again();
+    match &stage.phase {
+        stage::Phase::Committing { target, winners, .. } => {
+            out.push(Effect::CommitShuffle { target: target.clone(), winners: winners.clone() });
+        }
+        _ => reserve(stage, out),
+    }
+}

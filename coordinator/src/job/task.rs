@@ -1,0 +1,176 @@
+//! One partition of a stage: pending, tried, won.
+//!
+//! The winner is set once, together with what it wrote. Numbers of attempts grow for ever; failures that count against
+//! the budget, and losses of executors that do not, are counted apart.
+
+use penstock_common::clock::Timestamp;
+use penstock_protocol::{
+    ids::{AttemptNumber, ExecutorId, TaskIndex},
+    task::{Failure, TaskOutput},
+};
+
+use super::{
+    Limits,
+    attempt::{Attempt, Host},
+    status::{AttemptState, TaskStatus},
+};
+
+#[derive(Debug)]
+pub struct Task {
+    next_attempt: u32,
+    failures: u32,
+    losses: u32,
+    attempts: Vec<Attempt>,
+    winner: Option<(AttemptNumber, TaskOutput)>,
+    /// Since when it waits for a slot.
+    pub pending_since: Timestamp,
+}
+
+/// What follows from the end of an attempt for its task.
+#[derive(Debug, PartialEq)]
+pub enum Verdict {
+    /// Nothing: the report came late or twice, or another attempt goes on.
+    Ignored,
+    Won,
+    /// Run it again, not before this time.
+    Again(Timestamp),
+    /// No further attempt can help or may be made.
+    GiveUp(Failure),
+}
+
+impl Task {
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            next_attempt: 0,
+            failures: 0,
+            losses: 0,
+            attempts: Vec::new(),
+            winner: None,
+            pending_since: now,
+        }
+    }
+
+    pub fn start(&mut self, now: Timestamp, host: Host) -> AttemptNumber {
+        assert!(self.winner.is_none(), "a task that is won is not run again");
+        let number = AttemptNumber(self.next_attempt);
+        self.next_attempt += 1;
+        self.attempts.push(Attempt::start(now, number, host));
+        number
+    }
+
+    /// The attempt, if it is this host's.
+    pub fn attempt(&mut self, number: AttemptNumber, host: &Host) -> Option<&mut Attempt> {
+        self.attempts.iter_mut().rev().find(|attempt| attempt.number == number && attempt.host == *host)
+    }
+
+    pub fn attempts(&mut self) -> impl Iterator<Item = &mut Attempt> {
+        self.attempts.iter_mut()
+    }
+
+    pub fn succeed(
+        &mut self,
+        now: Timestamp,
+        number: AttemptNumber,
+        host: &Host,
+        output: TaskOutput,
+    ) -> Verdict {
+        let Some(attempt) = self.attempt(number, host) else { return Verdict::Ignored };
+        let counts = attempt.is_running();
+        attempt.end(now, if counts { AttemptState::Succeeded } else { AttemptState::Cancelled }, None);
+        if !counts || self.winner.is_some() {
+            return Verdict::Ignored;
+        }
+        self.winner = Some((number, output));
+        Verdict::Won
+    }
+
+    pub fn fail(
+        &mut self,
+        now: Timestamp,
+        number: AttemptNumber,
+        host: &Host,
+        failure: Failure,
+        limits: &Limits,
+    ) -> Verdict {
+        let Some(attempt) = self.attempt(number, host) else { return Verdict::Ignored };
+        let counts = attempt.is_running();
+        attempt.end(now, AttemptState::Failed, Some(failure.message.clone()));
+        if !counts || self.winner.is_some() {
+            return Verdict::Ignored;
+        }
+        self.failures += 1;
+        if !failure.class.retry_may_help()
+            || failure.lost_shuffle.is_some()
+            || self.failures >= limits.task_failures_max
+        {
+            return Verdict::GiveUp(failure);
+        }
+        if self.is_running() { Verdict::Ignored } else { self.again(now + limits.retry_delay(self.failures)) }
+    }
+
+    /// The attempt ended through no fault of the task.
+    pub fn lose(
+        &mut self,
+        now: Timestamp,
+        number: AttemptNumber,
+        host: &Host,
+        state: AttemptState,
+        failure: Failure,
+        limits: &Limits,
+    ) -> Verdict {
+        let Some(attempt) = self.attempt(number, host) else { return Verdict::Ignored };
+        let counts = attempt.is_running();
+        attempt.end(now, state, Some(failure.message.clone()));
+        if !counts || self.winner.is_some() {
+            return Verdict::Ignored;
+        }
+        self.losses += 1;
+        match self.losses > limits.task_losses_max {
+            true => Verdict::GiveUp(failure),
+            false if self.is_running() => Verdict::Ignored,
+            false => self.again(now),
+        }
+    }
+
+    fn again(&mut self, at: Timestamp) -> Verdict {
+        self.pending_since = at;
+        Verdict::Again(at)
+    }
+
+    fn is_running(&self) -> bool {
+        self.attempts.iter().any(Attempt::is_running)
+    }
+
+    pub fn winner(&self) -> Option<&(AttemptNumber, TaskOutput)> {
+        self.winner.as_ref()
+    }
+
+    /// Lets go of what the winner wrote, once nobody needs it; who won stays known.
+    pub fn drop_output(&mut self) {
+        if let Some((_, output)) = &mut self.winner {
+            *output = TaskOutput::Files(Vec::new());
+        }
+    }
+
+    /// Executors on which it failed or was lost, to be tried last.
+    pub fn avoid(&self) -> Vec<ExecutorId> {
+        let bad = |attempt: &&Attempt| matches!(attempt.state, AttemptState::Failed | AttemptState::Lost);
+        let mut avoid: Vec<_> =
+            self.attempts.iter().filter(bad).map(|attempt| attempt.host.executor.clone()).collect();
+        avoid.sort();
+        avoid.dedup();
+        avoid
+    }
+
+    pub fn attempts_failed(&self) -> u32 {
+        self.failures
+    }
+
+    pub fn status(&self, task: TaskIndex) -> TaskStatus {
+        TaskStatus {
+            task,
+            winner: self.winner.as_ref().map(|(number, _)| *number),
+            attempts: self.attempts.iter().map(Attempt::status).collect(),
+        }
+    }
+}

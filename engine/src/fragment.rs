@@ -1,10 +1,30 @@
 //! Cuts an optimised physical plan at its exchanges.
+//!
+//! A stage ends below each hash repartition, below a gather (coalesce or merge) of several partitions, and at the build
+//! side of a collected join that several tasks probe. What is left is a template: its leaves are scans without files and
+//! reads of exchanges, and task `k` runs its output partition `k`. Equal pieces become one stage.
+//!
+//! In: a plan of one process. Out: a [`StageGraph`]. Not here: where tasks run, and choosing among plans.
 
-use std::sync::Arc;
+mod name;
+mod normalize;
+mod refuse;
+mod template;
 
-use datafusion::{error::DataFusionError, physical_plan::ExecutionPlan, prelude::SessionContext};
+use std::{collections::HashMap, sync::Arc};
 
-use crate::stage_graph::{InvalidGraph, StageGraph};
+use bytes::Bytes;
+use datafusion::{
+    error::DataFusionError,
+    physical_plan::{ExecutionPlan, ExecutionPlanProperties},
+    prelude::SessionContext,
+};
+
+use crate::{
+    codec,
+    exchange::{ExchangeWriteExec, WritePartitioning},
+    stage_graph::{Input, InvalidGraph, Stage, StageGraph, StageOutput, StageScan},
+};
 
 /// What the root of the plan is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +43,113 @@ pub enum CutError {
     Unsupported { operator: String, reason: &'static str },
     #[error("the plan is nested {depth} levels deep, the limit is {limit}")]
     TooDeep { depth: usize, limit: usize },
-    #[error("cutting the plan into stages")]
+    #[error("cutting the plan into stages: {0}")]
     Plan(#[from] DataFusionError),
-    #[error("the stages do not fit together")]
+    #[error("the stages do not fit together: {0}")]
     Invalid(#[from] InvalidGraph),
 }
 
-/// Cuts `plan` into stages. The plan comes from a session that pins what `planning` pins.
+/// Cuts `plan`, which comes from a session with the pinned settings, into stages.
 pub fn cut(plan: Arc<dyn ExecutionPlan>, root: RootOutput, ctx: &SessionContext) -> Result<StageGraph, CutError> {
-    let _ = (plan, root, ctx);
-    Err(CutError::Invalid(InvalidGraph::Empty))
+    let _ = ctx;
+    refuse::check_depth(&plan)?;
+    let plan = normalize::normalize(plan)?;
+    refuse::check(&plan)?;
+    let mut cutter = Cutter::default();
+    match root {
+        RootOutput::Result => cutter.stage(plan, Leaving::Result)?,
+        RootOutput::Files => cutter.stage(plan, Leaving::Files)?,
+    };
+    Ok(StageGraph::new(cutter.stages)?)
+}
+
+/// The stages so far, producers first.
+#[derive(Default)]
+struct Cutter {
+    stages: Vec<Stage>,
+    shared: HashMap<Fingerprint, usize>,
+}
+
+/// Two stages with equal fingerprints give the same rows.
+#[derive(PartialEq, Eq, Hash)]
+struct Fingerprint {
+    plan: Bytes,
+    inputs: String,
+    scans: String,
+    output: String,
+}
+
+/// How the rows of a piece leave it.
+enum Leaving {
+    Exchange(WritePartitioning),
+    Result,
+    Files,
+}
+
+/// What a stage's template refers to by number.
+#[derive(Default)]
+struct Sources {
+    inputs: Vec<Input>,
+    scans: Vec<StageScan>,
+}
+
+impl Cutter {
+    /// Makes a stage of `plan` and of everything below it; gives its position.
+    fn stage(&mut self, plan: Arc<dyn ExecutionPlan>, leaving: Leaving) -> Result<usize, CutError> {
+        let tasks = plan.output_partitioning().partition_count().max(1) as u32;
+        let schema = plan.schema();
+        let mut sources = Sources::default();
+        let volatile = refuse::is_volatile(&plan)?;
+        let piece = self.template(plan, &template::Run::spread(0..tasks), &mut sources)?;
+        let (name, (plan, output, output_partitions)) = (name::of(&piece), leaving.apply(piece, tasks));
+        let Sources { inputs, scans } = sources;
+        let encoded = codec::encode_plan(&plan).map_err(|error| error.0)?;
+        let stage = Stage { name, inputs, tasks, output_partitions, output, plan, scans, schema, encoded };
+        let fingerprint = Fingerprint::of(&stage);
+        match self.shared.get(&fingerprint) {
+            Some(equal) if !volatile => Ok(*equal),
+            _ => {
+                self.shared.insert(fingerprint, self.stages.len());
+                self.stages.push(stage);
+                Ok(self.stages.len() - 1)
+            }
+        }
+    }
+}
+
+impl Leaving {
+    fn apply(self, piece: Arc<dyn ExecutionPlan>, tasks: u32) -> (Arc<dyn ExecutionPlan>, StageOutput, u32) {
+        let exchange = |partitioning| Arc::new(ExchangeWriteExec::new(piece.clone(), partitioning)) as Arc<_>;
+        match self {
+            Self::Files => (piece, StageOutput::Files, 0),
+            Self::Result => (exchange(WritePartitioning::ByTask), StageOutput::Result, tasks),
+            Self::Exchange(partitioning) => {
+                let (output, partitions) = match &partitioning {
+                    WritePartitioning::Hash(exprs, partitions) => {
+                        (StageOutput::Hash { keys: exprs.iter().map(|expr| short(expr)).collect() }, *partitions as u32)
+                    }
+                    WritePartitioning::RoundRobin(partitions) => (StageOutput::RoundRobin, *partitions as u32),
+                    WritePartitioning::Gather => (StageOutput::Gather, 1),
+                    WritePartitioning::ByTask => (StageOutput::ByTask, tasks),
+                };
+                (exchange(partitioning), output, partitions)
+            }
+        }
+    }
+}
+
+/// `l_orderkey` instead of `l_orderkey@0`.
+fn short(expr: &Arc<dyn datafusion::physical_expr::PhysicalExpr>) -> String {
+    datafusion::physical_expr_common::physical_expr::fmt_sql(expr.as_ref()).to_string()
+}
+
+impl Fingerprint {
+    fn of(stage: &Stage) -> Self {
+        Self {
+            plan: stage.encoded.clone(),
+            inputs: format!("{:?}", stage.inputs),
+            scans: format!("{:?}", stage.scans),
+            output: format!("{:?} {}", stage.output, stage.tasks),
+        }
+    }
 }

@@ -1,9 +1,23 @@
 //! docs
 pub mod attempt;
 pub mod batch_io;
+mod bind;
 pub mod codec;
 pub mod exchange;
 pub mod fragment;
 pub mod local;
-pub mod metrics;
+mod metrics;
+pub mod scan;
 pub mod stage_graph;
+pub mod catalog;
+pub mod error;
+mod nearest;
+pub mod parameters;
+pub mod rules;
+pub mod script;
+pub mod session;
+pub mod settings;
+pub mod sink;
+pub mod sql;
+pub mod stores;
+mod tables;

@@ -34,6 +34,8 @@ pub struct Stage {
     pub scans: Vec<StageScan>,
     /// Schema of the rows that leave the stage.
     pub schema: SchemaRef,
+    /// The plan as executors get it.
+    pub encoded: Bytes,
 }
 
 /// One exchange that a stage reads.
@@ -126,7 +128,7 @@ impl StageGraph {
 impl Stage {
     /// The template for executors: encoded once, whatever the number of tasks and files.
     pub fn encode(&self) -> Result<Bytes, codec::EncodeError> {
-        codec::encode_plan(&self.plan)
+        Ok(self.encoded.clone())
     }
 
     /// For each scan of the plan, the files that `task` reads; none for scans of other branches of a union.

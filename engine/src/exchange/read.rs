@@ -1,0 +1,217 @@
+//! The reading end of an exchange: a leaf of a stage's plan.
+
+use std::{fmt, sync::Arc, time::Instant};
+
+use arrow::{array::RecordBatch, compute::BatchCoalescer};
+use bytes::Bytes;
+use datafusion::{
+    common::tree_node::TreeNodeRecursion,
+    error::{DataFusionError, Result},
+    execution::TaskContext,
+    physical_expr::PhysicalExpr,
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
+        execution_plan::ReplaceChildrenOptions,
+        metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time},
+        stream::RecordBatchStreamAdapter,
+    },
+};
+use futures::{StreamExt, stream::BoxStream};
+use penstock_protocol::{
+    ids::ShuffleId,
+    shuffle::{PartitionSource, Winner},
+};
+
+use super::{
+    Declared,
+    store::{ShuffleError, ShuffleStore},
+};
+use crate::{attempt::Progress, batch_io::{BatchIoError, Decoder}, stage_graph::ReadMode};
+
+/// Reads partitions of another stage's output. In a template it stands for all of them; [`Self::bind`] makes the leaf of
+/// one task.
+#[derive(Debug, Clone)]
+pub struct ExchangeReadExec {
+    /// Which of the stage's inputs.
+    input: u32,
+    mode: ReadMode,
+    declared: Declared,
+    properties: Arc<PlanProperties>,
+    source: Option<Arc<ReadSource>>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+/// Where a bound leaf reads: its i-th partition is `partitions[i]`.
+#[derive(Debug)]
+pub(crate) struct ReadSource {
+    pub store: Arc<dyn ShuffleStore>,
+    pub shuffle: ShuffleId,
+    pub winners: Arc<[Winner]>,
+    pub partitions: Vec<PartitionSource>,
+    pub progress: Arc<Progress>,
+}
+
+impl ExchangeReadExec {
+    pub(crate) fn template(input: u32, mode: ReadMode, partitions: usize, declared: Declared) -> Result<Self> {
+        let properties = declared.properties(partitions)?;
+        let metrics = ExecutionPlanMetricsSet::new();
+        Ok(Self { input, mode, declared, properties, source: None, metrics })
+    }
+
+    /// The leaf that one task runs.
+    pub(crate) fn bind(&self, source: ReadSource) -> Result<Self> {
+        let properties = self.declared.properties(source.partitions.len())?;
+        let source = Some(Arc::new(source));
+        Ok(Self { properties, source, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() })
+    }
+
+    pub fn input(&self) -> u32 {
+        self.input
+    }
+
+    pub fn mode(&self) -> ReadMode {
+        self.mode
+    }
+
+    pub fn partitions(&self) -> usize {
+        self.properties.output_partitioning().partition_count()
+    }
+
+    pub(crate) fn declared(&self) -> &Declared {
+        &self.declared
+    }
+}
+
+impl DisplayAs for ExchangeReadExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = match self.mode {
+            ReadMode::Partitioned => "partitioned",
+            ReadMode::All => "all",
+        };
+        write!(f, "ExchangeReadExec: input={}, partitions={}, mode={mode}", self.input, self.partitions())
+    }
+}
+
+impl ExecutionPlan for ExchangeReadExec {
+    fn name(&self) -> &str {
+        "ExchangeReadExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let Some(source) = self.source.clone() else {
+            return Err(DataFusionError::Internal("an exchange is read before it is bound to a task".to_owned()));
+        };
+        let reader = Reader::new(self, partition, source, context.session_config().batch_size());
+        let batches = futures::stream::try_unfold(reader, Reader::next);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+}
+
+/// Turns payloads into batches of a good size: many maps make many small payloads.
+struct Reader {
+    payloads: BoxStream<'static, Result<Bytes, ShuffleError>>,
+    shuffle: ShuffleId,
+    decoder: Decoder,
+    coalescer: BatchCoalescer,
+    ended: bool,
+    progress: Arc<Progress>,
+    output_rows: Count,
+    payload_bytes: Count,
+    wait: Time,
+    decode: Time,
+}
+
+impl Reader {
+    fn new(exec: &ExchangeReadExec, partition: usize, source: Arc<ReadSource>, batch_rows: usize) -> Self {
+        let schema = exec.schema();
+        Self {
+            payloads: source.store.read(
+                source.shuffle,
+                source.winners.clone(),
+                source.partitions[partition].clone(),
+            ),
+            shuffle: source.shuffle,
+            decoder: Decoder::new(schema.clone()),
+            coalescer: BatchCoalescer::new(schema, batch_rows)
+                .with_biggest_coalesce_batch_size(Some(batch_rows / 2)),
+            ended: false,
+            progress: source.progress.clone(),
+            output_rows: MetricBuilder::new(&exec.metrics).output_rows(partition),
+            payload_bytes: MetricBuilder::new(&exec.metrics).counter("shuffle_read_bytes", partition),
+            wait: MetricBuilder::new(&exec.metrics).subset_time("shuffle_read_wait", partition),
+            decode: MetricBuilder::new(&exec.metrics).elapsed_compute(partition),
+        }
+    }
+
+    /// Bytes that are no batches of this exchange are as good as lost.
+    fn damaged(&self, error: &BatchIoError) -> DataFusionError {
+        DataFusionError::External(Box::new(ShuffleError::Lost { shuffle: self.shuffle, reason: error.to_string() }))
+    }
+
+    async fn next(mut self) -> Result<Option<(RecordBatch, Self)>> {
+        loop {
+            if let Some(batch) = self.coalescer.next_completed_batch() {
+                self.output_rows.add(batch.num_rows());
+                self.progress.add_rows_in(batch.num_rows());
+                return Ok(Some((batch, self)));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            let asked = Instant::now();
+            let payload = self.payloads.next().await;
+            self.wait.add_elapsed(asked);
+            self.take(payload)?;
+        }
+    }
+
+    fn take(&mut self, payload: Option<Result<Bytes, ShuffleError>>) -> Result<()> {
+        let _timer = self.decode.timer();
+        match payload {
+            None => {
+                self.ended = true;
+                self.coalescer.finish_buffered_batch()?;
+            }
+            Some(payload) => {
+                let payload = payload.map_err(|error| DataFusionError::External(Box::new(error)))?;
+                self.payload_bytes.add(payload.len());
+                let batches = self.decoder.decode(payload).map_err(|error| self.damaged(&error))?;
+                for batch in batches {
+                    self.coalescer.push_batch(batch)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

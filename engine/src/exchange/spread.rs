@@ -1,0 +1,236 @@
+//! Collects the rows of a stage and gives them back as batches, one partition each.
+//!
+//! Rows wait in the batches that they came in, with their indices sorted by partition; each is copied once, when the
+//! buffer is emptied, straight into the batch that is encoded. Hashes are those of DataFusion's own repartitioning.
+
+use std::{ops::Range, sync::Arc};
+
+use arrow::{
+    array::{
+        Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions, StructArray,
+    },
+    compute::{concat_batches, interleave_record_batch},
+    datatypes::DataType,
+};
+use datafusion::{
+    common::{hash_utils::create_hashes, utils::memory::get_record_batch_memory_size},
+    error::Result,
+    physical_expr::PhysicalExpr,
+    physical_expr_common::utils::evaluate_expressions_to_arrays,
+    physical_plan::repartition::REPARTITION_RANDOM_STATE,
+};
+
+/// Payloads of about this many plain bytes keep both overhead and memory small.
+const PAYLOAD_BYTES_TARGET: usize = 1 << 20;
+
+/// Rows by partition of the hash of some expressions.
+#[derive(Debug)]
+pub(super) struct HashBuffer {
+    exprs: Vec<Arc<dyn PhysicalExpr>>,
+    partitions: usize,
+    hashes: Vec<u64>,
+    assigned: Vec<u32>,
+    batches: Vec<Spread>,
+    rows_max: usize,
+    rows: usize,
+    bytes: usize,
+}
+
+/// A batch and its rows in order of their partition: partition `p` has `order[starts[p]..starts[p + 1]]`.
+#[derive(Debug)]
+struct Spread {
+    batch: RecordBatch,
+    order: Vec<u32>,
+    starts: Vec<u32>,
+}
+
+impl HashBuffer {
+    pub fn new(exprs: Vec<Arc<dyn PhysicalExpr>>, partitions: usize, rows_max: usize) -> Self {
+        Self { exprs, partitions, hashes: vec![], assigned: vec![], batches: vec![], rows_max, rows: 0, bytes: 0 }
+    }
+
+    /// What buffering `batch` costs.
+    pub fn cost(&self, batch: &RecordBatch) -> usize {
+        get_record_batch_memory_size(batch) + batch.num_rows() * size_of::<u32>() + self.partitions * size_of::<u32>()
+    }
+
+    pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
+        let arrays = evaluate_expressions_to_arrays(&self.exprs, &batch)?;
+        self.hashes.clear();
+        self.hashes.resize(batch.num_rows(), 0);
+        create_hashes(&arrays, REPARTITION_RANDOM_STATE.random_state(), &mut self.hashes)?;
+        let (order, starts) = self.sort_rows();
+        self.rows += batch.num_rows();
+        self.bytes += data_bytes(&batch);
+        self.batches.push(Spread { batch, order, starts });
+        Ok(())
+    }
+
+    /// Counting sort of the row numbers by partition.
+    fn sort_rows(&mut self) -> (Vec<u32>, Vec<u32>) {
+        let mut starts = vec![0_u32; self.partitions + 1];
+        let partitions = self.partitions as u64;
+        self.assigned.clear();
+        if partitions.is_power_of_two() {
+            let mask = partitions - 1;
+            self.assigned.extend(self.hashes.iter().map(|hash| (hash & mask) as u32));
+        } else {
+            self.assigned.extend(self.hashes.iter().map(|hash| (hash % partitions) as u32));
+        }
+        self.assigned.iter().for_each(|partition| starts[*partition as usize + 1] += 1);
+        for partition in 0..self.partitions {
+            starts[partition + 1] += starts[partition];
+        }
+        let mut next = starts.clone();
+        let mut order = vec![0_u32; self.assigned.len()];
+        for (row, partition) in self.assigned.iter().enumerate() {
+            let at = &mut next[*partition as usize];
+            order[*at as usize] = row as u32;
+            *at += 1;
+        }
+        (order, starts)
+    }
+
+    /// Empties the buffer; the result gives each partition's batches.
+    pub fn take(&mut self) -> Filled {
+        let rows_max = rows_per_payload(self.bytes, self.rows, self.rows_max);
+        (self.rows, self.bytes) = (0, 0);
+        Filled { batches: std::mem::take(&mut self.batches), rows_max, indices: vec![] }
+    }
+}
+
+/// A buffer's content on its way out.
+#[derive(Debug)]
+pub(super) struct Filled {
+    batches: Vec<Spread>,
+    rows_max: usize,
+    indices: Vec<(usize, usize)>,
+}
+
+impl Filled {
+    /// Positions of all rows of one partition, in the order in which they came.
+    pub fn select(&mut self, partition: usize) -> usize {
+        self.indices.clear();
+        for (index, spread) in self.batches.iter().enumerate() {
+            let rows = spread.starts[partition] as usize..spread.starts[partition + 1] as usize;
+            self.indices.extend(spread.order[rows].iter().map(|row| (index, *row as usize)));
+        }
+        self.indices.len().div_ceil(self.rows_max)
+    }
+
+    /// The `chunk`-th batch of the selected partition.
+    pub fn chunk(&self, chunk: usize) -> Result<RecordBatch> {
+        let from = chunk * self.rows_max;
+        let to = self.indices.len().min(from + self.rows_max);
+        let batches: Vec<&RecordBatch> = self.batches.iter().map(|spread| &spread.batch).collect();
+        compact(&interleave_record_batch(&batches, &self.indices[from..to])?)
+    }
+}
+
+/// Rows that all go to one partition: large batches pass through, small ones are put together.
+#[derive(Debug)]
+pub(super) struct PlainBuffer {
+    batches: Vec<RecordBatch>,
+    rows_max: usize,
+    rows: usize,
+    bytes: usize,
+}
+
+impl PlainBuffer {
+    pub fn new(rows_max: usize) -> Self {
+        Self { batches: vec![], rows_max, rows: 0, bytes: 0 }
+    }
+
+    pub fn push(&mut self, batch: RecordBatch) {
+        self.rows += batch.num_rows();
+        self.bytes += data_bytes(&batch);
+        self.batches.push(batch);
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.rows >= self.rows_max || self.bytes >= PAYLOAD_BYTES_TARGET
+    }
+
+    pub fn take(&mut self) -> Result<Vec<RecordBatch>> {
+        let batches = std::mem::take(&mut self.batches);
+        let rows_max = rows_per_payload(self.bytes, self.rows, self.rows_max);
+        (self.rows, self.bytes) = (0, 0);
+        let whole = match batches.as_slice() {
+            [] => return Ok(vec![]),
+            [batch] => batch.clone(),
+            [first, ..] => concat_batches(first.schema_ref(), &batches)?,
+        };
+        slices(whole.num_rows(), rows_max).map(|rows| compact(&whole.slice(rows.start, rows.len()))).collect()
+    }
+}
+
+fn slices(rows: usize, rows_max: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(rows_max).map(move |from| from..rows.min(from + rows_max))
+}
+
+fn rows_per_payload(bytes: usize, rows: usize, rows_max: usize) -> usize {
+    let row_bytes = (bytes / rows.max(1)).max(1);
+    // Twice the target: a batch of the usual number of rows is not cut for being a little wide.
+    (2 * PAYLOAD_BYTES_TARGET / row_bytes).clamp(1, rows_max.max(1))
+}
+
+/// Bytes of the rows themselves, not of the buffers that they share with others.
+fn data_bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| array_bytes(column)).sum()
+}
+
+fn array_bytes(array: &ArrayRef) -> usize {
+    match array.data_type() {
+        DataType::Utf8View => view_bytes(array.as_string_view().views()),
+        DataType::BinaryView => view_bytes(array.as_binary_view().views()),
+        _ => array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size()),
+    }
+}
+
+fn view_bytes(views: &[u128]) -> usize {
+    let long = |view: &u128| {
+        let length = *view as u32 as usize;
+        if length > 12 { length } else { 0 }
+    };
+    size_of_val(views) + views.iter().map(long).sum::<usize>()
+}
+
+/// Copies what views point to, so that no buffer travels for a few of its bytes.
+fn compact(batch: &RecordBatch) -> Result<RecordBatch> {
+    if !batch.schema_ref().flattened_fields().iter().any(|field| is_view(field.data_type())) {
+        return Ok(batch.clone());
+    }
+    let columns = batch.columns().iter().map(compact_array).collect::<Result<_>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(batch.schema(), columns, &options)?)
+}
+
+fn is_view(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8View | DataType::BinaryView)
+}
+
+fn compact_array(array: &ArrayRef) -> Result<ArrayRef> {
+    Ok(match array.data_type() {
+        DataType::Utf8View if array.as_string_view().data_buffers().is_empty() => array.clone(),
+        DataType::Utf8View => Arc::new(array.as_string_view().gc()),
+        DataType::BinaryView if array.as_binary_view().data_buffers().is_empty() => array.clone(),
+        DataType::BinaryView => Arc::new(array.as_binary_view().gc()),
+        DataType::Struct(fields) => {
+            let array = array.as_struct();
+            let columns = array.columns().iter().map(compact_array).collect::<Result<_>>()?;
+            Arc::new(StructArray::try_new_with_length(fields.clone(), columns, array.nulls().cloned(), array.len())?)
+        }
+        DataType::List(_) => compact_list::<i32>(array.as_list())?,
+        DataType::LargeList(_) => compact_list::<i64>(array.as_list())?,
+        _ => array.clone(),
+    })
+}
+
+fn compact_list<O: OffsetSizeTrait>(list: &GenericListArray<O>) -> Result<ArrayRef> {
+    let field = match list.data_type() {
+        DataType::List(field) | DataType::LargeList(field) => field.clone(),
+        _ => return Ok(Arc::new(list.clone())),
+    };
+    let values = compact_array(list.values())?;
+    Ok(Arc::new(GenericListArray::try_new(field, list.offsets().clone(), values, list.nulls().cloned())?))
+}

@@ -1,0 +1,106 @@
+//! Files of a scan, as they travel with tasks, and whether they are still the ones that were planned.
+
+use datafusion::{
+    common::ScalarValue,
+    datasource::listing::{FileRange, PartitionedFile},
+    error::{DataFusionError, Result},
+};
+use datafusion_proto::protobuf;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
+use penstock_protocol::task::ScanFile;
+use prost::Message;
+
+/// An input file is not what it was when the statement was planned: reading on could mix two states of it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ChangedFile {
+    #[error("input file {path} has {now} bytes, it had {planned} when the statement was planned")]
+    Size { path: String, planned: u64, now: u64 },
+    #[error("input file {path} was written again after the statement was planned")]
+    Written { path: String },
+    #[error("input file {path} is gone")]
+    Gone { path: String },
+    #[error("input file {path} cannot be looked at")]
+    Store {
+        path: String,
+        #[source]
+        source: std::sync::Arc<object_store::Error>,
+    },
+}
+
+/// How many files are looked at together.
+const LOOKS: usize = 16;
+
+pub(crate) fn scan_file(file: &PartitionedFile) -> Result<ScanFile> {
+    let meta = &file.object_meta;
+    Ok(ScanFile {
+        path: meta.location.to_string(),
+        size_bytes: meta.size,
+        last_modified_ms: meta.last_modified.timestamp_millis(),
+        e_tag: meta.e_tag.clone(),
+        version: meta.version.clone(),
+        range: file.range.as_ref().map(|range| (range.start as u64, range.end as u64)),
+        partition_values: file.partition_values.iter().map(encode_value).collect::<Result<_>>()?,
+    })
+}
+
+pub(crate) fn partitioned_file(file: &ScanFile) -> Result<PartitionedFile> {
+    let location = Path::parse(&file.path)
+        .map_err(|error| DataFusionError::Internal(format!("`{}` is no path: {error}", file.path)))?;
+    let mut planned = PartitionedFile::new("", file.size_bytes);
+    planned.object_meta = ObjectMeta {
+        location,
+        last_modified: time_of(planned.object_meta.last_modified, file.last_modified_ms),
+        size: file.size_bytes,
+        e_tag: file.e_tag.clone(),
+        version: file.version.clone(),
+    };
+    planned.partition_values = file.partition_values.iter().map(|value| decode_value(value)).collect::<Result<_>>()?;
+    planned.range = file.range.map(|(start, end)| FileRange { start: start as i64, end: end as i64 });
+    Ok(planned)
+}
+
+/// `epoch` moved by `millis`; the type of time is that of the object store.
+fn time_of<T>(epoch: T, millis: i64) -> T
+where
+    T: std::ops::Add<std::time::Duration, Output = T> + std::ops::Sub<std::time::Duration, Output = T>,
+{
+    let distance = std::time::Duration::from_millis(millis.unsigned_abs());
+    if millis < 0 { epoch - distance } else { epoch + distance }
+}
+
+fn encode_value(value: &ScalarValue) -> Result<bytes::Bytes> {
+    Ok(protobuf::ScalarValue::try_from(value)?.encode_to_vec().into())
+}
+
+fn decode_value(bytes: &[u8]) -> Result<ScalarValue> {
+    let value = protobuf::ScalarValue::decode(bytes)
+        .map_err(|error| DataFusionError::Internal(format!("partition value: {error}")))?;
+    Ok(ScalarValue::try_from(&value)?)
+}
+
+/// Looks at each file once and compares it with what was planned.
+pub(crate) async fn verify(store: &dyn ObjectStore, files: &[ScanFile]) -> Result<(), ChangedFile> {
+    // A file that was split into ranges is looked at once.
+    let mut distinct: Vec<&ScanFile> = files.iter().collect();
+    distinct.sort_by(|a, b| a.path.cmp(&b.path));
+    distinct.dedup_by(|a, b| a.path == b.path);
+    stream::iter(distinct).map(|file| verify_one(store, file)).buffer_unordered(LOOKS).try_collect::<()>().await
+}
+
+async fn verify_one(store: &dyn ObjectStore, file: &ScanFile) -> Result<(), ChangedFile> {
+    let path = || file.path.clone();
+    let location = Path::parse(&file.path).map_err(|_| ChangedFile::Gone { path: path() })?;
+    let now = store.head(&location).await.map_err(|error| match error {
+        object_store::Error::NotFound { .. } => ChangedFile::Gone { path: path() },
+        source => ChangedFile::Store { path: path(), source: source.into() },
+    })?;
+    if now.size != file.size_bytes {
+        return Err(ChangedFile::Size { path: path(), planned: file.size_bytes, now: now.size });
+    }
+    let tags_differ = matches!((&now.e_tag, &file.e_tag), (Some(now), Some(planned)) if now != planned);
+    if tags_differ || now.last_modified.timestamp_millis() != file.last_modified_ms {
+        return Err(ChangedFile::Written { path: path() });
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! Finds and opens event logs on any store.
+//!
+//! A log is a directory named by its job id with `00000000.jsonl.zst`, `00000001.jsonl.zst`, … and `summary.json`.
+//! Anything else in the store is ignored. Not here: what is in the files.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use opendal::{EntryMode, ErrorKind, Operator, layers::RetryLayer};
+use penstock_protocol::ids::JobId;
+
+/// The store could not be reached or understood.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("`{location}` is not a folder or store that event logs can be read from")]
+    Location {
+        location: String,
+        #[source]
+        source: opendal::Error,
+    },
+    #[error("listing `{path}` of the event log store")]
+    List {
+        path: String,
+        #[source]
+        source: opendal::Error,
+    },
+    #[error("reading `{path}` of the event log store")]
+    Read {
+        path: String,
+        #[source]
+        source: opendal::Error,
+    },
+}
+
+/// All event logs below one root.
+#[derive(Debug, Clone)]
+pub struct Source {
+    store: Operator,
+    location: String,
+}
+
+/// One immutable piece of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    pub number: u64,
+    pub name: String,
+}
+
+impl Source {
+    /// `location` is a path or an OpenDAL URL such as `s3://bucket/logs`; credentials come from the environment.
+    pub fn open(location: &str) -> Result<Self, SourceError> {
+        let store = open_store(location)
+            .map_err(|source| SourceError::Location { location: location.to_owned(), source })?;
+        Ok(Self { store: store.layer(RetryLayer::new().with_max_times(3)), location: location.to_owned() })
+    }
+
+    /// The root as it was configured, for people.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    pub async fn jobs(&self) -> Result<Vec<JobId>, SourceError> {
+        let failed = |source| SourceError::List { path: "/".to_owned(), source };
+        let mut jobs = Vec::new();
+        let mut entries = match self.store.lister("/").await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(jobs),
+            entries => entries.map_err(failed)?,
+        };
+        while let Some(entry) = entries.try_next().await.map_err(failed)? {
+            if entry.metadata().mode() != EntryMode::DIR {
+                continue;
+            }
+            jobs.extend(entry.name().trim_end_matches('/').parse::<JobId>());
+        }
+        Ok(jobs)
+    }
+
+    /// The log's segments in order; none if there is no such log.
+    pub async fn segments(&self, job: JobId) -> Result<Vec<Segment>, SourceError> {
+        let path = format!("{job}/");
+        let entries = match self.store.list(&path).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|source| SourceError::List { path, source })?,
+        };
+        let mut segments: Vec<Segment> = entries.iter().filter_map(|entry| parse_segment(entry.name())).collect();
+        segments.sort_by_key(|segment| segment.number);
+        Ok(segments)
+    }
+
+    pub async fn segment(&self, job: JobId, segment: &Segment) -> Result<Bytes, SourceError> {
+        let path = format!("{job}/{}", segment.name);
+        match self.store.read(&path).await {
+            Ok(bytes) => Ok(bytes.to_bytes()),
+            Err(source) => Err(SourceError::Read { path, source }),
+        }
+    }
+
+    /// The bytes of `summary.json`, if it is there.
+    pub async fn summary(&self, job: JobId) -> Result<Option<Bytes>, SourceError> {
+        let path = format!("{job}/summary.json");
+        match self.store.read(&path).await {
+            Ok(bytes) => Ok(Some(bytes.to_bytes())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(SourceError::Read { path, source }),
+        }
+    }
+
+    /// When the newest segment was written, as far as the store knows.
+    pub async fn last_write_ms(&self, job: JobId) -> Result<Option<i64>, SourceError> {
+        let Some(last) = self.segments(job).await?.pop() else { return Ok(None) };
+        let path = format!("{job}/{}", last.name);
+        let metadata = match self.store.stat(&path).await {
+            Ok(metadata) => metadata,
+            Err(source) => return Err(SourceError::Read { path, source }),
+        };
+        Ok(metadata.last_modified().map(|at| at.into_inner().as_millisecond()))
+    }
+}
+
+fn open_store(location: &str) -> opendal::Result<Operator> {
+    let path = location.strip_prefix("file://").unwrap_or(location);
+    if path.contains("://") {
+        return Operator::from_uri(location);
+    }
+    let root = std::path::absolute(Path::new(path)).unwrap_or_else(|_| path.into());
+    Ok(Operator::new(opendal::services::Fs::default().root(&root.to_string_lossy()))?)
+}
+
+fn parse_segment(name: &str) -> Option<Segment> {
+    let stem = name.strip_suffix(".jsonl.zst").or_else(|| name.strip_suffix(".jsonl"))?;
+    let number = stem.parse().ok()?;
+    Some(Segment { number, name: name.to_owned() })
+}

@@ -1,0 +1,92 @@
+//! The shuffled data between two stages, by partition and by worker.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Distribution, rfc3339};
+use crate::model::Exchange;
+
+/// Partitions listed one by one; of more, the largest.
+const PARTITIONS_MAX: usize = 512;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExchangeView {
+    pub run: u32,
+    pub committed_at: String,
+    pub partitions: u32,
+    pub rows: u64,
+    pub bytes: u64,
+    pub batches: u64,
+    pub partition_bytes: Distribution,
+    pub partition_rows: Distribution,
+    pub workers: Vec<ExchangeWorker>,
+    /// All partitions, or the largest if there are many, by number.
+    pub largest: Vec<ExchangePartitionView>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExchangeWorker {
+    pub worker: String,
+    pub partitions: u32,
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExchangePartitionView {
+    pub partition: u32,
+    pub rows: u64,
+    pub bytes: u64,
+    pub batches: u64,
+    pub workers: Vec<String>,
+}
+
+pub fn exchange_view(exchange: &Exchange) -> ExchangeView {
+    let totals = exchange.totals();
+    let mut workers: BTreeMap<&str, ExchangeWorker> = BTreeMap::new();
+    for partition in &exchange.partitions {
+        for worker in &partition.workers {
+            let entry = workers.entry(worker.as_str()).or_insert_with(|| ExchangeWorker {
+                worker: worker.to_string(),
+                partitions: 0,
+                rows: 0,
+                bytes: 0,
+            });
+            entry.partitions += 1;
+            entry.rows += partition.totals.rows;
+            entry.bytes += partition.totals.bytes;
+        }
+    }
+    ExchangeView {
+        run: exchange.run,
+        committed_at: rfc3339(exchange.committed_at_ms),
+        partitions: u32::try_from(exchange.partitions.len()).unwrap_or(u32::MAX),
+        rows: totals.rows,
+        bytes: totals.bytes,
+        batches: totals.batches,
+        partition_bytes: Distribution::of_integers(exchange.partitions.iter().map(|p| p.totals.bytes)),
+        partition_rows: Distribution::of_integers(exchange.partitions.iter().map(|p| p.totals.rows)),
+        workers: workers.into_values().collect(),
+        largest: largest(exchange),
+    }
+}
+
+fn largest(exchange: &Exchange) -> Vec<ExchangePartitionView> {
+    let mut partitions: Vec<_> = exchange.partitions.iter().collect();
+    partitions.sort_by_key(|partition| Reverse(partition.totals.bytes));
+    partitions.truncate(PARTITIONS_MAX);
+    partitions.sort_by_key(|partition| partition.partition);
+    partitions
+        .into_iter()
+        .map(|partition| ExchangePartitionView {
+            partition: partition.partition.0,
+            rows: partition.totals.rows,
+            bytes: partition.totals.bytes,
+            batches: partition.totals.batches,
+            workers: partition.workers.iter().map(ToString::to_string).collect(),
+        })
+        .collect()
+}
+

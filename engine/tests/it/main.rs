@@ -1,0 +1,9 @@
+//! Behaviour of the engine as a whole, against one DataFusion process.
+#![allow(clippy::unwrap_used)]
+
+mod cut;
+mod exchange;
+mod pushdown;
+mod support;
+mod tpch;
+mod traps;

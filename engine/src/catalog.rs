@@ -5,8 +5,11 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+mod schema;
+
+pub use schema::TableSchema;
 
 /// The schema that names without one belong to.
 pub const DEFAULT_SCHEMA: &str = "public";
@@ -118,9 +121,8 @@ pub struct ExternalTable {
     /// `WITH ORDER`, each as SQL text.
     #[serde(default)]
     pub sort_orders: Vec<Vec<SortColumn>>,
-    /// Arrow schema of all columns, partition columns last, as an IPC message.
-    #[serde(with = "schema_bytes")]
-    pub schema: Bytes,
+    /// All columns, partition columns last.
+    pub schema: TableSchema,
     /// Created by `CREATE TABLE AS`: the files belong to the catalog.
     #[serde(default)]
     pub managed: bool,
@@ -173,25 +175,3 @@ impl CatalogChange {
     }
 }
 
-/// Arrow schemas as the bytes of an IPC message, base64 is avoided: JSON gets a list of numbers only in the job store.
-mod schema_bytes {
-    use bytes::Bytes;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut hex = String::with_capacity(bytes.len() * 2);
-        for byte in bytes.iter() {
-            hex.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
-            hex.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
-        }
-        serializer.serialize_str(&hex)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        let hex = String::deserialize(deserializer)?;
-        let digits: Option<Vec<u32>> = hex.chars().map(|c| c.to_digit(16)).collect();
-        let digits = digits.ok_or_else(|| serde::de::Error::custom("schema is not hexadecimal"))?;
-        let bytes = digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte * 16 + digit) as u8);
-        Ok(bytes.collect::<Vec<u8>>().into())
-    }
-}

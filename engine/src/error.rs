@@ -7,4 +7,5 @@ mod classify;
 mod sql_error;
 
 pub use classify::classify;
+pub(crate) use classify::plain;
 pub use sql_error::{Position, SqlError};

@@ -13,7 +13,10 @@ use datafusion::sql::{
     },
 };
 
-use crate::error::{Position, SqlError};
+use crate::{
+    error::{Position, SqlError},
+    parameters::{self, Parameters},
+};
 
 /// Nesting that is parsed at most; deeper text is an error, not a stack overflow.
 const NESTING_MAX: usize = 100;
@@ -27,7 +30,9 @@ pub struct Script {
 
 #[derive(Debug, Clone)]
 pub(crate) struct ScriptStatement {
-    pub kind: Parsed,
+    tokens: Vec<TokenWithSpan>,
+    /// Known at once for a statement without placeholders; one with placeholders is parsed with their values.
+    parsed: Option<Parsed>,
     /// Bytes of the statement in the script, without the semicolon.
     range: Range<usize>,
     pub start: Position,
@@ -82,7 +87,16 @@ impl Script {
             .ok_or_else(|| SqlError::sql(format!("the script has no statement {}", index + 1)))
     }
 
-    /// Names of all placeholders, with the place of the first use.
+    /// The syntax tree of a statement, with the values of its placeholders in their places.
+    pub(crate) fn parsed(&self, index: usize, parameters: &Parameters) -> Result<Parsed, SqlError> {
+        let statement = self.statement(index)?;
+        match &statement.parsed {
+            Some(parsed) => Ok(parsed.clone()),
+            None => parse_tokens(&self.text, parameters::substitute(&statement.tokens, parameters)),
+        }
+    }
+
+    /// Names of all placeholders, with their places.
     pub(crate) fn placeholders(&self) -> impl Iterator<Item = &(String, Position)> {
         self.statements.iter().flat_map(|statement| &statement.placeholders)
     }
@@ -122,40 +136,51 @@ fn parse_statement(text: &str, tokens: &[TokenWithSpan]) -> Result<ScriptStateme
         return Err(SqlError::sql("the statement is empty"));
     };
     let range = offset(text, first.span.start)..offset(text, last.span.end);
+    let placeholders = placeholders(&written);
+    let parsed = match placeholders.is_empty() {
+        true => Some(parse_tokens(text, tokens.to_vec())?),
+        false => None,
+    };
     Ok(ScriptStatement {
-        kind: parse_tokens(text, tokens, &written)?,
+        tokens: tokens.to_vec(),
+        parsed,
         range,
         start: first.span.start.into(),
-        placeholders: placeholders(&written),
+        placeholders,
         words: words(&written),
     })
 }
 
-fn parse_tokens(text: &str, tokens: &[TokenWithSpan], written: &[&TokenWithSpan]) -> Result<Parsed, SqlError> {
-    let is_word = |index: usize, word: &str| match written.get(index).map(|token| &token.token) {
-        Some(Token::Word(found)) => found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word),
-        _ => false,
-    };
-    if is_word(0, "explain") && is_word(1, "distributed") {
-        let rest = tokens.iter().skip_while(|token| token.span.start <= written[1].span.start);
-        let rest: Vec<TokenWithSpan> = rest.cloned().collect();
-        return Ok(Parsed::ExplainDistributed(Box::new(parse_with_datafusion(text, rest, written)?)));
+fn parse_tokens(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Parsed, SqlError> {
+    match explain_distributed(&tokens) {
+        Some(rest) => parse_with_datafusion(text, rest).map(Parsed::ExplainDistributed),
+        None => parse_with_datafusion(text, tokens).map(Parsed::Statement),
     }
-    Ok(Parsed::Statement(Box::new(parse_with_datafusion(text, tokens.to_vec(), written)?)))
 }
 
-fn parse_with_datafusion(
-    text: &str,
-    tokens: Vec<TokenWithSpan>,
-    written: &[&TokenWithSpan],
-) -> Result<Statement, SqlError> {
+/// What follows `EXPLAIN DISTRIBUTED`.
+fn explain_distributed(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
+    let mut written = tokens.iter().enumerate().filter(|(_, token)| is_text(&token.token));
+    let mut next_is = |word: &str| match written.next() {
+        Some((index, TokenWithSpan { token: Token::Word(found), .. })) => {
+            (found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word)).then_some(index)
+        }
+        _ => None,
+    };
+    next_is("explain")?;
+    let distributed = next_is("distributed")?;
+    Some(tokens[distributed + 1..].to_vec())
+}
+
+fn parse_with_datafusion(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Box<Statement>, SqlError> {
+    let end = tokens.iter().rfind(|token| is_text(&token.token)).map(|token| Position::from(token.span.end));
     let mut parser = DFParserBuilder::new(rewrite_insert_overwrite(tokens))
         .with_dialect(dialect())
         .with_recursion_limit(NESTING_MAX)
         .build()
         .map_err(|error| SqlError::sql(error.strip_backtrace()))?;
-    let mut statements = parser.parse_statements().map_err(|error| syntax_error(text, &error, written))?;
-    statements.pop_front().ok_or_else(|| SqlError::sql("the statement is empty"))
+    let mut statements = parser.parse_statements().map_err(|error| syntax_error(text, &error, end))?;
+    statements.pop_front().map(Box::new).ok_or_else(|| SqlError::sql("the statement is empty"))
 }
 
 /// `INSERT OVERWRITE t` is read as `INSERT OVERWRITE TABLE t`, and `INSERT OVERWRITE INTO t` too.
@@ -188,13 +213,12 @@ fn rewrite_insert_overwrite(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan
 fn syntax_error(
     text: &str,
     error: &datafusion::error::DataFusionError,
-    written: &[&TokenWithSpan],
+    end: Option<Position>,
 ) -> SqlError {
     let message = error.strip_backtrace();
     let message = message.strip_prefix("SQL error: ").unwrap_or(&message);
     let message = message.strip_prefix("ParserError(\"").and_then(|m| m.strip_suffix("\")")).unwrap_or(message);
     let (message, position) = split_position(message);
-    let end = written.last().map(|token| Position::from(token.span.end));
     let error = SqlError::sql(format!("syntax error: {}", lower_first(message)));
     match position.or(end) {
         Some(position) => error.at(text, position),

@@ -1,16 +1,30 @@
 //! From a script to plans: binds statements against the catalog, optimises them and cuts them into stages.
 //!
-//! Everything here runs before anything of the job does. Mistakes come back as [`SqlError`] with their place.
+//! Everything here runs before anything of the job does. Mistakes come back as [`SqlError`] with their place; a panic
+//! inside the planner is one too.
 
-use std::sync::Arc;
+mod bind;
+mod explain;
+mod physical;
+mod place;
+mod scope;
+mod show;
+mod sinks;
+
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use datafusion::execution::runtime_env::RuntimeEnv;
-use penstock_protocol::ids::JobId;
+use datafusion::{execution::runtime_env::RuntimeEnv, physical_plan::ExecutionPlan, prelude::SessionContext};
+use futures::FutureExt;
+use penstock_protocol::{ids::JobId, task::FailureClass};
 
+use self::{
+    bind::{Binder, Bound},
+    scope::Pending,
+};
 use crate::{
-    catalog::{Catalog, CatalogChange},
-    parameters::Parameters,
+    catalog::{Catalog, CatalogChange, TableDefinition},
+    parameters::{self, Parameters},
     settings::Settings,
     sink::SinkTarget,
     stage_graph::StageGraph,
@@ -27,7 +41,7 @@ pub struct PlanContext {
     pub parameters: Parameters,
     /// Where relative locations start: the client's folder, as a URL that ends in `/`.
     pub base_url: Option<String>,
-    /// Where `CREATE TABLE AS` puts its files.
+    /// Where `CREATE TABLE AS` puts its files: a URL that ends in `/`.
     pub warehouse_url: String,
     pub env: Arc<RuntimeEnv>,
     pub job: JobId,
@@ -55,17 +69,128 @@ pub enum StatementKind {
     Set { key: String, value: String },
 }
 
+impl StatementKind {
+    /// One word for status pages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Query { .. } => "query",
+            Self::Sink { .. } => "sink",
+            Self::Catalog(_) => "catalog",
+            Self::Rows { .. } => "rows",
+            Self::Set { .. } => "set",
+        }
+    }
+}
+
+/// What a statement is, as far as binding tells.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValidatedStatement {
+    pub sql: String,
+    pub kind: &'static str,
+    /// Columns of its rows; none if it has no rows, or if they depend on files that an earlier statement writes.
+    pub schema: Option<SchemaRef>,
+}
+
 /// Checks and binds all statements in order, each on the catalog and settings that its predecessors would leave.
 /// Reads schemas of files, runs nothing.
-pub async fn validate(_script: &Script, _context: &PlanContext) -> Result<(), SqlError> {
-    Err(SqlError::sql("not there yet"))
+pub async fn validate(script: &Script, context: &PlanContext) -> Result<Vec<ValidatedStatement>, SqlError> {
+    parameters::check(script, &context.parameters)?;
+    let mut context = context.clone();
+    let mut pending = Pending::default();
+    let mut validated = Vec::with_capacity(script.len());
+    for index in 0..script.len() {
+        let binder = Binder { script, index, context: &context, pending: &pending };
+        let bound = guarded(binder.bind_and_check()).await.map_err(|error| located(error, script, index))?;
+        validated.push(ValidatedStatement {
+            sql: script.statement_sql(index).to_owned(),
+            kind: bound.name(),
+            schema: bound.schema(),
+        });
+        carry_over(&bound, &mut context, &mut pending).map_err(|error| located(error, script, index))?;
+    }
+    Ok(validated)
 }
 
 /// Plans one statement on the catalog and settings of `context`.
 pub async fn plan_statement(
-    _script: &Script,
-    _index: usize,
-    _context: &PlanContext,
+    script: &Script,
+    index: usize,
+    context: &PlanContext,
 ) -> Result<PlannedStatement, SqlError> {
-    Err(SqlError::sql("not there yet"))
+    let pending = Pending::default();
+    let binder = Binder { script, index, context, pending: &pending };
+    let planned = async {
+        let bound = binder.bind().await?;
+        physical::plan(&binder, bound).await
+    };
+    guarded(planned).await.map_err(|error| located(error, script, index))
+}
+
+/// The optimised physical plan of a query in one process, and the session to run it in: what answers are compared with.
+pub async fn optimized_plan(
+    script: &Script,
+    index: usize,
+    context: &PlanContext,
+) -> Result<(Arc<dyn ExecutionPlan>, SessionContext), SqlError> {
+    let pending = Pending::default();
+    let binder = Binder { script, index, context, pending: &pending };
+    let planned = async { physical::query_plan(&binder, binder.bind().await?).await };
+    guarded(planned).await.map_err(|error| located(error, script, index))
+}
+
+/// What the following statements see.
+fn carry_over(bound: &Bound, context: &mut PlanContext, pending: &mut Pending) -> Result<(), SqlError> {
+    match bound {
+        Bound::Set { key, value } => context.settings.set(key, value),
+        Bound::Catalog { change, schema } => {
+            carry_change(change, schema.clone(), context, pending)
+        }
+        Bound::Sink(sink) => {
+            pending.written.push(sink.target.target_url.clone());
+            match &sink.then {
+                Some(change) => carry_change(change, Some(Arc::clone(&sink.schema)), context, pending),
+                None => Ok(()),
+            }
+        }
+        Bound::Query(_) | Bound::Rows { .. } | Bound::Explain { .. } | Bound::Unknown { .. } => Ok(()),
+    }
+}
+
+fn carry_change(
+    change: &CatalogChange,
+    schema: Option<SchemaRef>,
+    context: &mut PlanContext,
+    pending: &mut Pending,
+) -> Result<(), SqlError> {
+    change.apply(&mut context.catalog).map_err(|error| SqlError::sql(error.to_string()))?;
+    match change {
+        CatalogChange::Create { name, definition: TableDefinition::External(table), .. } => {
+            let is_written_later = table.locations.iter().any(|location| pending.writes_to(location));
+            if table.managed || is_written_later {
+                pending.tables.insert(name.clone(), schema);
+            }
+        }
+        CatalogChange::Create { .. } => {}
+        CatalogChange::Drop { name, .. } => {
+            pending.tables.remove(name);
+        }
+    }
+    Ok(())
+}
+
+/// An error that has no place yet points at the start of its statement.
+fn located(error: SqlError, script: &Script, index: usize) -> SqlError {
+    match script.statement(index) {
+        Ok(statement) => error.at(script.text(), statement.start),
+        Err(_) => error,
+    }
+}
+
+/// A panic of the planner is a bug that must not take the coordinator with it.
+async fn guarded<T>(work: impl Future<Output = Result<T, SqlError>>) -> Result<T, SqlError> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Err(SqlError::new(FailureClass::Internal, format!("the planner failed: {text}")))
+    })
 }

@@ -68,5 +68,5 @@ fn insert_overwrite_needs_no_table_keyword() {
 #[test]
 fn explain_distributed_is_a_statement() {
     let script = Script::parse("explain distributed select 1").expect("parses");
-    assert!(matches!(script.statement(0).expect("exists").kind, Parsed::ExplainDistributed(_)));
+    assert!(matches!(script.parsed(0, &Parameters::new()), Ok(Parsed::ExplainDistributed(_))));
 }

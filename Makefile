@@ -1,0 +1,135 @@
+# Everything that people and CI run. `make help` lists it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# Arguments of `make demo`, `make bench`, `make soak`: make demo ARGS=--exit
+ARGS ?=
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/penstock
+VENV := $(CACHE)/airflow-venv
+UI := history-server/ui
+# The whole workspace is built with one set of features, so that DataFusion is compiled once for demo, tests and benches.
+BUILD := cargo build --workspace --all-targets --locked
+PENSTOCK = $(shell cargo metadata --format-version 1 --no-deps --locked | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/debug/penstock
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Check the prerequisites and fetch dependencies
+	@scripts/prerequisites
+	@cargo fetch --locked
+	@$(MAKE) $(UI)/node_modules/.package-lock.json $(VENV)/.installed
+
+.PHONY: build
+build: prerequisites ui ## Build everything
+	$(BUILD)
+
+.PHONY: ui
+ui: $(UI)/dist/index.html ## Build the web UI of the history server
+
+.PHONY: demo
+demo: prerequisites ui ## Run TPC-H on a cluster inside one process, every answer checked
+	@echo "building penstock: the first time takes up to 20 minutes on 2 cores"
+	cargo build --locked --package penstock-cli
+	"$(PENSTOCK)" demo $(ARGS)
+
+.PHONY: bench
+bench: prerequisites ## Compare with one DataFusion process and write JSON: make bench ARGS="--scale 1"
+	cargo build --locked --release --package penstock-cli --package penstock-benches
+	cargo run --locked --release --package penstock-benches --bin tpch -- $(ARGS)
+
+.PHONY: soak
+soak: prerequisites ## The long tests: scale 1, a 6 GiB shuffle, 1,000 simulated clusters
+	cargo run --locked --release --package penstock-sim -- --seeds 1000
+	PENSTOCK_SOAK=1 cargo test --locked --release --package penstock-cli --test it -- --include-ignored soak
+
+.PHONY: fmt
+fmt: ## Format all code
+	cargo fmt --all
+	@if [ -x $(VENV)/bin/ruff ]; then $(VENV)/bin/ruff format airflow && $(VENV)/bin/ruff check --fix airflow; fi
+
+.PHONY: lint
+lint: lint-rust layering lint-ui lint-airflow ## Look for mistakes without running anything
+
+.PHONY: clean
+clean: ## Remove what was built
+	cargo clean
+	rm -rf $(UI)/dist $(UI)/node_modules $(VENV)
+
+.PHONY: test
+test: prerequisites ## Everything that CI runs
+	@$(MAKE) ui
+	@$(MAKE) fmt-check layering lint-rust
+	@$(MAKE) test-rust
+	@$(MAKE) test-sim
+	@$(MAKE) lint-ui test-ui
+	@$(MAKE) lint-airflow test-airflow
+	@$(MAKE) test-readme
+
+# --- the parts ---
+
+.PHONY: prerequisites
+prerequisites:
+	@scripts/prerequisites
+
+.PHONY: fmt-check
+fmt-check:
+	cargo fmt --all --check
+
+.PHONY: lint-rust
+lint-rust:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: layering
+layering:
+	scripts/layering
+
+.PHONY: test-rust
+test-rust: ui
+	$(BUILD)
+	cargo test --workspace --all-targets --locked
+	cargo test --workspace --doc --locked
+
+.PHONY: test-sim
+test-sim:
+	cargo run --locked --package penstock-sim -- --seeds 200
+
+$(UI)/node_modules/.package-lock.json: $(UI)/package-lock.json
+	@scripts/prerequisites node
+	cd $(UI) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(UI)/dist/index.html: $(UI)/node_modules/.package-lock.json $(shell find $(UI)/src $(UI)/public $(UI)/index.html $(UI)/vite.config.ts -type f 2>/dev/null)
+	cd $(UI) && npm run --silent build
+	@touch $@
+
+.PHONY: lint-ui
+lint-ui: $(UI)/node_modules/.package-lock.json
+	cd $(UI) && npm run --silent lint && npm run --silent typecheck
+
+.PHONY: test-ui
+test-ui: ui
+	cd $(UI) && npm run --silent test
+	@chromium=$$(scripts/chromium) && cd $(UI) && PENSTOCK_CHROMIUM="$$chromium" PENSTOCK_BIN="$(PENSTOCK)" npm run --silent test:browser
+
+$(VENV)/.installed: airflow/pyproject.toml $(wildcard airflow/constraints-*.txt)
+	@scripts/prerequisites python
+	python3 -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e 'airflow[dev]' -c $(wildcard airflow/constraints-*.txt)
+	@touch $@
+
+.PHONY: lint-airflow
+lint-airflow: $(VENV)/.installed
+	cd airflow && $(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy
+
+.PHONY: test-airflow
+test-airflow: $(VENV)/.installed
+	cd airflow && PENSTOCK_BIN="$(PENSTOCK)" $(VENV)/bin/pytest
+
+.PHONY: test-readme
+test-readme:
+	scripts/readme-commands README.md "$(PENSTOCK)"

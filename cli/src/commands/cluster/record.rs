@@ -1,0 +1,89 @@
+//! `cluster.json`: which processes belong to the cluster of a folder.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::process::{self, Liveness};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cluster {
+    pub url: String,
+    pub history_url: String,
+    pub processes: Vec<Process>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Process {
+    pub name: String,
+    pub pid: u32,
+    /// In clock ticks since boot: with it a pid is never taken for another process.
+    pub started: u64,
+    pub log: PathBuf,
+    #[serde(default)]
+    pub addresses: BTreeMap<String, String>,
+}
+
+impl Process {
+    pub fn liveness(&self) -> Liveness {
+        process::liveness(self.pid, self.started)
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.liveness() == Liveness::Running
+    }
+
+    pub fn addresses_shown(&self) -> String {
+        let shown: Vec<_> = self.addresses.iter().map(|(what, addr)| format!("{what} {addr}")).collect();
+        shown.join(", ")
+    }
+
+    pub fn shown(&self) -> Value {
+        json!({
+            "name": self.name, "pid": self.pid, "running": self.is_running(),
+            "addresses": self.addresses, "log": self.log,
+        })
+    }
+}
+
+fn path(folder: &Path) -> PathBuf {
+    folder.join("cluster.json")
+}
+
+pub fn read(folder: &Path) -> anyhow::Result<Option<Cluster>> {
+    let path = path(folder);
+    match fs::read(&path) {
+        Ok(text) => {
+            serde_json::from_slice(&text).map(Some).with_context(|| format!("reading {}", path.display()))
+        }
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(cause).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// Replaces the record in one step.
+pub fn write(folder: &Path, cluster: &Cluster) -> anyhow::Result<()> {
+    let path = path(folder);
+    let aside = path.with_extension("part");
+    fs::write(&aside, serde_json::to_vec_pretty(cluster)?)
+        .and_then(|()| fs::rename(&aside, &path))
+        .with_context(|| format!("writing {}", path.display()))
+}
+
+/// Removes the record and what only the processes needed.
+pub fn remove(folder: &Path) -> anyhow::Result<()> {
+    fs::remove_file(path(folder)).ok();
+    for transient in ["run", "scratch", "shuffle"] {
+        let folder = folder.join(transient);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! `penstock cluster up`
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context;
+use penstock_common::signal;
+
+use super::{
+    STOP_DEADLINE, UpArgs, process,
+    record::{self, Cluster, Process},
+};
+use crate::{
+    args::Global,
+    client::Client,
+    commands::run::interrupted,
+    embedded,
+    exit::{Exit, Failed},
+    output,
+    progress::Progress,
+};
+
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+
+pub async fn run(global: &Global, arguments: &UpArgs) -> anyhow::Result<Exit> {
+    let folder = arguments.folder.path()?;
+    if record::read(&folder)?.is_some_and(|cluster| cluster.processes.iter().any(Process::is_running)) {
+        let message = format!("a cluster already runs in {}", folder.display());
+        return Err(Failed::usage(message).advise("stop it with `penstock cluster down`").into());
+    }
+    record::remove(&folder)?;
+    for part in ["run", "logs", "scratch", "shuffle", "events", "coordinator"] {
+        fs::create_dir_all(folder.join(part)).with_context(|| format!("creating {}", folder.display()))?;
+    }
+    let progress = Progress::new(global.quiet || global.json);
+    let mut starter = Starter { arguments, folder: &folder, processes: Vec::new() };
+    let started = tokio::select! {
+        started = starter.start_all(&progress) => started,
+        termination = signal::terminated() => Err(interrupted(termination)),
+    };
+    progress.clear();
+    let cluster = match started {
+        Ok(cluster) => cluster,
+        Err(cause) => {
+            process::stop_all(&starter.processes, STOP_DEADLINE).await;
+            record::remove(&folder)?;
+            return Err(cause);
+        }
+    };
+    if global.json {
+        output::print_json(&cluster)?;
+    } else if !global.quiet {
+        println!("{} processes run", cluster.processes.len());
+        println!("coordinator:    {}\nhistory server: {}", cluster.url, cluster.history_url);
+        println!("stop them with `penstock cluster down`");
+    }
+    Ok(Exit::Ok)
+}
+
+struct Starter<'a> {
+    arguments: &'a UpArgs,
+    folder: &'a Path,
+    /// In the order of their start.
+    processes: Vec<Process>,
+}
+
+type Addresses = BTreeMap<String, String>;
+
+impl Starter<'_> {
+    async fn start_all(&mut self, progress: &Progress) -> anyhow::Result<Cluster> {
+        let events = self.path("events");
+        let history = self
+            .start(progress, "history-server", 1, &[("listen", self.addr(10)), ("event-log", events.clone())])
+            .await?;
+        let history_url = format!("http://{}", of(&history, "http")?);
+        let master = self.start(progress, "shuffle-master", 1, &[("grpc-addr", self.addr(2))]).await?;
+        let master = of(&master, "grpc")?;
+        for number in 1..=self.arguments.shuffle_workers {
+            let flags = [
+                ("name", format!("worker-{number}")),
+                ("masters", master.clone()),
+                ("storage-dir", self.path(&format!("shuffle/{number}"))),
+            ];
+            self.start(progress, "shuffle-worker", number, &flags).await?;
+        }
+        let flags = [
+            ("rest-addr", self.addr(0)),
+            ("grpc-addr", self.addr(1)),
+            ("shuffle-masters", master),
+            ("history-url", history_url.clone()),
+            ("event-log", events),
+            ("state-dir", self.path("coordinator")),
+        ];
+        let coordinator = self.start(progress, "coordinator", 1, &flags).await?;
+        let grpc = of(&coordinator, "grpc")?;
+        for number in 1..=self.arguments.executors {
+            let flags = self.executor_flags(number, &grpc);
+            self.start(progress, "executor", number, &flags).await?;
+        }
+        let url = format!("http://{}", of(&coordinator, "rest")?);
+        progress.message("waiting for the executors to connect");
+        self.until_executors_are_connected(&url).await?;
+        self.record(url, history_url)
+    }
+
+    fn executor_flags(&self, number: u32, coordinator: &str) -> Vec<(&'static str, String)> {
+        let slots = (embedded::processors() / self.arguments.executors).max(1);
+        let memory = self.arguments.memory.unwrap_or_else(embedded::default_executor_memory);
+        vec![
+            ("name", format!("executor-{number}")),
+            ("coordinator-addr", coordinator.to_owned()),
+            ("scratch-dir", self.path("scratch")),
+            ("slots", self.arguments.slots.unwrap_or(slots).to_string()),
+            ("memory", memory.0.to_string()),
+        ]
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+
+    fn addr(&self, offset: u16) -> String {
+        let port = if self.arguments.port == 0 { 0 } else { self.arguments.port.saturating_add(offset) };
+        format!("127.0.0.1:{port}")
+    }
+
+    /// Starts one process and waits until it said where it listens.
+    async fn start(
+        &mut self,
+        progress: &Progress,
+        role: &str,
+        number: u32,
+        flags: &[(&str, String)],
+    ) -> anyhow::Result<Addresses> {
+        let name = format!("{role}-{number}");
+        progress.message(format!("starting {name}"));
+        let log = self.folder.join("logs").join(format!("{name}.log"));
+        let ready_file = self.folder.join("run").join(format!("{name}.ready"));
+        let mut command = vec![role.to_owned(), "--ready-file".to_owned(), ready_file.display().to_string()];
+        if let Some(config) = &self.arguments.config {
+            command.extend(["--config".to_owned(), config.display().to_string()]);
+        }
+        command.extend(flags.iter().flat_map(|(flag, value)| [format!("--{flag}"), value.clone()]));
+        let child = process::spawn(&command, &log)?;
+        let pid = child.id();
+        let started = process::start_of(pid).unwrap_or_default();
+        self.processes.push(Process {
+            name: name.clone(),
+            pid,
+            started,
+            log: log.clone(),
+            addresses: Addresses::new(),
+        });
+        let addresses = until_ready(child, &ready_file, &name, &log).await?;
+        if let Some(process) = self.processes.last_mut() {
+            process.addresses.clone_from(&addresses);
+        }
+        Ok(addresses)
+    }
+
+    async fn until_executors_are_connected(&self, url: &str) -> anyhow::Result<()> {
+        let client = Client::new(url)?;
+        let connected = async {
+            loop {
+                let answer = client.get("executors").await?;
+                let list = answer.get("executors").unwrap_or(&answer).as_array().map_or(0, Vec::len);
+                if list >= self.arguments.executors as usize {
+                    return anyhow::Ok(());
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::time::timeout(READY_DEADLINE, connected).await.unwrap_or_else(|_| {
+            let message =
+                format!("the executors did not connect, see {}", self.folder.join("logs").display());
+            Err(Failed::new(Exit::Infrastructure, message).into())
+        })
+    }
+
+    fn record(&self, url: String, history_url: String) -> anyhow::Result<Cluster> {
+        let cluster = Cluster { url, history_url, processes: self.processes.clone() };
+        record::write(self.folder, &cluster)?;
+        Ok(cluster)
+    }
+}
+
+fn of(addresses: &Addresses, what: &str) -> anyhow::Result<String> {
+    addresses.get(what).cloned().with_context(|| format!("the process does not listen for {what}"))
+}
+
+async fn until_ready(
+    mut child: std::process::Child,
+    ready_file: &Path,
+    name: &str,
+    log: &PathBuf,
+) -> anyhow::Result<Addresses> {
+    let ready = async {
+        loop {
+            if let Ok(text) = fs::read(ready_file) {
+                return serde_json::from_slice(&text).context("reading where a process listens");
+            }
+            if child.try_wait()?.is_some() {
+                return Err(could_not_start(name, log));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(READY_DEADLINE, ready).await.unwrap_or_else(|_| {
+        let message =
+            format!("{name} was not ready after {} s, see {}", READY_DEADLINE.as_secs(), log.display());
+        Err(Failed::new(Exit::Infrastructure, message).into())
+    })
+}
+
+/// What the process said last, which is why it left.
+fn could_not_start(name: &str, log: &Path) -> anyhow::Error {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let reason = text.lines().rev().find_map(|line| line.strip_prefix("error: "));
+    let reason = reason.or_else(|| text.lines().last()).unwrap_or("it said nothing");
+    Failed::new(Exit::Infrastructure, format!("{name} did not start: {reason}"))
+        .advise(format!("its log is {}", log.display()))
+        .into()
+}

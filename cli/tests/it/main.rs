@@ -1,0 +1,10 @@
+//! The program from outside: what users run, what they read, how it exits, what stays behind.
+
+mod bad_input;
+mod cluster;
+mod demo;
+mod oracle;
+mod outputs;
+mod run;
+mod support;
+mod tpch;

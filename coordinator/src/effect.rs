@@ -107,11 +107,12 @@ pub enum Effect {
     },
 
     // Statements.
-    /// The rows of a finished query, wanted until the job is forgotten.
+    /// The rows of a finished query. Wanted until `expires_at`; the job is forgotten after that.
     KeepResult {
         job: JobId,
         statement: StatementIndex,
         result: Arc<StatementResult>,
+        expires_at: Timestamp,
     },
     /// Make the winners' files visible in one step. Answered by `SinkPublished`.
     PublishSink {

@@ -5,6 +5,8 @@
 
 pub mod memory;
 pub mod sqlite;
+#[cfg(test)]
+mod suite;
 
 use std::sync::Arc;
 
@@ -143,7 +145,8 @@ pub trait JobStore: std::fmt::Debug + Send + Sync {
     async fn unfinished(&self) -> Result<Vec<JobRecord>, StoreError>;
     /// Ends every unfinished job as failed by the restart, and says which; for a coordinator that cannot run them on.
     async fn fail_unfinished(&self, now: Timestamp) -> Result<Vec<JobRecord>, StoreError> {
-        let failed: Vec<_> = self.unfinished().await?.iter().map(|record| record.failed_by_restart(now)).collect();
+        let failed: Vec<_> =
+            self.unfinished().await?.iter().map(|record| record.failed_by_restart(now)).collect();
         let updates = failed.iter().map(|record| Write::UpdateJob(Box::new(record.clone())));
         let facts = failed.iter().map(|record| {
             let fact = Fact::Finished { state: record.status.state, failure: record.status.failure.clone() };
@@ -155,6 +158,9 @@ pub trait JobStore: std::fmt::Debug + Send + Sync {
 
     /// At most `limit` records from `position` on.
     async fn journal(&self, job: JobId, position: u64, limit: u32) -> Result<Vec<Positioned>, StoreError>;
+
+    /// Deletes jobs that ended before then, with their journals; says how many.
+    async fn prune(&self, ended_before: Timestamp) -> Result<u64, StoreError>;
 
     /// All tables by name; definitions are opaque.
     async fn tables(&self) -> Result<Vec<(String, serde_json::Value)>, StoreError>;

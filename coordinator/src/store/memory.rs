@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use penstock_common::clock::Timestamp;
 use penstock_protocol::ids::JobId;
 
 use super::{JobFilter, JobRecord, JobStore, Positioned, StoreError, Write};
@@ -79,7 +80,8 @@ impl JobStore for MemoryStore {
     async fn job_by_key(&self, idempotency_key: &str) -> Result<Option<StoredKey>, StoreError> {
         let state = self.state();
         let mut newest_first = state.jobs.values().rev();
-        let found = newest_first.find(|job| job.status.spec.idempotency_key.as_deref() == Some(idempotency_key));
+        let found =
+            newest_first.find(|job| job.status.spec.idempotency_key.as_deref() == Some(idempotency_key));
         Ok(found.map(JobRecord::stored_key))
     }
 
@@ -114,6 +116,17 @@ impl JobStore for MemoryStore {
         Ok(page.map(|(position, record)| Positioned { position, record: record.clone() }).collect())
     }
 
+    async fn prune(&self, ended_before: Timestamp) -> Result<u64, StoreError> {
+        let is_old = |record: &JobRecord| record.status.finished_at.is_some_and(|at| at < ended_before);
+        let mut state = self.state();
+        let old: Vec<_> = state.jobs.values().filter(|record| is_old(record)).map(JobRecord::job).collect();
+        for job in &old {
+            state.jobs.remove(job);
+            state.journals.remove(job);
+        }
+        Ok(old.len() as u64)
+    }
+
     async fn tables(&self) -> Result<Vec<(String, serde_json::Value)>, StoreError> {
         Ok(self.state().tables.clone().into_iter().collect())
     }
@@ -129,5 +142,15 @@ impl JobStore for MemoryStore {
 
     async fn drop_table(&self, name: &str) -> Result<bool, StoreError> {
         Ok(self.state().tables.remove(name).is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_memory_store_keeps_the_contract_of_stores() {
+        super::super::suite::run(&MemoryStore::default()).await;
     }
 }

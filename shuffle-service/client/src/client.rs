@@ -1,0 +1,54 @@
+//! A process's way to all shuffle workers: one connection for pushes and one for fetches per worker.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::Stream;
+use penstock_common::{lifecycle::Tasks, net::Network};
+use penstock_protocol::{
+    ids::{AttemptId, ShuffleId},
+    shuffle::{PartitionSource, ShuffleTarget, Winner},
+};
+
+use crate::{
+    error::{FetchError, PushError},
+    fetch::{self, Fetchers},
+    options::ClientOptions,
+    push::Pushers,
+    writer::Writer,
+};
+
+/// A cheap handle.
+#[derive(Debug, Clone)]
+pub struct ShuffleClient {
+    pushers: Arc<Pushers>,
+    fetchers: Arc<Fetchers>,
+}
+
+impl ShuffleClient {
+    /// Connections are opened when they are needed and closed when `tasks` stops.
+    pub fn new(network: Arc<dyn Network>, options: ClientOptions, tasks: Tasks) -> Self {
+        let tasks = tasks.child("shuffle-client");
+        Self {
+            pushers: Arc::new(Pushers::new(Arc::clone(&network), options.clone(), tasks.clone())),
+            fetchers: Arc::new(Fetchers::new(network, options, tasks)),
+        }
+    }
+
+    /// A writer for one attempt of one map task; the map is the attempt's task index. Dropping it without `finish`
+    /// leaves nothing visible.
+    pub async fn writer(&self, attempt: AttemptId, target: Arc<ShuffleTarget>) -> Result<Writer, PushError> {
+        Writer::new(Arc::clone(&self.pushers), attempt, target)
+    }
+
+    /// The payloads of one partition: those of the winners, each exactly once, in ascending order of batch id within a
+    /// map. Ends with an error unless rows, bytes, batches and checksum add up to `source.totals`.
+    pub fn read(
+        &self,
+        shuffle: ShuffleId,
+        winners: Arc<[Winner]>,
+        source: PartitionSource,
+    ) -> impl Stream<Item = Result<Bytes, FetchError>> + Send + 'static {
+        fetch::read(Arc::clone(&self.fetchers), shuffle, winners, source)
+    }
+}

@@ -1,0 +1,88 @@
+//! Opens a data connection to one life of a worker.
+
+use std::{io, sync::Arc, time::Duration};
+
+use penstock_common::net::{Network, Stream};
+use penstock_protocol::{
+    BUILD,
+    frame::{self, FRAME_BYTES_MAX, Fault, Hello, Kind, Purpose, ReadFrameError, Refusal, Welcome},
+    shuffle::WorkerAddress,
+};
+
+/// Why a connection ended or never came to be.
+#[derive(Debug, Clone)]
+pub(crate) struct Broken {
+    /// Set if the worker itself gave the connection up.
+    pub refusal: Option<Refusal>,
+    pub reason: String,
+}
+
+impl Broken {
+    pub fn because(reason: impl std::fmt::Display) -> Self {
+        Self { refusal: None, reason: reason.to_string() }
+    }
+
+    /// No further try can end differently.
+    pub fn is_final(&self) -> bool {
+        matches!(self.refusal, Some(Refusal::OtherIncarnation | Refusal::OtherBuild))
+    }
+}
+
+impl From<Fault> for Broken {
+    fn from(fault: Fault) -> Self {
+        Self { refusal: Some(fault.refusal), reason: fault.message }
+    }
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::because(error)
+    }
+}
+
+impl From<ReadFrameError> for Broken {
+    fn from(error: ReadFrameError) -> Self {
+        match error {
+            ReadFrameError::Io(cause) => Self::because(format_args!("connection broke: {cause}")),
+            ReadFrameError::Frame(cause) => Self::because(cause),
+        }
+    }
+}
+
+impl From<frame::FrameError> for Broken {
+    fn from(error: frame::FrameError) -> Self {
+        Self::because(error)
+    }
+}
+
+/// Connects and says hello without waiting for the answer, which is the first frame that comes.
+pub(crate) async fn connect(
+    network: &Arc<dyn Network>,
+    worker: &WorkerAddress,
+    purpose: Purpose,
+    deadline: Duration,
+) -> Result<Stream, Broken> {
+    let open = async {
+        let mut stream = network.connect(&worker.data).await?;
+        let hello = Hello { purpose, incarnation: worker.incarnation, build: BUILD.to_owned() };
+        frame::write_all(&mut stream, &[hello.encode()]).await?;
+        Ok::<_, io::Error>(stream)
+    };
+    match tokio::time::timeout(deadline, open).await {
+        Ok(opened) => opened
+            .map_err(|cause| Broken::because(format_args!("cannot connect to {}: {cause}", worker.data))),
+        Err(_) => Err(Broken::because(format_args!("connecting to {} took too long", worker.data))),
+    }
+}
+
+/// Reads the worker's answer to hello.
+pub(crate) async fn welcome(stream: &mut Stream, deadline: Duration) -> Result<Welcome, Broken> {
+    let frame = tokio::time::timeout(deadline, frame::read_frame(stream, FRAME_BYTES_MAX)).await;
+    let frame = frame.map_err(|_| Broken::because("no welcome in time"))??;
+    let frame = frame.ok_or_else(|| Broken::because("connection closed before the welcome"))?;
+    match frame.kind {
+        Kind::Welcome => Ok(Welcome::parse(frame.body)?),
+        Kind::Fault => Err(Fault::parse(frame.body)?.into()),
+        kind => Err(Broken::because(format_args!("expected a welcome, got {kind:?}"))),
+    }
+}

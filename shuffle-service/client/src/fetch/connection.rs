@@ -1,0 +1,192 @@
+//! One worker's fetch connection: many streams, each with its inbox.
+//!
+//! Streams act on shared state and never wait for the connection, so that one may be dropped anywhere.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use penstock_common::{lifecycle::CancellationToken, net::Network};
+use penstock_protocol::{
+    frame::{self, Close, Credit, Data, End, FRAME_BYTES_MAX, Fault, Frame, Kind, Open, Purpose},
+    shuffle::WorkerAddress,
+};
+use tokio::{
+    io::{AsyncWrite, BufReader},
+    sync::Notify,
+};
+
+use super::inbox::{Event, Inbox};
+use crate::{
+    connect::{self, Broken},
+    metrics,
+};
+
+/// How long a connection without streams stays open.
+const IDLE: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub worker: Arc<WorkerAddress>,
+    state: Mutex<State>,
+    /// There is something to send, or the connection is to be cut.
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Frames to send: at most an open, a close and a few credits per stream.
+    outbox: Vec<Bytes>,
+    streams: BTreeMap<u32, Arc<Inbox>>,
+    next_stream: u32,
+    cut: bool,
+    dead: bool,
+}
+
+impl Connection {
+    pub fn new(worker: Arc<WorkerAddress>) -> Self {
+        Self { worker, state: Mutex::default(), wake: Notify::new() }
+    }
+
+    pub fn is_alive(&self) -> bool {
+        !self.state().dead
+    }
+
+    /// Opens a stream and returns its number and inbox; `open` gets the number.
+    pub fn open(&self, mut open: Open) -> Option<(u32, Arc<Inbox>)> {
+        let mut state = self.state();
+        if state.dead {
+            return None;
+        }
+        let stream = state.next_stream;
+        state.next_stream = state.next_stream.wrapping_add(1);
+        open.stream = stream;
+        let inbox = Arc::new(Inbox::default());
+        state.streams.insert(stream, Arc::clone(&inbox));
+        state.outbox.push(open.encode());
+        drop(state);
+        self.wake.notify_one();
+        Some((stream, inbox))
+    }
+
+    pub fn add_credit(&self, stream: u32, bytes: u32) {
+        let mut state = self.state();
+        if state.streams.contains_key(&stream) {
+            state.outbox.push(Credit { stream, bytes }.encode());
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Forgets a stream; the worker is told if it may still send.
+    pub fn close(&self, stream: u32) {
+        let mut state = self.state();
+        if state.streams.remove(&stream).is_some() {
+            state.outbox.push(Close { stream }.encode());
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Gives the connection up for all its streams: the worker has been silent for too long.
+    pub fn cut(&self) {
+        self.state().cut = true;
+        self.wake.notify_one();
+    }
+
+    /// Runs until the connection ends; every stream that is still open then learns why.
+    pub async fn run(
+        self: Arc<Self>,
+        network: Arc<dyn Network>,
+        connect_deadline: Duration,
+        stop: CancellationToken,
+    ) -> Result<(), Infallible> {
+        let ended = tokio::select! {
+            biased;
+            () = stop.cancelled() => Broken::because("this process is stopping"),
+            Err(broken) = self.exchange(&network, connect_deadline) => broken,
+        };
+        let mut state = self.state();
+        state.dead = true;
+        state.outbox.clear();
+        for inbox in std::mem::take(&mut state.streams).into_values() {
+            inbox.put(Event::Broken(ended.clone()));
+        }
+        Ok(())
+    }
+
+    async fn exchange(
+        &self,
+        network: &Arc<dyn Network>,
+        connect_deadline: Duration,
+    ) -> Result<Infallible, Broken> {
+        let stream = connect::connect(network, &self.worker, Purpose::Fetch, connect_deadline).await?;
+        let (reader, mut writer) = tokio::io::split(stream);
+        let mut reader = BufReader::with_capacity(64 << 10, reader);
+        tokio::select! {
+            ended = self.send(&mut writer) => ended,
+            ended = self.receive(&mut reader) => ended,
+        }
+    }
+
+    async fn send<W: AsyncWrite + Unpin>(&self, writer: &mut W) -> Result<Infallible, Broken> {
+        loop {
+            let frames = {
+                let mut state = self.state();
+                if state.cut {
+                    return Err(Broken::because("no answer in time"));
+                }
+                std::mem::take(&mut state.outbox)
+            };
+            if frames.is_empty() {
+                let woken = tokio::time::timeout(IDLE, self.wake.notified()).await;
+                if woken.is_err() && self.state().streams.is_empty() {
+                    return Err(Broken::because("idle"));
+                }
+            } else {
+                frame::write_all(writer, &frames).await?;
+            }
+        }
+    }
+
+    async fn receive<R: tokio::io::AsyncRead + Unpin>(&self, reader: &mut R) -> Result<Infallible, Broken> {
+        loop {
+            match frame::read_frame(reader, FRAME_BYTES_MAX).await? {
+                Some(frame) => self.deliver(frame)?,
+                None => return Err(Broken::because("the worker closed the connection")),
+            }
+        }
+    }
+
+    fn deliver(&self, frame: Frame) -> Result<(), Broken> {
+        match frame.kind {
+            Kind::Welcome => {}
+            Kind::Fault => return Err(Fault::parse(frame.body)?.into()),
+            Kind::Data => {
+                let Data { stream, batches } = Data::parse(frame.body)?;
+                metrics::fetched(batches.len());
+                if let Some(inbox) = self.state().streams.get(&stream) {
+                    inbox.put(Event::Data(batches));
+                }
+            }
+            Kind::End => {
+                let End { stream, refused } = End::parse(frame.body)?;
+                if let Some(inbox) = self.state().streams.remove(&stream) {
+                    inbox.put(
+                        refused.map_or(Event::End, |(refusal, message)| Event::Refused(refusal, message)),
+                    );
+                }
+            }
+            kind => return Err(Broken::because(format_args!("unexpected frame {kind:?}"))),
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,150 @@
+//! Reads one location from its first batch to its last, over as many connections as it takes.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use penstock_common::retry::Backoff;
+use penstock_protocol::{frame::Open, ids::ShuffleId, shuffle::Location};
+
+use super::{
+    Fetchers,
+    connection::Connection,
+    inbox::{Event, Inbox},
+};
+use crate::{connect::Broken, error::FetchError, metrics};
+
+const BACKOFF_BASE: Duration = Duration::from_millis(50);
+const BACKOFF_CAP: Duration = Duration::from_secs(2);
+
+pub(super) struct LocationReader {
+    fetchers: Arc<Fetchers>,
+    shuffle: ShuffleId,
+    location: Location,
+    /// Bytes received so far: always the end of a batch.
+    offset: u64,
+    opened: Option<Opened>,
+    waits: Backoff,
+}
+
+struct Opened {
+    connection: Arc<Connection>,
+    stream: u32,
+    inbox: Arc<Inbox>,
+    /// Consumed bytes that the worker has not been told of.
+    consumed: u32,
+    credit: u32,
+}
+
+impl LocationReader {
+    pub fn new(fetchers: Arc<Fetchers>, shuffle: ShuffleId, location: Location) -> Self {
+        fetchers.streams.fetch_add(1, Ordering::Relaxed);
+        let waits = waits(&fetchers, &location);
+        Self { fetchers, shuffle, location, offset: 0, opened: None, waits }
+    }
+
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// The next whole batches; none after the last.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+        loop {
+            let broken = match self.event().await {
+                Event::Data(batches) => {
+                    self.consumed(batches.len());
+                    return Ok(Some(batches));
+                }
+                Event::End => return Ok(None),
+                Event::Refused(refusal, message) => {
+                    let worker = self.location.worker.worker.as_str();
+                    return Err(FetchError::refused(self.shuffle, refusal, &message, worker));
+                }
+                Event::Broken(broken) => broken,
+            };
+            self.opened = None;
+            self.wait_to_reopen(broken).await?;
+        }
+    }
+
+    async fn event(&mut self) -> Event {
+        let silence = self.fetchers.options.answer_timeout();
+        if self.opened.is_none() {
+            self.open();
+        }
+        let Some(opened) = &self.opened else { return Event::Broken(Broken::because("connection closed")) };
+        match tokio::time::timeout(silence, opened.inbox.take()).await {
+            Ok(event) => event,
+            Err(_) => {
+                opened.connection.cut();
+                Event::Broken(Broken::because("no answer in time"))
+            }
+        }
+    }
+
+    fn open(&mut self) {
+        let connection = self.fetchers.connection(&self.location.worker);
+        let credit = self.fetchers.credit();
+        let open = Open {
+            stream: 0,
+            incarnation: self.location.worker.incarnation,
+            shuffle: self.shuffle,
+            partition: self.location.partition,
+            epoch: self.location.epoch,
+            offset: self.offset,
+            credit,
+        };
+        let opened = connection.open(open);
+        self.opened = opened.map(|(stream, inbox)| Opened { connection, stream, inbox, consumed: 0, credit });
+    }
+
+    fn consumed(&mut self, bytes: usize) {
+        self.offset += bytes as u64;
+        self.waits = waits(&self.fetchers, &self.location);
+        let target = self.fetchers.credit();
+        let Some(opened) = &mut self.opened else { return };
+        opened.consumed = opened.consumed.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if opened.consumed >= opened.credit / 2 {
+            // With more streams than before the share is smaller: give back less than was used.
+            let grant = opened.consumed.saturating_add(target).saturating_sub(opened.credit);
+            opened.credit = opened.credit.saturating_sub(opened.consumed).saturating_add(grant);
+            opened.consumed = 0;
+            if grant > 0 {
+                opened.connection.add_credit(opened.stream, grant);
+            }
+        }
+    }
+
+    async fn wait_to_reopen(&mut self, broken: Broken) -> Result<(), FetchError> {
+        let worker = self.location.worker.worker.as_str();
+        let wait = if broken.is_final() { None } else { self.waits.next() };
+        let Some(wait) = wait else {
+            return Err(match broken.refusal {
+                Some(refusal) => FetchError::refused(self.shuffle, refusal, &broken.reason, worker),
+                None => FetchError::Unavailable {
+                    shuffle: self.shuffle,
+                    reason: format!("worker {worker}: {}", broken.reason),
+                },
+            });
+        };
+        metrics::reopened_stream();
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+}
+
+fn waits(fetchers: &Fetchers, location: &Location) -> Backoff {
+    let seed = location.worker.incarnation.0 ^ u64::from(location.partition.0);
+    Backoff::new(BACKOFF_BASE, BACKOFF_CAP).with_seed(seed).tries(fetchers.options.connect_tries)
+}
+
+impl Drop for LocationReader {
+    fn drop(&mut self) {
+        self.fetchers.streams.fetch_sub(1, Ordering::Relaxed);
+        if let Some(opened) = &self.opened {
+            opened.connection.close(opened.stream);
+        }
+    }
+}

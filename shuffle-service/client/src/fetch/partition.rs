@@ -1,0 +1,97 @@
+//! Reads one partition: all its locations, the winners' batches only, each once, and the sum compared at the end.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use penstock_protocol::{
+    frame::{Batches, FrameError},
+    ids::ShuffleId,
+    shuffle::{Location, PartitionSource, PartitionTotals, Winner},
+};
+
+use super::{Fetchers, location::LocationReader};
+use crate::{error::FetchError, metrics, winners::Selection};
+
+pub(super) struct PartitionReader {
+    fetchers: Arc<Fetchers>,
+    shuffle: ShuffleId,
+    source: PartitionSource,
+    locations: std::vec::IntoIter<Location>,
+    current: Option<LocationReader>,
+    batches: Batches,
+    selection: Selection,
+}
+
+impl PartitionReader {
+    pub fn new(
+        fetchers: Arc<Fetchers>,
+        shuffle: ShuffleId,
+        winners: &[Winner],
+        mut source: PartitionSource,
+    ) -> Self {
+        let locations = std::mem::take(&mut source.locations).into_iter();
+        let batches = Batches::new(Bytes::new());
+        let selection = Selection::new(winners);
+        Self { fetchers, shuffle, source, locations, current: None, batches, selection }
+    }
+
+    /// The next payload that counts; none after the last one, if the totals agree (invariant 23).
+    pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+        loop {
+            if let Some(payload) = self.next_here()? {
+                return Ok(Some(payload));
+            }
+            let Some(current) = &mut self.current else {
+                match self.locations.next() {
+                    Some(location) => {
+                        self.current =
+                            Some(LocationReader::new(Arc::clone(&self.fetchers), self.shuffle, location));
+                        continue;
+                    }
+                    None => return self.check_totals().map(|()| None),
+                }
+            };
+            match current.next().await? {
+                Some(batches) => self.batches = Batches::new(batches),
+                None => self.current = None,
+            }
+        }
+    }
+
+    /// The next payload that counts among the batches at hand.
+    fn next_here(&mut self) -> Result<Option<Bytes>, FetchError> {
+        for batch in self.batches.by_ref() {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => return Err(self.damaged(&error)),
+            };
+            if self.selection.admit(&batch.header) {
+                return match batch.verify() {
+                    Ok(()) => Ok(Some(batch.payload())),
+                    Err(error) => Err(self.damaged(&error)),
+                };
+            }
+            metrics::skipped_batch();
+        }
+        Ok(None)
+    }
+
+    fn damaged(&self, error: &FrameError) -> FetchError {
+        let partition = self.source.partition;
+        let worker = self.current.as_ref().map_or("?", |current| current.location().worker.worker.as_str());
+        let reason = format!("partition {partition} is damaged on worker {worker}: {error}");
+        FetchError::Lost { shuffle: self.shuffle, reason }
+    }
+
+    fn check_totals(&self) -> Result<(), FetchError> {
+        let (read, reported) = (self.selection.totals(), self.source.totals);
+        if read == reported {
+            return Ok(());
+        }
+        let shown = |totals: PartitionTotals| format!("{} rows in {} batches", totals.rows, totals.batches);
+        let partition = self.source.partition;
+        let (read, reported) = (shown(read), shown(reported));
+        let reason = format!("partition {partition} holds {read}, its writers reported {reported}");
+        Err(FetchError::Lost { shuffle: self.shuffle, reason })
+    }
+}

@@ -1,0 +1,40 @@
+//! Names and units of what the client counts. No labels: a client does not name jobs or workers.
+
+use std::time::Duration;
+
+/// Payload bytes that were acknowledged by workers.
+const PUSHED_BYTES: &str = "penstock_shuffle_client_pushed_bytes_total";
+/// Frames sent again because their outcome was unknown.
+const RESENT_FRAMES: &str = "penstock_shuffle_client_resent_frames_total";
+/// Seconds that writers waited for room in a push window.
+const PUSH_WAIT_SECONDS: &str = "penstock_shuffle_client_push_wait_seconds";
+/// Bytes of batches received from workers, those of losing attempts included.
+const FETCHED_BYTES: &str = "penstock_shuffle_client_fetched_bytes_total";
+/// Batches skipped because they were duplicates or of a losing attempt.
+const SKIPPED_BATCHES: &str = "penstock_shuffle_client_skipped_batches_total";
+/// Streams opened again after their connection broke.
+const REOPENED_STREAMS: &str = "penstock_shuffle_client_reopened_streams_total";
+
+pub(crate) fn pushed(bytes: u64) {
+    metrics::counter!(PUSHED_BYTES).increment(bytes);
+}
+
+pub(crate) fn resent(frames: usize) {
+    metrics::counter!(RESENT_FRAMES).increment(frames as u64);
+}
+
+pub(crate) fn push_waited(wait: Duration) {
+    metrics::histogram!(PUSH_WAIT_SECONDS).record(wait.as_secs_f64());
+}
+
+pub(crate) fn fetched(bytes: usize) {
+    metrics::counter!(FETCHED_BYTES).increment(bytes as u64);
+}
+
+pub(crate) fn skipped_batch() {
+    metrics::counter!(SKIPPED_BATCHES).increment(1);
+}
+
+pub(crate) fn reopened_stream() {
+    metrics::counter!(REOPENED_STREAMS).increment(1);
+}

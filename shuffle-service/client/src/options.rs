@@ -1,0 +1,50 @@
+//! Limits of a client. One set for a process.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How much a client keeps in flight and how long it waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientOptions {
+    /// Batches of one writer for one worker are merged into frames of about this many bytes.
+    pub frame_bytes: usize,
+    /// Bytes that were pushed to one worker and are not acknowledged yet.
+    pub push_window_bytes: usize,
+    /// Frames that were pushed to one worker and are not acknowledged yet.
+    pub push_window_requests: usize,
+    /// Unacknowledged bytes to all workers together.
+    pub push_bytes_total: usize,
+    /// Fetched bytes on their way or waiting for their reader, all streams together. Each stream may always have
+    /// [`Self::fetch_stream_bytes_min`], since a merge of many streams needs all of them to move.
+    pub fetch_bytes_total: usize,
+    pub fetch_stream_bytes_min: usize,
+    pub fetch_stream_bytes_max: usize,
+    /// A worker that says nothing for this long, although it owes an answer, counts as cut off.
+    pub answer_timeout_ms: u64,
+    /// Tries to reach a worker in a row before the operation fails.
+    pub connect_tries: u32,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            frame_bytes: 256 << 10,
+            push_window_bytes: 8 << 20,
+            push_window_requests: 256,
+            push_bytes_total: 64 << 20,
+            fetch_bytes_total: 64 << 20,
+            fetch_stream_bytes_min: 128 << 10,
+            fetch_stream_bytes_max: 4 << 20,
+            answer_timeout_ms: 20_000,
+            connect_tries: 6,
+        }
+    }
+}
+
+impl ClientOptions {
+    pub(crate) fn answer_timeout(&self) -> Duration {
+        Duration::from_millis(self.answer_timeout_ms)
+    }
+}

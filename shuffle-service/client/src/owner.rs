@@ -1,0 +1,131 @@
+//! The owner's side of shuffles, for the coordinator alone: reserve, pick winners, commit, release.
+//!
+//! Decided here: that a reservation is all or nothing, that a commit's answer is total, and which partitions are
+//! complete. Not here: journaling, and when any of this happens.
+
+mod calls;
+mod commit;
+mod map_ends;
+mod reserve;
+mod sources;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use penstock_common::net::Network;
+use penstock_protocol::{
+    ids::{JobId, ShuffleId, WorkerId},
+    pb,
+    shuffle::{Location, ShuffleTarget, WorkerAddress},
+    status::RpcError,
+    wire::common::job_bytes,
+};
+use tonic::transport::Channel;
+
+pub use self::{
+    map_ends::{MapEnds, Recorded},
+    sources::{IncompleteError, sources},
+};
+
+/// Why an owner's call did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OwnerError {
+    /// No worker takes new data, or none did in time.
+    #[error("no shuffle worker takes new data: {reason}")]
+    NoWorkers { reason: String },
+    #[error("the shuffle master at {addresses} cannot be reached: {reason}")]
+    Master { addresses: String, reason: String },
+    /// Nothing stays reserved.
+    #[error("reserving shuffle {shuffle} on worker {worker}: {reason}")]
+    Reserve { shuffle: ShuffleId, worker: WorkerId, reason: String },
+}
+
+/// Calls the master and the workers on behalf of all jobs of a coordinator.
+#[derive(Debug)]
+pub struct Owner {
+    network: Arc<dyn Network>,
+    masters: Vec<String>,
+    channels: Mutex<HashMap<String, Channel>>,
+    /// Where data of each job may be, so that a release reaches it at once. The master's expiry does not depend on it.
+    placed: Mutex<BTreeMap<JobId, HashSet<Arc<WorkerAddress>>>>,
+}
+
+impl Owner {
+    /// `masters` are `host:port` of the control service; the first that answers is asked.
+    pub fn new(network: Arc<dyn Network>, masters: Vec<String>) -> Self {
+        Self { network, masters, channels: Mutex::default(), placed: Mutex::default() }
+    }
+
+    /// Deletes everything of a job: at once on the workers that this owner placed it on, and through the master on all.
+    pub async fn release_job(&self, job: JobId) -> Result<(), OwnerError> {
+        let workers = lock(&self.placed).remove(&job).unwrap_or_default();
+        self.release_on(workers, || pb::release_request::What::Job(job_bytes(job))).await;
+        self.ask_master(async |mut master| {
+            master.release_job(pb::ReleaseJobRequest { job: job_bytes(job) }).await.map(drop)
+        })
+        .await
+    }
+
+    /// Deletes one shuffle of a job that goes on. What cannot be reached now goes with the job.
+    pub async fn release_shuffle(&self, shuffle: ShuffleId) {
+        let workers = lock(&self.placed).get(&shuffle.job).cloned().unwrap_or_default();
+        self.release_on(workers, || pb::release_request::What::Shuffle(shuffle.into())).await;
+    }
+
+    /// Says that these jobs' data is still wanted. To be called well within the master's job lease.
+    pub async fn keep_alive(&self, jobs: &[JobId]) -> Result<(), OwnerError> {
+        let jobs: Vec<_> = jobs.iter().map(|job| job_bytes(*job)).collect();
+        self.ask_master(async |mut master| {
+            master.keep_alive(pb::KeepAliveRequest { jobs: jobs.clone() }).await.map(drop)
+        })
+        .await
+    }
+
+    async fn release_on(
+        &self,
+        workers: HashSet<Arc<WorkerAddress>>,
+        what: impl Fn() -> pb::release_request::What,
+    ) {
+        let release = workers.into_iter().map(|worker| {
+            let request = pb::ReleaseRequest { incarnation: worker.incarnation.0, what: Some(what()) };
+            async move {
+                if let Err(error) = self.release_at(&worker, request).await {
+                    tracing::debug!(worker = %worker.worker, %error, "a release waits for the master");
+                }
+            }
+        });
+        futures::future::join_all(release).await;
+    }
+
+    async fn release_at(&self, worker: &WorkerAddress, request: pb::ReleaseRequest) -> Result<(), RpcError> {
+        self.ask_worker(worker, calls::RELEASE, async |mut client| {
+            client.release(request.clone()).await.map(drop)
+        })
+        .await
+    }
+
+    fn remember(&self, target: &ShuffleTarget) {
+        let workers = target.locations.iter().map(|location| Arc::clone(&location.worker));
+        lock(&self.placed).entry(target.shuffle.job).or_default().extend(workers);
+    }
+}
+
+/// Locations with their positions in the target, worker by worker in order of appearance.
+fn by_worker(locations: &[Location]) -> Vec<(Arc<WorkerAddress>, Vec<usize>)> {
+    let mut groups: Vec<(Arc<WorkerAddress>, Vec<usize>)> = Vec::new();
+    let mut positions: HashMap<&WorkerAddress, usize> = HashMap::new();
+    for (index, location) in locations.iter().enumerate() {
+        let group = *positions.entry(&location.worker).or_insert_with(|| {
+            groups.push((Arc::clone(&location.worker), Vec::new()));
+            groups.len() - 1
+        });
+        groups[group].1.push(index);
+    }
+    groups
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,70 @@
+//! Commit: every location asked for gets a verdict, whatever happens to the workers.
+
+use penstock_protocol::{
+    ids::{Epoch, PartitionIndex},
+    pb,
+    shuffle::{CommitVerdict, Location, ShuffleTarget, Winner, WorkerAddress},
+};
+
+use super::{Owner, OwnerError, by_worker, calls};
+
+impl Owner {
+    /// Closes all locations of a shuffle. The answer is total and in the order of the target (invariant 4): a worker
+    /// that cannot be reached, does not know the location or is in another life counts as failed. Repeating the call
+    /// gives the same answer as long as the workers live (invariant 5).
+    pub async fn commit(
+        &self,
+        target: &ShuffleTarget,
+        winners: &[Winner],
+    ) -> Result<Vec<(Location, CommitVerdict)>, OwnerError> {
+        let winners: Vec<pb::Winner> = winners.iter().map(Into::into).collect();
+        let mut verdicts: Vec<Option<CommitVerdict>> = vec![None; target.locations.len()];
+        let groups = by_worker(&target.locations);
+        let answers = groups.iter().map(|(worker, indices)| {
+            let locations = indices.iter().map(|index| (&target.locations[*index]).into()).collect();
+            let request = pb::CommitRequest {
+                incarnation: worker.incarnation.0,
+                shuffle: Some(target.shuffle.into()),
+                locations,
+                winners: winners.clone(),
+            };
+            self.commit_on(worker, request)
+        });
+        let answers = futures::future::join_all(answers).await;
+        for ((worker, indices), answer) in groups.iter().zip(answers) {
+            for index in indices {
+                verdicts[*index] = Some(verdict_for(&target.locations[*index], worker, &answer));
+            }
+        }
+        let verdicts = verdicts.into_iter().map(|verdict| {
+            verdict.unwrap_or_else(|| CommitVerdict::Failed { reason: "nobody answers for it".to_owned() })
+        });
+        Ok(target.locations.iter().cloned().zip(verdicts).collect())
+    }
+
+    async fn commit_on(&self, worker: &WorkerAddress, request: pb::CommitRequest) -> Answer {
+        let answer =
+            self.ask_worker(worker, calls::COMMIT, async |mut client| client.commit(request.clone()).await);
+        let answer = answer.await.map_err(|error| error.message)?.into_inner();
+        let decode = |verdict: pb::LocationVerdict| {
+            let location = verdict.location?.into();
+            Some((location, CommitVerdict::try_from(verdict.verdict?).ok()?))
+        };
+        Ok(answer.verdicts.into_iter().filter_map(decode).collect())
+    }
+}
+
+type Answer = Result<std::collections::BTreeMap<(PartitionIndex, Epoch), CommitVerdict>, String>;
+
+fn verdict_for(location: &Location, worker: &WorkerAddress, answer: &Answer) -> CommitVerdict {
+    let failed =
+        |reason: &str| CommitVerdict::Failed { reason: format!("worker {}: {reason}", worker.worker) };
+    match answer {
+        Ok(verdicts) => match verdicts.get(&(location.partition, location.epoch)) {
+            Some(CommitVerdict::Failed { reason }) => failed(reason),
+            Some(verdict) => verdict.clone(),
+            None => failed("its answer leaves this location out"),
+        },
+        Err(reason) => failed(reason),
+    }
+}

@@ -1,0 +1,133 @@
+//! Connections that push: one per worker, shared by all writers of the process.
+//!
+//! In: frames with the permits of the windows they fill. Out: each frame's ticket is resolved exactly once. A frame whose
+//! outcome is unknown is sent again over a new connection with the same bytes (invariant 7); frames of one worker are
+//! always sent in the order in which they were queued, so that batch ids of a map arrive ascending.
+
+mod connection;
+mod progress;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use penstock_common::{
+    lifecycle::{OnFailure, Tasks},
+    net::Network,
+};
+use penstock_protocol::{frame::PushRecorder, ids::ShuffleId, shuffle::WorkerAddress};
+use tokio::sync::{Semaphore, mpsc};
+
+use self::connection::Connection;
+pub(crate) use self::progress::{Progress, Ticket};
+use crate::{error::PushError, metrics, options::ClientOptions};
+
+/// All push connections of a process.
+#[derive(Debug)]
+pub(crate) struct Pushers {
+    network: Arc<dyn Network>,
+    pub options: ClientOptions,
+    tasks: Tasks,
+    total: Arc<Semaphore>,
+    workers: Mutex<HashMap<Arc<WorkerAddress>, Arc<Pusher>>>,
+}
+
+/// The way to one worker.
+#[derive(Debug)]
+pub(crate) struct Pusher {
+    queue: mpsc::Sender<Request>,
+    window: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
+}
+
+/// A frame to send.
+#[derive(Debug)]
+struct Request {
+    shuffle: ShuffleId,
+    batches: PushRecorder,
+    ticket: Ticket,
+}
+
+impl Pushers {
+    pub fn new(network: Arc<dyn Network>, options: ClientOptions, tasks: Tasks) -> Self {
+        let total = Arc::new(Semaphore::new(options.push_bytes_total));
+        Self { network, options, tasks, total, workers: Mutex::default() }
+    }
+
+    /// Queues a frame as soon as the windows have room for it. Its outcome shows in `progress`.
+    pub async fn push(
+        &self,
+        worker: &Arc<WorkerAddress>,
+        shuffle: ShuffleId,
+        batches: PushRecorder,
+        progress: &Arc<Progress>,
+    ) -> Result<(), PushError> {
+        let bytes = batches.body_bytes();
+        loop {
+            let pusher = self.pusher(worker);
+            let ticket = self.ticket(&pusher, bytes, progress).await;
+            let Some(ticket) = ticket else { return Err(stopping(shuffle)) };
+            match pusher.queue.try_reserve() {
+                Ok(slot) => {
+                    slot.send(Request { shuffle, batches, ticket });
+                    return Ok(());
+                }
+                // The connection had been idle and its task ended just now: the next round starts another.
+                Err(mpsc::error::TrySendError::Closed(())) if !self.tasks.stop_token().is_cancelled() => {
+                    ticket.withdraw()
+                }
+                Err(_) => {
+                    ticket.withdraw();
+                    return Err(stopping(shuffle));
+                }
+            }
+        }
+    }
+
+    async fn ticket(&self, pusher: &Pusher, bytes: usize, progress: &Arc<Progress>) -> Option<Ticket> {
+        let started = tokio::time::Instant::now();
+        let total = permits(bytes, self.options.push_bytes_total);
+        let window = permits(bytes, self.options.push_window_bytes);
+        // Always in this order; each is given back by acknowledgements alone, so nobody waits for a waiter.
+        let permits = [
+            Arc::clone(&self.total).acquire_many_owned(total).await.ok()?,
+            Arc::clone(&pusher.window).acquire_many_owned(window).await.ok()?,
+            Arc::clone(&pusher.requests).acquire_owned().await.ok()?,
+        ];
+        let waited = started.elapsed();
+        if waited > Duration::ZERO {
+            metrics::push_waited(waited);
+        }
+        Some(Ticket::new(Arc::clone(progress), permits))
+    }
+
+    fn pusher(&self, worker: &Arc<WorkerAddress>) -> Arc<Pusher> {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pusher) = workers.get(worker).filter(|pusher| !pusher.queue.is_closed()) {
+            return Arc::clone(pusher);
+        }
+        workers.retain(|_, pusher| !pusher.queue.is_closed());
+        let (queue, requests) = mpsc::channel(self.options.push_window_requests);
+        let connection =
+            Connection::new(Arc::clone(&self.network), Arc::clone(worker), self.options.clone(), requests);
+        self.tasks.spawn("push-connection", OnFailure::Log, connection.run(self.tasks.stop_token()));
+        let pusher = Arc::new(Pusher {
+            queue,
+            window: Arc::new(Semaphore::new(self.options.push_window_bytes)),
+            requests: Arc::new(Semaphore::new(self.options.push_window_requests)),
+        });
+        workers.insert(Arc::clone(worker), Arc::clone(&pusher));
+        pusher
+    }
+}
+
+/// A frame that is larger than the whole window gets through alone.
+fn permits(bytes: usize, window: usize) -> u32 {
+    u32::try_from(bytes.min(window)).expect("windows are below 4 GiB")
+}
+
+fn stopping(shuffle: ShuffleId) -> PushError {
+    PushError::Unavailable { shuffle, reason: "this process is stopping".to_owned() }
+}

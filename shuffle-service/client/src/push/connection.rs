@@ -1,0 +1,321 @@
+//! One worker's push connection: connects, sends, matches answers, and sends again what has no answer.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use penstock_common::{
+    lifecycle::CancellationToken,
+    net::{Network, Stream},
+    retry::Backoff,
+};
+use penstock_protocol::{
+    frame::{
+        self, Acks, Answer, FRAME_BYTES_MAX, Fault, Kind, Purpose, PushHead, PushVerdict, Refusal, Welcome,
+    },
+    ids::ShuffleId,
+    shuffle::WorkerAddress,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, BufReader},
+    sync::mpsc,
+};
+
+use super::{Request, Ticket};
+use crate::{
+    connect::{self, Broken},
+    error::PushError,
+    metrics,
+    options::ClientOptions,
+};
+
+/// Bytes of queued frames that go out in one write.
+const WRITE_BYTES: usize = 1 << 20;
+const BACKOFF_BASE: Duration = Duration::from_millis(50);
+const BACKOFF_CAP: Duration = Duration::from_secs(2);
+/// Silent periods of [`ClientOptions::answer_timeout_ms`] after which an unused connection is closed.
+const IDLE_PERIODS: u32 = 3;
+
+pub(super) struct Connection {
+    network: Arc<dyn Network>,
+    worker: Arc<WorkerAddress>,
+    options: ClientOptions,
+    queue: mpsc::Receiver<Request>,
+    unanswered: Mutex<VecDeque<Sent>>,
+    next_request: u64,
+}
+
+struct Sent {
+    request: u64,
+    shuffle: ShuffleId,
+    body_bytes: usize,
+    pieces: Vec<Bytes>,
+    ticket: Ticket,
+}
+
+enum Ended {
+    Idle,
+    /// All writers are gone.
+    Closed,
+    Broken(Broken),
+}
+
+impl Connection {
+    pub fn new(
+        network: Arc<dyn Network>,
+        worker: Arc<WorkerAddress>,
+        options: ClientOptions,
+        queue: mpsc::Receiver<Request>,
+    ) -> Self {
+        Self { network, worker, options, queue, unanswered: Mutex::default(), next_request: 0 }
+    }
+
+    /// Runs until the process stops or the connection was not used for a while.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), Infallible> {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = self.serve() => {}
+        }
+        Ok(())
+    }
+
+    async fn serve(&mut self) {
+        let mut waits = self.waits();
+        loop {
+            if self.unanswered().is_empty() {
+                waits = self.waits();
+                match self.queue.recv().await {
+                    Some(request) => self.enqueue(request),
+                    None => return,
+                }
+            }
+            let oldest = self.oldest();
+            let broken = match self.connect().await {
+                Ok((stream, welcome)) => match self.exchange(stream, welcome).await {
+                    Ended::Closed => return,
+                    Ended::Idle => {
+                        self.queue.close();
+                        continue;
+                    }
+                    Ended::Broken(broken) => broken,
+                },
+                Err(broken) => broken,
+            };
+            if self.oldest() != oldest {
+                waits = self.waits();
+            }
+            let wait = if broken.is_final() { None } else { waits.next() };
+            match wait {
+                Some(wait) => {
+                    tracing::debug!(worker = %self.worker.worker, reason = %broken.reason, "push connection broke, trying again");
+                    tokio::time::sleep(wait).await;
+                }
+                None => self.give_up(&broken),
+            }
+        }
+    }
+
+    fn waits(&self) -> Backoff {
+        // Seeded by the worker's life, so that a simulation sees the same waits again.
+        Backoff::new(BACKOFF_BASE, BACKOFF_CAP)
+            .with_seed(self.worker.incarnation.0)
+            .tries(self.options.connect_tries)
+    }
+
+    async fn connect(&self) -> Result<(Stream, Welcome), Broken> {
+        let deadline = self.options.answer_timeout();
+        let mut stream = connect::connect(&self.network, &self.worker, Purpose::Push, deadline).await?;
+        let welcome = connect::welcome(&mut stream, deadline).await?;
+        Ok((stream, welcome))
+    }
+
+    async fn exchange(&mut self, stream: Stream, welcome: Welcome) -> Ended {
+        let (reader, mut writer) = tokio::io::split(stream);
+        let mut reader = BufReader::new(reader);
+        let Self { worker, options, queue, unanswered, next_request, .. } = self;
+        let body_bytes_max = (welcome.frame_bytes_max as usize).min(FRAME_BYTES_MAX);
+        tokio::select! {
+            ended = send(&mut writer, queue, unanswered, next_request, worker, body_bytes_max) => ended,
+            ended = receive(&mut reader, unanswered, options.answer_timeout(), worker) => ended,
+        }
+    }
+
+    fn enqueue(&mut self, request: Request) {
+        let sent = Sent::new(request, &mut self.next_request, &self.worker);
+        self.unanswered().push_back(sent);
+    }
+
+    fn oldest(&self) -> Option<u64> {
+        self.unanswered().front().map(|sent| sent.request)
+    }
+
+    /// Fails everything that waits, sent or queued; later requests start over.
+    fn give_up(&mut self, broken: &Broken) {
+        let worker = &self.worker.worker;
+        tracing::warn!(%worker, reason = %broken.reason, "giving up pushes to worker");
+        let failed = std::mem::take(&mut *self.unanswered());
+        let queued = std::iter::from_fn(|| self.queue.try_recv().ok());
+        let tickets = failed.into_iter().map(|sent| (sent.shuffle, sent.ticket));
+        for (shuffle, ticket) in tickets.chain(queued.map(|request| (request.shuffle, request.ticket))) {
+            ticket.failed(match broken.refusal {
+                Some(refusal) => PushError::refused(shuffle, refusal, worker.as_str()),
+                None => {
+                    PushError::Unavailable { shuffle, reason: format!("worker {worker}: {}", broken.reason) }
+                }
+            });
+        }
+    }
+
+    fn unanswered(&self) -> MutexGuard<'_, VecDeque<Sent>> {
+        lock(&self.unanswered)
+    }
+}
+
+impl Sent {
+    fn new(request: Request, next_request: &mut u64, worker: &WorkerAddress) -> Self {
+        let Request { shuffle, batches, ticket } = request;
+        let number = *next_request;
+        *next_request += 1;
+        let body_bytes = batches.body_bytes();
+        let head = PushHead { request: number, incarnation: worker.incarnation, shuffle };
+        Self { request: number, shuffle, body_bytes, pieces: batches.finish(head), ticket }
+    }
+
+    fn answered(self, verdicts: &[PushVerdict], worker: &WorkerAddress) {
+        let refused = verdicts.iter().find_map(|verdict| match verdict {
+            PushVerdict::Refused(refusal) => Some(*refusal),
+            PushVerdict::Accepted | PushVerdict::SplitSoon | PushVerdict::Congested => None,
+        });
+        match refused {
+            None => {
+                metrics::pushed(self.body_bytes as u64);
+                self.ticket.accepted();
+            }
+            Some(refusal) => {
+                self.ticket.failed(PushError::refused(self.shuffle, refusal, worker.worker.as_str()));
+            }
+        }
+    }
+}
+
+/// Sends again what has no answer, then whatever is queued.
+async fn send<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    queue: &mut mpsc::Receiver<Request>,
+    unanswered: &Mutex<VecDeque<Sent>>,
+    next_request: &mut u64,
+    worker: &WorkerAddress,
+    body_bytes_max: usize,
+) -> Ended {
+    let mut pieces = Vec::new();
+    fail_too_long(unanswered, body_bytes_max, worker);
+    {
+        let unanswered = lock(unanswered);
+        metrics::resent(unanswered.len().saturating_sub(1));
+        unanswered.iter().for_each(|sent| pieces.extend(sent.pieces.iter().cloned()));
+    }
+    loop {
+        if let Err(error) = frame::write_all(writer, &pieces).await {
+            return Ended::Broken(error.into());
+        }
+        pieces.clear();
+        let Some(request) = queue.recv().await else { return drained(unanswered).await };
+        let mut next = Some(request);
+        let mut bytes = 0;
+        while let Some(request) = next {
+            let sent = Sent::new(request, next_request, worker);
+            if sent.body_bytes <= body_bytes_max {
+                bytes += sent.body_bytes;
+                pieces.extend(sent.pieces.iter().cloned());
+                lock(unanswered).push_back(sent);
+            } else {
+                sent.answered(&[PushVerdict::Refused(Refusal::NoRoom)], worker);
+            }
+            next = if bytes < WRITE_BYTES { queue.try_recv().ok() } else { None };
+        }
+    }
+}
+
+/// No more requests will come: the answers that are still missing decide when the connection ends.
+async fn drained(unanswered: &Mutex<VecDeque<Sent>>) -> Ended {
+    if lock(unanswered).is_empty() { Ended::Closed } else { std::future::pending().await }
+}
+
+fn fail_too_long(unanswered: &Mutex<VecDeque<Sent>>, body_bytes_max: usize, worker: &WorkerAddress) {
+    let mut kept = VecDeque::new();
+    let all = std::mem::take(&mut *lock(unanswered));
+    for sent in all {
+        if sent.body_bytes <= body_bytes_max {
+            kept.push_back(sent);
+        } else {
+            sent.answered(&[PushVerdict::Refused(Refusal::NoRoom)], worker);
+        }
+    }
+    *lock(unanswered) = kept;
+}
+
+/// Takes answers until the connection ends or owes one for too long.
+async fn receive<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    unanswered: &Mutex<VecDeque<Sent>>,
+    answer_timeout: Duration,
+    worker: &WorkerAddress,
+) -> Ended {
+    loop {
+        let frame = {
+            let read = frame::read_frame(reader, FRAME_BYTES_MAX);
+            tokio::pin!(read);
+            let mut overdue = None;
+            let mut silent = 0;
+            loop {
+                if let Ok(frame) = tokio::time::timeout(answer_timeout, &mut read).await {
+                    break frame;
+                }
+                let oldest = lock(unanswered).front().map(|sent| sent.request);
+                if oldest.is_some() && oldest == overdue {
+                    return Ended::Broken(Broken::because("no answer in time"));
+                }
+                overdue = oldest;
+                silent = if oldest.is_none() { silent + 1 } else { 0 };
+                if silent >= IDLE_PERIODS {
+                    return Ended::Idle;
+                }
+            }
+        };
+        let handled = match frame {
+            Ok(Some(frame)) => match frame.kind {
+                Kind::Acks => {
+                    Acks::parse(frame.body).map(|acks| settle(acks, unanswered, worker)).map_err(Broken::from)
+                }
+                Kind::Fault => Err(Fault::parse(frame.body).map_or_else(Broken::from, Broken::from)),
+                kind => Err(Broken::because(format_args!("unexpected frame {kind:?}"))),
+            },
+            Ok(None) => Err(Broken::because("the worker closed the connection")),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(broken) = handled {
+            return Ended::Broken(broken);
+        }
+    }
+}
+
+fn settle(acks: Acks, unanswered: &Mutex<VecDeque<Sent>>, worker: &WorkerAddress) {
+    for Answer { request, verdicts } in acks.0 {
+        let mut waiting = lock(unanswered);
+        let position = waiting.iter().position(|sent| sent.request == request);
+        let sent = position.and_then(|position| waiting.remove(position));
+        drop(waiting);
+        if let Some(sent) = sent {
+            sent.answered(&verdicts, worker);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,267 @@
+// What the server's REST answers with. Field by field as in its OpenAPI document.
+
+export const STATES = ['QUEUED', 'PLANNING', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED', 'LOST'] as const
+export type JobState = (typeof STATES)[number]
+
+export interface Failure {
+  class: string
+  message: string
+  advice: string | null
+  retry_may_help: boolean
+}
+
+export interface Progress {
+  stages_total: number
+  stages_finished: number
+  tasks_total: number
+  tasks_finished: number
+  tasks_running: number
+}
+
+export interface Totals {
+  rows: number
+  scanned_bytes: number
+  shuffled_bytes: number
+  spilled_bytes: number
+  written_bytes: number
+  slot_seconds: number
+}
+
+export interface JobRow {
+  job_id: string
+  name: string
+  state: JobState
+  owner: string | null
+  client: string
+  labels: Record<string, string>
+  try: number
+  continues: string | null
+  submitted_at: string
+  started_at: string | null
+  finished_at: string | null
+  duration_ms: number
+  progress: Progress
+  totals: Totals
+  failure: Failure | null
+  script_line: string
+}
+
+export interface JobList {
+  jobs: JobRow[]
+  total: number
+  by_state: Partial<Record<JobState, number>>
+  indexed: number
+  unreadable: number
+  refreshed_at: string | null
+  store_error: string | null
+  store: string
+}
+
+export interface Distribution {
+  count: number
+  sum: number
+  min: number
+  p25: number
+  median: number
+  p75: number
+  p95: number
+  max: number
+}
+
+export interface Operator {
+  operator: number
+  parent: number | null
+  name: string
+  detail: string
+  estimated_rows: number | null
+  rows_out: Distribution
+  cpu_ms: Distribution
+  spilled_bytes: Distribution
+  memory_peak_bytes: Distribution
+  counters: Record<string, number>
+}
+
+export interface Edge {
+  stage: number
+  mode: string
+  rows: number
+  bytes: number
+  committed: boolean
+}
+
+export interface ExchangePartition {
+  partition: number
+  rows: number
+  bytes: number
+  batches: number
+  workers: string[]
+}
+
+export interface Exchange {
+  run: number
+  committed_at: string
+  partitions: number
+  rows: number
+  bytes: number
+  batches: number
+  partition_bytes: Distribution
+  partition_rows: Distribution
+  workers: { worker: string; partitions: number; rows: number; bytes: number }[]
+  largest: ExchangePartition[]
+}
+
+export type StageState = 'waiting' | 'running' | 'succeeded' | 'failed' | 'cancelled' | 'stopped'
+
+export interface Stage {
+  stage: number
+  statement: number
+  name: string
+  state: StageState
+  started_at: string | null
+  finished_at: string | null
+  started_ms: number | null
+  finished_ms: number | null
+  output: string
+  output_partitions: number
+  inputs: Edge[]
+  tasks: number
+  tasks_finished: number
+  tasks_running: number
+  attempts: number
+  attempts_failed: number
+  attempts_lost: number
+  critical: boolean
+  totals: {
+    rows_in: number
+    rows_out: number
+    scanned_bytes: number
+    shuffle_read_bytes: number
+    shuffle_written_bytes: number
+    spilled_bytes: number
+    written_bytes: number
+    run_ms: number
+    cpu_ms: number
+    queued_ms: number
+    shuffle_read_wait_ms: number
+    shuffle_write_wait_ms: number
+    lost_work_ms: number
+  }
+  quantiles: Record<string, Distribution>
+  operators: Operator[]
+  exchange: Exchange | null
+}
+
+export interface Statement {
+  statement: number
+  sql: string
+  kind: string
+  logical_plan: string
+  physical_plan: string
+  planned_at: string
+  finished_at: string | null
+  stages: number[]
+  outputs: { target: string; files: number; rows: number; bytes: number }[]
+}
+
+export interface Note {
+  kind: string
+  text: string
+  stage: number | null
+}
+
+export interface Job {
+  job_id: string
+  name: string
+  state: JobState
+  live: boolean
+  owner: string | null
+  client: string
+  labels: Record<string, string>
+  try: number
+  continues: string | null
+  source: Record<string, unknown> | null
+  build: string
+  submitted_at: string | null
+  started_at: string | null
+  finished_at: string | null
+  duration_ms: number
+  progress: Progress
+  totals: Totals
+  failure: Failure | null
+  failed_attempt: { stage: number; task: number; attempt: number; executor: string } | null
+  script: string
+  parameters: Record<string, string>
+  settings: { key: string; value: string; layer: string }[]
+  statements: Statement[]
+  stages: Stage[]
+  notes: Note[]
+  log: {
+    whole: boolean
+    segments: number
+    bytes: number
+    records: number
+    unknown: number
+    unreadable: number
+    missing: number
+    cuts: string[]
+    warnings: number
+    samples_dropped: number
+  }
+}
+
+export interface Timeline {
+  origin: string
+  end_ms: number
+  executors: {
+    executor: string
+    host: string | null
+    slots: number | null
+    joined_ms: number | null
+    lost_ms: number | null
+    lost_reason: string | null
+  }[]
+  /** Columns: the i-th entries of all lists are one attempt. */
+  attempts: {
+    executor: number[]
+    stage: number[]
+    task: number[]
+    attempt: number[]
+    queued_ms: number[]
+    start_ms: number[]
+    end_ms: number[]
+    state: number[]
+    winner: boolean[]
+  }
+}
+
+export interface Attempt {
+  task: number
+  attempt: number
+  state: string
+  winner: boolean
+  executor: string
+  queued_ms: number
+  started_at: string
+  finished_at: string | null
+  duration_ms: number
+  failure: Failure | null
+  metrics: Record<string, number> | null
+}
+
+export interface TaskPage {
+  attempts: Attempt[]
+  total: number
+}
+
+export interface LogEvent {
+  seq: number
+  at_ms: number
+  type: string
+  [field: string]: unknown
+}
+
+export interface EventPage {
+  events: LogEvent[]
+  next: number
+  end: boolean
+}

@@ -1,0 +1,232 @@
+import {
+  Background,
+  BackgroundVariant,
+  BaseEdge,
+  Controls,
+  EdgeLabelRenderer,
+  getBezierPath,
+  Handle,
+  MarkerType,
+  Position,
+  ReactFlow,
+  ReactFlowProvider,
+  useReactFlow,
+  type Edge,
+  type EdgeProps,
+  type Node,
+  type NodeProps,
+} from '@xyflow/react'
+import '@xyflow/react/dist/style.css'
+import { memo, useEffect, useMemo, useState } from 'react'
+import type { Stage } from '../../api/types'
+import { Skeleton } from '../../components/skeleton'
+import { stageTone } from '../../components/state'
+import { bytes, duration, plural, ratio, short } from '../../lib/format'
+import { layout, links, NODE_HEIGHT, NODE_WIDTH, shapeOf, type Link, type Place } from '../../lib/graph'
+import { skewOf, stageMs } from './selection'
+
+type StageNode = Node<{ stage: Stage; share: number; down: boolean }, 'stage'>
+type StageEdge = Edge<{ link: Link }, 'exchange'>
+
+interface Props {
+  stages: Stage[]
+  selected: number | null
+  onSelect: (stage: number) => void
+}
+
+export function StageGraph(props: Props) {
+  return (
+    <ReactFlowProvider>
+      <section className="card graph" aria-label="Stage graph">
+        <Graph {...props} />
+        <Legend />
+      </section>
+    </ReactFlowProvider>
+  )
+}
+
+function Graph({ stages, selected, onSelect }: Props) {
+  const down = useNarrow()
+  const { shape, places } = usePlaces(stages, down)
+  const flow = useReactFlow()
+  useEffect(() => {
+    if (shape === null) return
+    const frame = requestAnimationFrame(() => void flow.fitView({ padding: 0.08, maxZoom: 1 }))
+    return () => cancelAnimationFrame(frame)
+  }, [shape, flow])
+
+  const nodes = useMemo(() => stageNodes(stages, places, selected, down), [stages, places, selected, down])
+  const edges = useMemo(() => stageEdges(stages), [stages])
+  if (places === null) {
+    return (
+      <div className="card__body">
+        <Skeleton lines={8} />
+      </div>
+    )
+  }
+  return (
+    <ReactFlow
+      nodes={nodes}
+      edges={edges}
+      nodeTypes={NODE_TYPES}
+      edgeTypes={EDGE_TYPES}
+      onNodeClick={(_, node) => onSelect(Number(node.id))}
+      onSelectionChange={({ nodes: [node] }) => {
+        if (node && Number(node.id) !== selected) onSelect(Number(node.id))
+      }}
+      nodesDraggable={false}
+      nodesConnectable={false}
+      edgesFocusable={false}
+      minZoom={0.15}
+      maxZoom={1.6}
+      fitView
+      fitViewOptions={{ padding: 0.08, maxZoom: 1 }}
+      preventScrolling={false}
+      zoomOnScroll={false}
+      panOnDrag
+      proOptions={{ hideAttribution: true }}
+    >
+      <Background variant={BackgroundVariant.Dots} gap={22} size={1} />
+      <Controls showInteractive={false} />
+    </ReactFlow>
+  )
+}
+
+function Legend() {
+  return (
+    <ul className="graph__legend" aria-label="Legend">
+      <li>
+        <span className="graph__key graph__key--critical" /> critical path
+      </li>
+      <li>
+        <span className="graph__key graph__key--broadcast" /> broadcast or gather
+      </li>
+      <li>
+        <span className="graph__key graph__key--wide" /> wider: more bytes
+      </li>
+    </ul>
+  )
+}
+
+/** The layout is computed again only when the graph's shape changes. */
+function usePlaces(stages: Stage[], down: boolean) {
+  const shape = `${down ? 'down' : 'right'} ${shapeOf(stages)}`
+  const [result, setResult] = useState<{ shape: string; places: Map<number, Place> } | null>(null)
+  useEffect(() => {
+    let current = true
+    void layout(stages, down ? 'DOWN' : 'RIGHT').then((places) => {
+      if (current) setResult({ shape, places })
+    })
+    return () => {
+      current = false
+    }
+    // The stages' numbers do not move the picture.
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, [shape])
+  return { shape: result?.shape ?? null, places: result?.places ?? null }
+}
+
+function useNarrow(): boolean {
+  const [narrow, setNarrow] = useState(() => window.matchMedia('(max-width: 900px)').matches)
+  useEffect(() => {
+    const query = window.matchMedia('(max-width: 900px)')
+    const changed = () => setNarrow(query.matches)
+    query.addEventListener('change', changed)
+    return () => query.removeEventListener('change', changed)
+  }, [])
+  return narrow
+}
+
+function stageNodes(
+  stages: Stage[],
+  places: Map<number, Place> | null,
+  selected: number | null,
+  down: boolean,
+): StageNode[] {
+  const longest = Math.max(1, ...stages.map(stageMs))
+  return stages.map((stage) => ({
+    id: String(stage.stage),
+    type: 'stage',
+    position: places?.get(stage.stage) ?? { x: 0, y: 0 },
+    data: { stage, share: stageMs(stage) / longest, down },
+    selected: stage.stage === selected,
+    width: NODE_WIDTH,
+    height: NODE_HEIGHT,
+    ariaLabel: `Stage ${stage.stage}: ${stage.name}, ${stage.state}`,
+  }))
+}
+
+function stageEdges(stages: Stage[]): StageEdge[] {
+  return links(stages).map((link) => ({
+    id: link.id,
+    source: String(link.from),
+    target: String(link.to),
+    type: 'exchange',
+    data: { link },
+    markerEnd: { type: MarkerType.ArrowClosed, width: 14, height: 14, strokeWidth: 1, color: 'var(--ink-3)' },
+  }))
+}
+
+const StageCard = memo(function StageCard({ data: { stage, share, down }, selected }: NodeProps<StageNode>) {
+  const skew = skewOf(stage)
+  return (
+    <div
+      className={`node node--${stageTone(stage.state)}${selected ? ' node--selected' : ''}${stage.critical ? ' node--critical' : ''}`}
+      data-testid={`stage-${stage.stage}`}
+    >
+      <Handle type="target" position={down ? Position.Top : Position.Left} isConnectable={false} />
+      <div className="node__head">
+        <span className="node__id num">{stage.stage}</span>
+        <span className="node__name" title={stage.name}>
+          {stage.name}
+        </span>
+      </div>
+      <div className="node__facts num">
+        <span>{stage.state === 'waiting' ? 'waiting' : duration(stageMs(stage))}</span>
+        <span>
+          {stage.state === 'running' ? `${stage.tasks_finished}/${plural(stage.tasks, 'task')}` : plural(stage.tasks, 'task')}
+        </span>
+        <span>{short(stage.totals.rows_out)} rows</span>
+      </div>
+      <div className="node__marks">
+        <div className="bar">
+          <div className="bar__fill" style={{ width: `${Math.max(1, share * 100)}%` }} />
+        </div>
+        {skew >= 3 && <span className="node__mark">skew {ratio(skew)}</span>}
+        {stage.totals.spilled_bytes > 0 && <span className="node__mark">spill</span>}
+        {stage.attempts_failed + stage.attempts_lost > 0 && <span className="node__mark">retries</span>}
+      </div>
+      <Handle type="source" position={down ? Position.Bottom : Position.Right} isConnectable={false} />
+    </div>
+  )
+})
+
+const ExchangeEdge = memo(function ExchangeEdge(props: EdgeProps<StageEdge>) {
+  const [path, x, y] = getBezierPath(props)
+  const link = props.data?.link
+  if (!link) return null
+  const isPartitioned = link.mode === 'partitioned'
+  return (
+    <>
+      <BaseEdge
+        path={path}
+        {...(props.markerEnd ? { markerEnd: props.markerEnd } : {})}
+        className={`edge${link.critical ? ' edge--critical' : ''}${isPartitioned ? '' : ' edge--all'}`}
+        style={{ strokeWidth: link.width }}
+      />
+      <EdgeLabelRenderer>
+        <div
+          className={`edge-label num${link.committed ? '' : ' edge-label--open'}`}
+          style={{ transform: `translate(-50%, -50%) translate(${x}px, ${y}px)` }}
+        >
+          {short(link.rows)} rows
+          <br />
+          {bytes(link.bytes)}
+        </div>
+      </EdgeLabelRenderer>
+    </>
+  )
+})
+
+const NODE_TYPES = { stage: StageCard }
+const EDGE_TYPES = { exchange: ExchangeEdge }

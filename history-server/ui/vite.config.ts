@@ -1,0 +1,17 @@
+import react from '@vitejs/plugin-react'
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  plugins: [react()],
+  build: {
+    target: 'es2022',
+    chunkSizeWarningLimit: 1600,
+    rollupOptions: {
+      output: {
+        manualChunks: { elk: ['elkjs/lib/elk.bundled.js'], graph: ['@xyflow/react'] },
+      },
+    },
+  },
+  server: { proxy: { '/api': process.env.PENSTOCK_HISTORY ?? 'http://127.0.0.1:7080' } },
+  test: { include: ['src/**/*.test.ts', 'src/**/*.test.tsx'] },
+})

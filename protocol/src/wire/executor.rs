@@ -81,6 +81,8 @@ pub enum ToExecutor {
     DefineStage(Box<StageDefinition>),
     Run(Box<TaskAssignment>),
     Cancel(AttemptId),
+    /// The report of this attempt arrived: it need not be kept.
+    ReportTaken(AttemptId),
     /// The job has ended: everything kept for it may go.
     ForgetJob(JobId),
 }
@@ -122,6 +124,7 @@ impl From<ToExecutor> for pb::ToExecutor {
             ToExecutor::DefineStage(stage) => Message::DefineStage((*stage).into()),
             ToExecutor::Run(task) => Message::Run((*task).into()),
             ToExecutor::Cancel(attempt) => Message::Cancel(attempt.into()),
+            ToExecutor::ReportTaken(attempt) => Message::ReportTaken(attempt.into()),
             ToExecutor::ForgetJob(job) => Message::ForgetJob(pb::ForgetJob { job: job_bytes(job) }),
         };
         Self { message: Some(message) }
@@ -140,6 +143,7 @@ impl TryFrom<pb::ToExecutor> for ToExecutor {
             Message::DefineStage(stage) => Self::DefineStage(Box::new(within("define_stage", stage)?)),
             Message::Run(task) => Self::Run(Box::new(within("run", task)?)),
             Message::Cancel(attempt) => Self::Cancel(within("cancel", attempt)?),
+            Message::ReportTaken(attempt) => Self::ReportTaken(within("report_taken", attempt)?),
             Message::ForgetJob(forget) => Self::ForgetJob(job_id(&forget.job, "forget_job.job")?),
         })
     }

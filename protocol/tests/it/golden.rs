@@ -1,0 +1,54 @@
+//! Bytes of messages as they were first released. Never edit a file here: a message that is not read any more breaks a
+//! cluster. A new message gets a new file; `PENSTOCK_BLESS=1` writes those that are absent.
+
+use std::{fs, path::PathBuf};
+
+use penstock_protocol::{
+    pb,
+    wire::executor::{ToCoordinator, ToExecutor},
+};
+use prost::Message;
+
+use crate::executor_samples::fixed;
+
+fn frozen(name: &str, current: &[u8]) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.hex"));
+    if !path.exists() && std::env::var_os("PENSTOCK_BLESS").is_some() {
+        let lines: Vec<String> = current.chunks(32).map(hex).collect();
+        fs::write(&path, lines.join("\n") + "\n").expect("the golden folder is writable");
+    }
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let digits: String = text.split_whitespace().collect();
+    let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hex digits");
+    (0..digits.len()).step_by(2).map(byte).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn old_bytes_from_executors_are_still_read() {
+    let messages = [
+        ("executor_hello", fixed::hello()),
+        ("executor_heartbeat", fixed::heartbeat()),
+        ("executor_report_succeeded", fixed::succeeded()),
+        ("executor_report_failed", fixed::failed()),
+    ];
+    for (name, message) in messages {
+        let bytes = frozen(name, &pb::ToCoordinator::from(message.clone()).encode_to_vec());
+        let decoded = pb::ToCoordinator::decode(bytes.as_slice()).expect("frozen bytes are a message");
+        assert_eq!(ToCoordinator::try_from(decoded), Ok(message), "{name}");
+    }
+}
+
+#[test]
+fn old_bytes_from_the_coordinator_are_still_read() {
+    for (name, message) in
+        [("coordinator_define_stage", fixed::define_stage()), ("coordinator_run", fixed::run())]
+    {
+        let bytes = frozen(name, &pb::ToExecutor::from(message.clone()).encode_to_vec());
+        let decoded = pb::ToExecutor::decode(bytes.as_slice()).expect("frozen bytes are a message");
+        assert_eq!(ToExecutor::try_from(decoded), Ok(message), "{name}");
+    }
+}

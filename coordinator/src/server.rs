@@ -1,0 +1,277 @@
+//! Starts a coordinator: each step named, each failure said with what to do about it.
+
+mod recovery;
+
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use penstock_common::{
+    clock::{Clock, Timestamp},
+    grpc, http,
+    lifecycle::{OnFailure, Tasks},
+    net::{Listener, Network},
+};
+use penstock_engine::session::runtime_env;
+use penstock_protocol::pb::executor_api_server::ExecutorApiServer;
+use penstock_shuffle_client::{ClientOptions, ShuffleClient, owner::Owner};
+
+use crate::{
+    api::{self, Api},
+    catalog::{Tables, TablesError},
+    config::{Config, InvalidConfig},
+    coordinator::Coordinator,
+    effects::{Effects, Jobs},
+    event_log::{self, EventLog},
+    event_loop::{EventLoop, event_loop},
+    grpc::{executor_api::ExecutorService, executors::Executors},
+    planning::{EnginePlanner, Planner},
+    publish::{PublishError, Publisher},
+    replies::Replies,
+    results::Results,
+    shuffles::{RemoteShuffles, ShuffleOwner, ShuffleReader},
+    status_board::StatusBoard,
+    store::{JobStore, StoreError, sqlite::SqliteStore},
+};
+
+/// How often the shuffles of active jobs and kept results are renewed.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(10);
+
+/// How often records of old jobs are looked for.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+
+/// A running coordinator. It stops with the tasks that it was started with.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub rest: SocketAddr,
+    pub grpc: SocketAddr,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+    #[error("creating the state folder {}", path.display())]
+    StateDir {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("opening the job store in {}", path.display())]
+    Store {
+        path: PathBuf,
+        #[source]
+        source: StoreError,
+    },
+    #[error("ending what a former life left behind")]
+    Recovery(#[source] StoreError),
+    #[error("finishing a publication that a former life began")]
+    Publications(#[from] PublishError),
+    #[error("reading the catalog")]
+    Catalog(#[from] TablesError),
+    #[error(transparent)]
+    EventLog(#[from] event_log::OpenError),
+    #[error("preparing the planner")]
+    Planner(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the warehouse `{folder}` cannot be a URL")]
+    Warehouse { folder: String },
+    #[error("listening for {what} on {addr}")]
+    Bind {
+        what: &'static str,
+        addr: String,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What the simulation replaces.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// Instead of the engine.
+    pub planner: Option<Arc<dyn Planner>>,
+    /// Instead of SQLite in the state folder.
+    pub store: Option<Arc<dyn JobStore>>,
+}
+
+/// Starts a coordinator and returns once it takes calls.
+pub async fn start(
+    config: Config,
+    network: Arc<dyn Network>,
+    clock: Arc<dyn Clock>,
+    tasks: Tasks,
+) -> Result<Handle, StartError> {
+    start_with(config, network, clock, tasks, Parts::default()).await
+}
+
+/// As [`start`], with some parts replaced.
+pub async fn start_with(
+    config: Config,
+    network: Arc<dyn Network>,
+    clock: Arc<dyn Clock>,
+    tasks: Tasks,
+    parts: Parts,
+) -> Result<Handle, StartError> {
+    config.validate()?;
+    create_state_dir(&config.state_dir)?;
+    let rest = bind(&network, "rest", &config.rest_addr).await?;
+    let executors_and_flight = bind(&network, "grpc", &config.grpc_addr).await?;
+    let store = match parts.store {
+        Some(store) => store,
+        None => open_store(&config.state_dir).await?,
+    };
+    let event_log = EventLog::open(&config.event_log_root(), config.state_dir.join("event-spool"), &tasks)?;
+    let tables = Arc::new(Tables::load(Arc::clone(&store)).await?);
+    let publisher = Publisher::new(config.state_dir.join("publications"));
+    recovery::finish_former_life(&store, &tables, &publisher, &event_log, clock.now()).await?;
+    let planner = match parts.planner {
+        Some(planner) => planner,
+        None => engine_planner(&config, &tasks)?,
+    };
+    let shuffles = shuffles(&config, &network, &tasks);
+    let handle = Handle { rest: addr(rest.as_ref()), grpc: addr(executors_and_flight.as_ref()) };
+    let core = Coordinator::new(config.core_options());
+    let (inbox, event_loop) = event_loop(core, Arc::clone(&clock));
+    let results =
+        Results::new(Arc::clone(&shuffles) as Arc<dyn ShuffleReader>, config.inline_results_bytes_max);
+    let effects = Arc::new(Effects {
+        store,
+        tables,
+        planner,
+        shuffles: Arc::clone(&shuffles) as Arc<dyn ShuffleOwner>,
+        results: Arc::new(results),
+        publisher,
+        event_log,
+        executors: Arc::new(Executors::default()),
+        board: Arc::new(StatusBoard::default()),
+        replies: Arc::new(Replies::default()),
+        inbox,
+        tasks: tasks.child("effects"),
+        settings: config.settings.clone(),
+        jobs: Jobs::default(),
+        with_shuffles: std::sync::Mutex::default(),
+    });
+    run_loop(event_loop, &effects, &tasks);
+    keep_shuffles_alive(&effects, &tasks);
+    prune_records(&effects, config.job_records_ttl(), Arc::clone(&clock), &tasks);
+    let api = Api::new(Arc::clone(&effects), &config, &handle, clock);
+    serve_grpc(executors_and_flight, &api, &config, &tasks);
+    serve_rest(rest, api, &tasks);
+    tracing::info!(rest = %handle.rest, grpc = %handle.grpc, "coordinator is ready");
+    Ok(handle)
+}
+
+fn create_state_dir(path: &Path) -> Result<(), StartError> {
+    std::fs::create_dir_all(path).map_err(|source| StartError::StateDir { path: path.to_path_buf(), source })
+}
+
+async fn open_store(state_dir: &Path) -> Result<Arc<dyn JobStore>, StartError> {
+    let path = state_dir.join("jobs.sqlite");
+    match SqliteStore::open(&path).await {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(source) => Err(StartError::Store { path, source }),
+    }
+}
+
+async fn bind(
+    network: &Arc<dyn Network>,
+    what: &'static str,
+    addr: &str,
+) -> Result<Box<dyn Listener>, StartError> {
+    let bound = network.bind(addr).await;
+    bound.map_err(|source| StartError::Bind { what, addr: addr.to_owned(), source })
+}
+
+/// A listener that is bound has an address; the unspecified one stands in if the system will not tell.
+fn addr(listener: &dyn Listener) -> SocketAddr {
+    listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
+}
+
+fn engine_planner(config: &Config, tasks: &Tasks) -> Result<Arc<dyn Planner>, StartError> {
+    let spill = config.state_dir.join("planning-spill");
+    std::fs::create_dir_all(&spill).map_err(|source| StartError::StateDir { path: spill.clone(), source })?;
+    let env = runtime_env(Some(config.planning_memory_bytes), Some(&spill), config.planning_memory_bytes)
+        .map_err(|error| StartError::Planner(error.into()))?;
+    let warehouse = folder_url(&config.warehouse_root())?;
+    Ok(Arc::new(EnginePlanner::new(env, warehouse, config.planning_threads, tasks.stop_token())))
+}
+
+/// A folder's URL, which ends in `/`; what is a URL already stays one.
+fn folder_url(folder: &str) -> Result<String, StartError> {
+    if folder.contains("://") {
+        let slash = if folder.ends_with('/') { "" } else { "/" };
+        return Ok(format!("{folder}{slash}"));
+    }
+    let refused = || StartError::Warehouse { folder: folder.to_owned() };
+    let absolute = std::path::absolute(folder).map_err(|_| refused())?;
+    url::Url::from_directory_path(absolute).map(String::from).map_err(|()| refused())
+}
+
+fn shuffles(config: &Config, network: &Arc<dyn Network>, tasks: &Tasks) -> Arc<RemoteShuffles> {
+    let owner = Owner::new(Arc::clone(network), config.shuffle_masters.clone());
+    let client = ShuffleClient::new(Arc::clone(network), ClientOptions::default(), tasks.clone());
+    Arc::new(RemoteShuffles::new(owner, client))
+}
+
+fn run_loop(event_loop: EventLoop, effects: &Arc<Effects>, tasks: &Tasks) {
+    let run = event_loop.run(Arc::clone(effects), tasks.stop_token());
+    tasks.spawn("event-loop", OnFailure::StopAll, run);
+}
+
+fn keep_shuffles_alive(effects: &Arc<Effects>, tasks: &Tasks) {
+    let (effects, stop) = (Arc::clone(effects), tasks.stop_token());
+    tasks.spawn("shuffle-keep-alive", OnFailure::Log, async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok::<(), Infallible>(()),
+                () = tokio::time::sleep(KEEP_ALIVE_EVERY) => effects.keep_alive().await,
+            }
+        }
+    });
+}
+
+/// Deletes records of jobs that ended long ago, now and then.
+fn prune_records(effects: &Arc<Effects>, ttl: Duration, clock: Arc<dyn Clock>, tasks: &Tasks) {
+    let (store, stop) = (Arc::clone(&effects.store), tasks.stop_token());
+    tasks.spawn("prune-records", OnFailure::Log, async move {
+        loop {
+            let ended_before = Timestamp::from_millis(clock.now().as_millis() - millis(ttl));
+            match store.prune(ended_before).await {
+                Ok(0) => {}
+                Ok(jobs) => tracing::info!(jobs, "records of old jobs deleted"),
+                Err(error) => tracing::warn!(%error, "records of old jobs cannot be deleted"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok::<(), Infallible>(()),
+                () = tokio::time::sleep(PRUNE_EVERY) => {}
+            }
+        }
+    });
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn serve_grpc(listener: Box<dyn Listener>, api: &Api, config: &Config, tasks: &Tasks) {
+    let executors = ExecutorService {
+        inbox: api.effects().inbox.clone(),
+        executors: Arc::clone(&api.effects().executors),
+        heartbeat_interval_ms: config.heartbeat_interval_ms,
+        tasks: tasks.child("executors"),
+    };
+    let executors = ExecutorApiServer::new(executors)
+        .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
+    let routes = tonic::service::Routes::new(executors).add_service(api::flight::service(api.clone()));
+    tasks.spawn("grpc", OnFailure::StopAll, grpc::serve(listener, routes, tasks.stop_token()));
+}
+
+fn serve_rest(listener: Box<dyn Listener>, api: Api, tasks: &Tasks) {
+    let router = api::rest::router(api);
+    tasks.spawn("rest", OnFailure::StopAll, http::serve(listener, router, tasks.stop_token()));
+}

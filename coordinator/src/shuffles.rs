@@ -1,0 +1,63 @@
+//! Shuffles as the coordinator handles them: it alone reserves, commits and releases, and it reads results.
+//!
+//! In: what the core decided. Out: targets, verdicts, payloads, and failures that say whose fault they are. The shuffle
+//! library does the talking. Not here: picking winners, which the core journals first.
+
+mod remote;
+
+use std::{fmt::Debug, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use penstock_protocol::{
+    ids::{JobId, ShuffleId},
+    shuffle::{CommitVerdict, Location, PartitionSource, ShuffleTarget, Winner},
+};
+
+pub use remote::RemoteShuffles;
+
+use crate::job::JobFailure;
+
+/// Reserves, commits and releases.
+#[async_trait]
+pub trait ShuffleOwner: Debug + Send + Sync {
+    /// Room for every partition, or none.
+    async fn reserve(&self, shuffle: ShuffleId, partitions: u32) -> Result<ShuffleTarget, JobFailure>;
+
+    /// A verdict for every location of the target.
+    async fn commit(
+        &self,
+        target: &ShuffleTarget,
+        winners: &[Winner],
+    ) -> Result<Vec<(Location, CommitVerdict)>, JobFailure>;
+
+    /// Nobody reads these any more. What fails here expires by itself.
+    async fn release(&self, shuffles: &[ShuffleId]);
+
+    /// Nothing of the job is read any more.
+    async fn release_job(&self, job: JobId);
+
+    /// Data of these jobs must not expire.
+    async fn keep_alive(&self, jobs: &[JobId]);
+}
+
+/// Why a partition could not be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    #[error("shuffle {shuffle} is lost: {reason}")]
+    Lost { shuffle: ShuffleId, reason: String },
+    #[error("shuffle {shuffle} is not available: {reason}")]
+    Unavailable { shuffle: ShuffleId, reason: String },
+}
+
+/// Reads committed partitions.
+pub trait ShuffleReader: Debug + Send + Sync {
+    /// The winners' payloads, each exactly once; ends with an error unless they add up to the source's totals.
+    fn read(
+        &self,
+        shuffle: ShuffleId,
+        winners: Arc<[Winner]>,
+        source: PartitionSource,
+    ) -> BoxStream<'static, Result<Bytes, ReadError>>;
+}

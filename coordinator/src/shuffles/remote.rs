@@ -1,0 +1,97 @@
+//! The real thing: the shuffle library's owner and reader over the network.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
+use penstock_protocol::{
+    ids::{JobId, ShuffleId},
+    shuffle::{CommitVerdict, Location, PartitionSource, ShuffleTarget, Winner},
+    task::FailureClass,
+};
+use penstock_shuffle_client::{
+    FetchError, ShuffleClient,
+    owner::{Owner, OwnerError},
+};
+
+use super::{ReadError, ShuffleOwner, ShuffleReader};
+use crate::job::JobFailure;
+
+/// Releases that run at the same time.
+const RELEASES_AT_ONCE: usize = 16;
+
+#[derive(Debug)]
+pub struct RemoteShuffles {
+    owner: Owner,
+    client: ShuffleClient,
+}
+
+impl RemoteShuffles {
+    pub fn new(owner: Owner, client: ShuffleClient) -> Self {
+        Self { owner, client }
+    }
+}
+
+#[async_trait]
+impl ShuffleOwner for RemoteShuffles {
+    async fn reserve(&self, shuffle: ShuffleId, partitions: u32) -> Result<ShuffleTarget, JobFailure> {
+        self.owner.reserve(shuffle, partitions).await.map_err(|error| failure(&error))
+    }
+
+    async fn commit(
+        &self,
+        target: &ShuffleTarget,
+        winners: &[Winner],
+    ) -> Result<Vec<(Location, CommitVerdict)>, JobFailure> {
+        self.owner.commit(target, winners).await.map_err(|error| failure(&error))
+    }
+
+    async fn release(&self, shuffles: &[ShuffleId]) {
+        stream::iter(shuffles)
+            .for_each_concurrent(RELEASES_AT_ONCE, |shuffle| self.owner.release_shuffle(*shuffle))
+            .await;
+    }
+
+    async fn release_job(&self, job: JobId) {
+        note(self.owner.release_job(job).await);
+    }
+
+    async fn keep_alive(&self, jobs: &[JobId]) {
+        note(self.owner.keep_alive(jobs).await);
+    }
+}
+
+impl ShuffleReader for RemoteShuffles {
+    fn read(
+        &self,
+        shuffle: ShuffleId,
+        winners: Arc<[Winner]>,
+        source: PartitionSource,
+    ) -> BoxStream<'static, Result<Bytes, ReadError>> {
+        self.client.read(shuffle, winners, source).map_err(ReadError::from).boxed()
+    }
+}
+
+impl From<FetchError> for ReadError {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Lost { shuffle, reason } => Self::Lost { shuffle, reason },
+            FetchError::Unavailable { shuffle, reason } => Self::Unavailable { shuffle, reason },
+        }
+    }
+}
+
+fn failure(error: &OwnerError) -> JobFailure {
+    JobFailure::new(FailureClass::Infrastructure, error.to_string(), None)
+}
+
+/// What is not released or renewed now expires or is renewed later.
+fn note(outcome: Result<(), OwnerError>) {
+    if let Err(error) = outcome {
+        tracing::warn!(%error, "the shuffle service did not take an order");
+    }
+}

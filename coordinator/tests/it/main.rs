@@ -1,0 +1,10 @@
+//! A coordinator over real sockets, with a real shuffle service and executors that do what the test says.
+#![allow(clippy::unwrap_used)]
+
+mod cluster;
+mod executor;
+mod executors;
+mod flight;
+mod jobs;
+mod refusals;
+mod restart;

@@ -14,14 +14,12 @@ use crate::{
     exit::{Exit, Failed},
     job, output, paths,
     progress::Progress,
+    tpch::{
+        check::{self, Verdict},
+        data, queries,
+        queries::Query,
+    },
 };
-
-mod check;
-mod data;
-mod queries;
-
-use check::Verdict;
-use queries::Query;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

@@ -1,7 +1,7 @@
 //! `penstock explain`
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{args::Global, exit::Exit, job::ScriptArgs, output};
 
@@ -18,33 +18,16 @@ pub struct Arguments {
 }
 
 pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> {
-    let mut body = serde_json::to_value(arguments.script.submission()?)?;
-    body["distributed"] = json!(arguments.distributed);
+    let script = arguments.script.submission()?;
+    let body = json!({
+        "sql": script.sql, "parameters": script.parameters, "settings": script.settings,
+        "base_url": script.base_url, "distributed": arguments.distributed,
+    });
     let answer = global.client()?.explain(&body).await?;
     if global.json {
         output::print_json(&answer)?;
     } else {
-        show(&answer);
+        println!("{}", answer["text"].as_str().unwrap_or_default().trim_end());
     }
     Ok(Exit::Ok)
-}
-
-/// Prints every plan text of the answer, whatever it is nested in.
-fn show(answer: &Value) {
-    match answer {
-        Value::Array(parts) => parts.iter().for_each(show),
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                match value {
-                    Value::String(text) if text.contains('\n') => {
-                        println!("-- {name}\n{}\n", text.trim_end())
-                    }
-                    Value::String(text) => println!("-- {name}: {text}"),
-                    other => show(other),
-                }
-            }
-        }
-        Value::Null => {}
-        other => println!("{other}"),
-    }
 }

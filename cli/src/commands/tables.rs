@@ -46,9 +46,8 @@ fn show(table: &Value) {
         }
     }
     if let Some(columns) = table["columns"].as_array() {
-        let rows =
-            columns.iter().map(|column| ["name", "type", "nullable"].map(|key| text(&column[key])).to_vec());
-        println!("\n{}", output::table(&["column", "type", "nullable"], &[], rows.collect()));
+        let rows = columns.iter().map(|column| ["name", "type"].map(|key| text(&column[key])).to_vec());
+        println!("\n{}", output::table(&["column", "type"], &[], rows.collect()));
     }
 }
 

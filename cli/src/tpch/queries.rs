@@ -22,8 +22,8 @@ macro_rules! query {
     ($number:literal, $file:literal, $sorted_by:expr) => {
         Query {
             number: $number,
-            sql: include_str!(concat!("../../../../examples/tpch/queries/", $file, ".sql")),
-            answer: include_str!(concat!("../../../../examples/tpch/answers-0.1/", $file, ".csv")),
+            sql: include_str!(concat!("../../../examples/tpch/queries/", $file, ".sql")),
+            answer: include_str!(concat!("../../../examples/tpch/answers-0.1/", $file, ".csv")),
             sorted_by: $sorted_by,
         }
     };

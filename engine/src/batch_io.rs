@@ -108,7 +108,8 @@ impl Encoder {
             Codec::Lz4 => (1, self.lz4(body)?),
             Codec::Zstd => (2, self.zstd(body)?),
         };
-        match packed_bytes < body.len() {
+        // A little smaller is not worth the reader's time.
+        match packed_bytes < body.len() - body.len() / 16 {
             true => Ok(framed(codec, body.len(), &self.packed[..packed_bytes])),
             false => Ok(framed(0, body.len(), body)),
         }

@@ -27,6 +27,7 @@ use penstock_protocol::{
 
 use crate::{
     attempt::Progress,
+    codec,
     exchange::{ExchangeReadExec, ReadSource, store::ShuffleStore},
     metrics::Operator,
     scan::{StageScanExec, partitioned_file},
@@ -207,7 +208,7 @@ fn rebuilt(node: &Plan, children: Vec<Plan>) -> Result<Plan> {
     let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
     let bound = node.clone().replace_children(children, options)?;
     if let (Some(planned), Some(bound)) = (node.downcast_ref::<AggregateExec>(), bound.downcast_ref::<AggregateExec>())
-        && planned.input_order_mode() != bound.input_order_mode()
+        && codec::order_used(bound) < codec::order_used(planned)
     {
         return Err(DataFusionError::Internal(format!(
             "an aggregation was planned as {:?} and would run as {:?}",

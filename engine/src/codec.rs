@@ -7,6 +7,7 @@ mod exchange;
 mod properties;
 mod recursive;
 mod scan;
+mod series;
 mod sink;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use datafusion::{
     error::{DataFusionError, Result},
     execution::TaskContext,
-    physical_plan::{ExecutionPlan, aggregates::AggregateExec},
+    physical_plan::{ExecutionPlan, InputOrderMode, aggregates::AggregateExec},
 };
 use datafusion_proto::{
     physical_plan::{
@@ -27,6 +28,7 @@ use datafusion_proto::{
 use prost::Message;
 
 pub(crate) use recursive::WorkTableTemplateExec;
+pub(crate) use series::SeriesTemplateExec;
 
 /// A plan that has no encoding.
 #[derive(Debug, thiserror::Error)]
@@ -38,10 +40,10 @@ pub struct EncodeError(#[from] pub DataFusionError);
 pub(crate) struct StagePlan {
     #[prost(message, optional, tag = "1")]
     plan: Option<PhysicalPlanNode>,
-    /// How each aggregation reads its input, in pre-order. Decoding derives it anew, and one that came out hashed
+    /// How much order each aggregation uses, in pre-order. Decoding derives it anew, and one that came out hashed
     /// instead of sorted would lose an order that someone above it may rely on.
-    #[prost(string, repeated, tag = "2")]
-    aggregations: Vec<String>,
+    #[prost(uint32, repeated, tag = "2")]
+    aggregations: Vec<u32>,
 }
 
 /// Encodes a template once for all tasks.
@@ -67,26 +69,34 @@ impl StagePlan {
 
     fn check(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
         let decoded = aggregations(plan);
-        if decoded == self.aggregations {
+        let kept = decoded.iter().zip(&self.aggregations).all(|(decoded, planned)| decoded >= planned);
+        if kept && decoded.len() == self.aggregations.len() {
             return Ok(());
         }
-        Err(DataFusionError::Internal(format!(
-            "aggregations were planned as {:?} and decoded as {decoded:?}",
-            self.aggregations
-        )))
+        let planned = &self.aggregations;
+        Err(DataFusionError::Internal(format!("aggregations lost an order: {planned:?} became {decoded:?}")))
     }
 }
 
-/// How each aggregation reads its input, in pre-order.
-pub(crate) fn aggregations(plan: &Arc<dyn ExecutionPlan>) -> Vec<String> {
-    let own = plan.downcast_ref::<AggregateExec>().map(|aggregate| format!("{:?}", aggregate.input_order_mode()));
+/// How much order each aggregation uses, in pre-order.
+fn aggregations(plan: &Arc<dyn ExecutionPlan>) -> Vec<u32> {
+    let own = plan.downcast_ref::<AggregateExec>().map(order_used);
     own.into_iter().chain(plan.children().into_iter().flat_map(aggregations)).collect()
+}
+
+/// Grows with the order that the aggregation finds in its input and keeps in its output.
+pub(crate) fn order_used(aggregate: &AggregateExec) -> u32 {
+    match aggregate.input_order_mode() {
+        InputOrderMode::Linear => 0,
+        InputOrderMode::PartiallySorted(columns) => columns.len() as u32,
+        InputOrderMode::Sorted => u32::MAX,
+    }
 }
 
 /// Nodes of ours, one message each.
 #[derive(Clone, PartialEq, Message)]
 struct OwnNode {
-    #[prost(oneof = "Own", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "Own", tags = "1, 2, 3, 4, 5, 6, 7")]
     node: Option<Own>,
 }
 
@@ -104,6 +114,8 @@ enum Own {
     Recursive(recursive::RecursiveNode),
     #[prost(message, tag = "6")]
     WorkTable(recursive::WorkTableNode),
+    #[prost(message, tag = "7")]
+    Series(Box<series::SeriesNode>),
 }
 
 /// Encodes and decodes the nodes that DataFusion cannot.
@@ -140,6 +152,7 @@ impl PhysicalExtensionCodec for PenstockCodec {
             Own::Sink(node) => node.decode(inputs),
             Own::Recursive(node) => node.decode(inputs),
             Own::WorkTable(node) => node.decode(),
+            Own::Series(node) => node.decode(ctx),
         }
     }
 
@@ -154,6 +167,7 @@ impl PhysicalExtensionCodec for PenstockCodec {
             .or_else(|| scan::encode(&node, ctx))
             .or_else(|| sink::encode(&node))
             .or_else(|| recursive::encode(&node))
+            .or_else(|| series::encode(&node, ctx))
             .unwrap_or_else(|| Err(DataFusionError::NotImplemented(format!("{} has no encoding", node.name()))))?;
         OwnNode { node: Some(own) }.encode(bytes).map_err(|error| DataFusionError::Internal(error.to_string()))
     }

@@ -1,8 +1,8 @@
 //! The reading end of an exchange: a leaf of a stage's plan.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Instant};
 
-use arrow::{array::RecordBatch, compute::BatchCoalescer};
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use datafusion::{
     common::tree_node::TreeNodeRecursion,
@@ -24,6 +24,7 @@ use penstock_protocol::{
 
 use super::{
     Declared,
+    spread::PlainBuffer,
     store::{ShuffleError, ShuffleStore},
 };
 use crate::{attempt::Progress, batch_io::{BatchIoError, Decoder}, stage_graph::ReadMode};
@@ -143,7 +144,10 @@ struct Reader {
     payloads: BoxStream<'static, Result<Bytes, ShuffleError>>,
     shuffle: ShuffleId,
     decoder: Decoder,
-    coalescer: BatchCoalescer,
+    /// Small batches that wait for others.
+    small: PlainBuffer,
+    ready: VecDeque<RecordBatch>,
+    rows_wanted: usize,
     ended: bool,
     progress: Arc<Progress>,
     output_rows: Count,
@@ -154,7 +158,6 @@ struct Reader {
 
 impl Reader {
     fn new(exec: &ExchangeReadExec, partition: usize, source: Arc<ReadSource>, batch_rows: usize) -> Self {
-        let schema = exec.schema();
         Self {
             payloads: source.store.read(
                 source.shuffle,
@@ -162,9 +165,10 @@ impl Reader {
                 source.partitions[partition].clone(),
             ),
             shuffle: source.shuffle,
-            decoder: Decoder::new(schema.clone()),
-            coalescer: BatchCoalescer::new(schema, batch_rows)
-                .with_biggest_coalesce_batch_size(Some(batch_rows / 2)),
+            decoder: Decoder::new(exec.schema()),
+            small: PlainBuffer::new(batch_rows),
+            ready: VecDeque::new(),
+            rows_wanted: batch_rows / 2,
             ended: false,
             progress: source.progress.clone(),
             output_rows: MetricBuilder::new(&exec.metrics).output_rows(partition),
@@ -181,7 +185,7 @@ impl Reader {
 
     async fn next(mut self) -> Result<Option<(RecordBatch, Self)>> {
         loop {
-            if let Some(batch) = self.coalescer.next_completed_batch() {
+            if let Some(batch) = self.ready.pop_front() {
                 self.output_rows.add(batch.num_rows());
                 self.progress.add_rows_in(batch.num_rows());
                 return Ok(Some((batch, self)));
@@ -197,20 +201,34 @@ impl Reader {
     }
 
     fn take(&mut self, payload: Option<Result<Bytes, ShuffleError>>) -> Result<()> {
-        let _timer = self.decode.timer();
+        let time = self.decode.clone();
+        let _timer = time.timer();
         match payload {
             None => {
                 self.ended = true;
-                self.coalescer.finish_buffered_batch()?;
+                self.ready.extend(self.small.take()?);
             }
             Some(payload) => {
                 let payload = payload.map_err(|error| DataFusionError::External(Box::new(error)))?;
                 self.payload_bytes.add(payload.len());
                 let batches = self.decoder.decode(payload).map_err(|error| self.damaged(&error))?;
-                for batch in batches {
-                    self.coalescer.push_batch(batch)?;
-                }
+                batches.into_iter().try_for_each(|batch| self.sort_in(batch))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Rows keep their order: a large batch goes after the small ones before it.
+    fn sort_in(&mut self, batch: RecordBatch) -> Result<()> {
+        let is_large = batch.num_rows() >= self.rows_wanted;
+        if !is_large {
+            self.small.push(batch.clone());
+        }
+        if is_large || self.small.is_full() {
+            self.ready.extend(self.small.take()?);
+        }
+        if is_large {
+            self.ready.push_back(batch);
         }
         Ok(())
     }

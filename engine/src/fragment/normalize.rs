@@ -19,7 +19,7 @@ use datafusion::{
 };
 
 use super::template::file_scan;
-use crate::codec::WorkTableTemplateExec;
+use crate::codec::{SeriesTemplateExec, WorkTableTemplateExec};
 
 type Plan = Arc<dyn ExecutionPlan>;
 
@@ -28,7 +28,7 @@ pub(super) fn normalize(plan: Plan) -> Result<Plan> {
         let replaced = no_files(&plan).or_else(|| whole_sort(&plan));
         match replaced.map_or_else(|| plain_repartition(&plan), |plan| Ok(Some(plan)))? {
             Some(replaced) => Ok(Transformed::yes(replaced)),
-            None => known_work_tables(plan),
+            None => known_source(plan),
         }
     })
     .data()
@@ -59,6 +59,14 @@ fn plain_repartition(plan: &Plan) -> Result<Option<Plan>> {
     let partitioning: Partitioning = repartition.partitioning().clone();
     let plain = RepartitionExec::try_new(repartition.input().clone(), partitioning)?;
     Ok(Some(Arc::new(SortExec::new(ordering, Arc::new(plain)).with_preserve_partitioning(true))))
+}
+
+/// Leaves that the codec has to know more of than they tell.
+fn known_source(plan: Plan) -> Result<Transformed<Plan>> {
+    match SeriesTemplateExec::of(&plan)? {
+        Some(series) => Ok(Transformed::yes(Arc::new(series))),
+        None => known_work_tables(plan),
+    }
 }
 
 fn known_work_tables(plan: Plan) -> Result<Transformed<Plan>> {

@@ -79,7 +79,7 @@ impl Cluster {
     pub async fn oracle(&self, sql: &str) -> Vec<RecordBatch> {
         let plain = SessionContext::new_with_config_rt(
             datafusion::prelude::SessionConfig::new().with_target_partitions(2),
-            self.env.clone(),
+            runtime_env(None, None, 1 << 34).unwrap(),
         );
         for name in self.context.catalog("penstock").unwrap().schema("public").unwrap().table_names() {
             let table = self.context.table_provider(format!("penstock.public.{name}")).await.unwrap();

@@ -1,1 +1,5 @@
+//! The core as a whole: what happens in words, what the core wants in words.
 
+mod language;
+mod scenarios;
+mod walk;

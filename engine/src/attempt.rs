@@ -7,6 +7,7 @@
 mod failure;
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +17,8 @@ use std::{
 
 use datafusion::{
     error::{DataFusionError, Result},
-    execution::{TaskContext, runtime_env::RuntimeEnv},
+    execution::{TaskContext, object_store::ObjectStoreUrl, runtime_env::RuntimeEnv},
+    physical_plan::ExecutionPlan,
     prelude::SessionContext,
 };
 use futures::StreamExt;
@@ -27,10 +29,12 @@ use penstock_protocol::{
 
 use crate::{
     batch_io::Codec,
-    bind::{self, Bound, Inputs},
+    bind::{self, Bound, Inputs, Parts},
     codec::{self, StagePlan},
     exchange::{ExchangeWriteExec, PayloadSink, store::ShuffleStore},
-    metrics, scan, session,
+    metrics,
+    scan::{self, Found},
+    session,
     settings::Settings,
     sink::SinkRun,
 };
@@ -152,8 +156,9 @@ impl Run<'_> {
     async fn run(&self, measured: &mut AttemptMetrics) -> Result<TaskOutput> {
         let (context, sink_run) = self.context();
         let template = self.stage.plan.instantiate(&context)?;
-        let bound = bind::bind(template, &self.stage.inputs, self.task, &self.store, &self.progress)?;
-        self.verify(&context, &bound).await?;
+        let found = self.look(&context, &template).await?;
+        let (inputs, store, progress) = (&self.stage.inputs, &self.store, &self.progress);
+        let bound = bind::bind(&template, Parts { inputs, task: self.task, found: &found, store, progress })?;
         let outcome = self.execute(&bound, context, sink_run).await;
         metrics::collect(&bound.operators, measured);
         outcome
@@ -161,21 +166,30 @@ impl Run<'_> {
 
     /// The session's context under the attempt's name, with the folder of its files if it is a sink's.
     fn context(&self) -> (Arc<TaskContext>, Option<Arc<SinkRun>>) {
-        let context = TaskContext::from(&self.stage.session.state()).with_task_id(self.task.attempt.to_string());
+        let context =
+            TaskContext::from(&self.stage.session.state()).with_task_id(self.task.attempt.to_string());
         let Output::Files { staging_url } = &self.stage.output else { return (Arc::new(context), None) };
         let sink_run = Arc::new(SinkRun::new(staging_url.clone(), self.task.attempt));
         let config = context.session_config().clone().with_extension(sink_run.clone());
         (Arc::new(context.with_session_config(config)), Some(sink_run))
     }
 
-    async fn verify(&self, context: &TaskContext, bound: &Bound) -> Result<()> {
-        for (url, files) in &bound.files {
-            let store = context.runtime_env().object_store(url)?;
-            scan::verify(store.as_ref(), files)
-                .await
-                .map_err(|changed| DataFusionError::External(Box::new(changed)))?;
+    /// The task's files, which must be what they were when the statement was planned.
+    async fn look(
+        &self,
+        context: &TaskContext,
+        template: &Arc<dyn ExecutionPlan>,
+    ) -> Result<HashMap<ObjectStoreUrl, Found>> {
+        let mut found = HashMap::<ObjectStoreUrl, Found>::new();
+        for (url, files) in bind::files(template, self.task)? {
+            let store = context.runtime_env().object_store(&url)?;
+            let looked = scan::verify(store.as_ref(), &files).await;
+            found
+                .entry(url)
+                .or_default()
+                .extend(looked.map_err(|changed| DataFusionError::External(Box::new(changed)))?);
         }
-        Ok(())
+        Ok(found)
     }
 
     async fn execute(
@@ -201,7 +215,9 @@ impl Run<'_> {
                 }
                 Ok(TaskOutput::Files(sink_run.take_written()))
             }
-            _ => Err(DataFusionError::Internal("a stage's plan and its output do not fit together".to_owned())),
+            _ => {
+                Err(DataFusionError::Internal("a stage's plan and its output do not fit together".to_owned()))
+            }
         }
     }
 

@@ -11,7 +11,9 @@ use arrow::{
     datatypes::{DataType, Schema, SchemaRef},
     error::ArrowError,
     ipc::{
-        MessageHeader, convert::fb_to_schema, reader, root_as_message,
+        MessageHeader,
+        convert::fb_to_schema,
+        reader, root_as_message,
         writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions},
     },
 };
@@ -93,7 +95,11 @@ impl Encoder {
         let mut dictionaries = DictionaryTracker::new(false);
         if has_dictionary(batch.schema_ref()) {
             // Numbers the dictionaries as the reader does; the schema itself is not sent.
-            generator.schema_to_bytes_with_dictionary_tracker(batch.schema_ref(), &mut dictionaries, &self.options);
+            generator.schema_to_bytes_with_dictionary_tracker(
+                batch.schema_ref(),
+                &mut dictionaries,
+                &self.options,
+            );
         }
         let (before, batch) = generator.encode(batch, &mut dictionaries, &self.options, &mut self.context)?;
         before.iter().chain([&batch]).try_for_each(|message| append_message(body, message))
@@ -149,8 +155,10 @@ fn has_dictionary(schema: &Schema) -> bool {
 
 fn append_message(body: &mut Vec<u8>, message: &EncodedData) -> Result<(), BatchIoError> {
     let too_large = |bytes: usize| BatchIoError::TooLarge { bytes, limit: PAYLOAD_BYTES_MAX };
-    let metadata_bytes = u32::try_from(message.ipc_message.len()).map_err(|_| too_large(message.ipc_message.len()))?;
-    let data_bytes = u32::try_from(message.arrow_data.len()).map_err(|_| too_large(message.arrow_data.len()))?;
+    let metadata_bytes =
+        u32::try_from(message.ipc_message.len()).map_err(|_| too_large(message.ipc_message.len()))?;
+    let data_bytes =
+        u32::try_from(message.arrow_data.len()).map_err(|_| too_large(message.arrow_data.len()))?;
     body.reserve(MESSAGE_HEADER_BYTES + message.ipc_message.len() + message.arrow_data.len() + 2 * ALIGNMENT);
     body.put_u32_le(metadata_bytes);
     body.put_u32_le(data_bytes);
@@ -200,7 +208,8 @@ impl Decoder {
         dictionaries: &mut HashMap<i64, ArrayRef>,
         batches: &mut Vec<RecordBatch>,
     ) -> Result<(), BatchIoError> {
-        let message = root_as_message(metadata).map_err(|_| BatchIoError::Damaged { reason: "no message" })?;
+        let message =
+            root_as_message(metadata).map_err(|_| BatchIoError::Damaged { reason: "no message" })?;
         match message.header_type() {
             MessageHeader::DictionaryBatch => {
                 let batch = message
@@ -274,13 +283,18 @@ fn decompress(
 
 /// Arrow would copy every misaligned buffer on its own; one copy of all is cheaper.
 fn aligned(body: Bytes) -> Buffer {
-    if body.as_ptr().align_offset(ALIGNMENT) == 0 { Buffer::from(body) } else { Buffer::from_slice_ref(&body) }
+    if body.as_ptr().align_offset(ALIGNMENT) == 0 {
+        Buffer::from(body)
+    } else {
+        Buffer::from_slice_ref(&body)
+    }
 }
 
 fn next_message(body: &Buffer, rest: &mut usize) -> Result<(Buffer, Buffer), BatchIoError> {
     let cut_short = || BatchIoError::Damaged { reason: "a message is cut short" };
     let header = body.get(*rest..*rest + MESSAGE_HEADER_BYTES).ok_or_else(cut_short)?;
-    let length = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize;
+    let length =
+        |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize;
     let (metadata_bytes, data_bytes) = (length(0), length(4));
     let metadata_at = *rest + MESSAGE_HEADER_BYTES;
     let data_at = metadata_at + metadata_bytes.next_multiple_of(ALIGNMENT);

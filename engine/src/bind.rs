@@ -3,9 +3,10 @@
 //! The bound plan declares exactly one partition, the one that it runs. Nothing is optimised here: each step leaves an
 //! executable plan, and an operator that came out other than it was planned is an error.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use datafusion::{
+    common::tree_node::{TreeNode, TreeNodeRecursion},
     datasource::{memory::MemorySourceConfig, source::DataSourceExec},
     error::{DataFusionError, Result},
     execution::object_store::ObjectStoreUrl,
@@ -30,7 +31,7 @@ use crate::{
     codec,
     exchange::{ExchangeReadExec, ReadSource, store::ShuffleStore},
     metrics::Operator,
-    scan::{StageScanExec, partitioned_file},
+    scan::{Found, StageScanExec, partitioned_file},
 };
 
 type Plan = Arc<dyn ExecutionPlan>;
@@ -44,31 +45,42 @@ pub(crate) struct Bound {
     pub plan: Plan,
     /// The template's operators in pre-order, each with the node that runs it in this task.
     pub operators: Vec<Operator>,
-    /// Files to be compared with what was planned before they are read.
-    pub files: Vec<(ObjectStoreUrl, Vec<ScanFile>)>,
+}
+
+/// The files that `template` reads in this task.
+pub(crate) fn files(template: &Plan, task: &TaskAssignment) -> Result<Vec<(ObjectStoreUrl, Vec<ScanFile>)>> {
+    let mut files = vec![];
+    template.apply(|node| {
+        if let Some(scan) = node.downcast_ref::<StageScanExec>() {
+            let groups = task.scans.get(scan.numbers()).unwrap_or_default();
+            files.push((scan.store_url()?, groups.iter().flatten().cloned().collect()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(files)
+}
+
+/// What a template is bound to.
+pub(crate) struct Parts<'a> {
+    pub inputs: &'a Inputs,
+    pub task: &'a TaskAssignment,
+    /// The task's files by store, as they are now.
+    pub found: &'a HashMap<ObjectStoreUrl, Found>,
+    pub store: &'a Arc<dyn ShuffleStore>,
+    pub progress: &'a Arc<Progress>,
 }
 
 /// Binds `template`, which the caller has decoded for this attempt alone.
-pub(crate) fn bind(
-    template: Plan,
-    inputs: &Inputs,
-    task: &TaskAssignment,
-    store: &Arc<dyn ShuffleStore>,
-    progress: &Arc<Progress>,
-) -> Result<Bound> {
-    let mut binder = Binder { inputs, task, store, progress, operators: vec![], files: vec![] };
-    let partition = task.attempt.task.index.0 as usize;
-    let plan = binder.one(&template, partition, None)?;
-    Ok(Bound { plan, operators: binder.operators, files: binder.files })
+pub(crate) fn bind(template: &Plan, parts: Parts<'_>) -> Result<Bound> {
+    let partition = parts.task.attempt.task.index.0 as usize;
+    let mut binder = Binder { parts, operators: vec![] };
+    let plan = binder.one(template, partition, None)?;
+    Ok(Bound { plan, operators: binder.operators })
 }
 
 struct Binder<'a> {
-    inputs: &'a Inputs,
-    task: &'a TaskAssignment,
-    store: &'a Arc<dyn ShuffleStore>,
-    progress: &'a Arc<Progress>,
+    parts: Parts<'a>,
     operators: Vec<Operator>,
-    files: Vec<(ObjectStoreUrl, Vec<ScanFile>)>,
 }
 
 impl Binder<'_> {
@@ -106,7 +118,9 @@ impl Binder<'_> {
             }
             first = owned.end;
         }
-        bound.ok_or_else(|| DataFusionError::Internal(format!("no branch of the union has partition {partition}")))
+        bound.ok_or_else(|| {
+            DataFusionError::Internal(format!("no branch of the union has partition {partition}"))
+        })
     }
 
     fn leaf(&mut self, node: &Plan, partition: usize) -> Result<Option<Plan>> {
@@ -127,32 +141,38 @@ impl Binder<'_> {
 
     fn read(&self, read: &ExchangeReadExec) -> Result<ExchangeReadExec> {
         let number = read.input() as usize;
-        let (Some((shuffle, winners)), Some(partitions)) = (self.inputs.get(number), self.task.reads.get(number))
+        let (Some((shuffle, winners)), Some(partitions)) =
+            (self.parts.inputs.get(number), self.parts.task.reads.get(number))
         else {
-            return Err(DataFusionError::Internal(format!("the task does not say what input {number} reads")));
+            return Err(DataFusionError::Internal(format!(
+                "the task does not say what input {number} reads"
+            )));
         };
         if partitions.is_empty() {
             return Err(DataFusionError::Internal(format!("the task reads nothing of input {number}")));
         }
         read.bind(ReadSource {
-            store: self.store.clone(),
+            store: self.parts.store.clone(),
             shuffle: *shuffle,
             winners: winners.clone(),
             partitions: partitions.clone(),
-            progress: self.progress.clone(),
+            progress: self.parts.progress.clone(),
         })
     }
 
-    fn scan(&mut self, scan: &StageScanExec) -> Result<StageScanExec> {
-        let first = scan.scan() as usize;
-        let count = if scan.is_whole() { scan.properties().output_partitioning().partition_count() } else { 1 };
-        let Some(groups) = self.task.scans.get(first..first + count) else {
-            return Err(DataFusionError::Internal(format!("the task does not say what scan {first} reads")));
+    fn scan(&self, scan: &StageScanExec) -> Result<StageScanExec> {
+        let Some(groups) = self.parts.task.scans.get(scan.numbers()) else {
+            return Err(DataFusionError::Internal(format!(
+                "the task does not say what scan {} reads",
+                scan.scan()
+            )));
         };
-        let files: Vec<ScanFile> = groups.iter().flatten().cloned().collect();
-        self.files.push((scan.store_url()?, files));
-        let groups = groups.iter().map(|group| group.iter().map(partitioned_file).collect());
-        scan.bind(groups.collect::<Result<_>>()?, self.progress.clone())
+        let found = self.parts.found.get(&scan.store_url()?);
+        let found =
+            found.ok_or_else(|| DataFusionError::Internal("nobody looked at the scan's files".to_owned()))?;
+        let groups =
+            groups.iter().map(|group| group.iter().map(|file| partitioned_file(file, found)).collect());
+        scan.bind(groups.collect::<Result<_>>()?, self.parts.progress.clone())
     }
 
     /// A piece that runs with all its partitions in this task.
@@ -191,7 +211,8 @@ fn partitions(plan: &Plan) -> usize {
 /// `VALUES` and the like: the partition's batches.
 fn memory_partition(node: &Plan, partition: usize) -> Result<Option<Plan>> {
     let source = node.downcast_ref::<DataSourceExec>();
-    let Some(memory) = source.and_then(|source| source.data_source().downcast_ref::<MemorySourceConfig>()) else {
+    let Some(memory) = source.and_then(|source| source.data_source().downcast_ref::<MemorySourceConfig>())
+    else {
         return Ok(None);
     };
     let batches = memory.partitions().get(partition).cloned().unwrap_or_default();
@@ -207,7 +228,8 @@ fn rebuilt(node: &Plan, children: Vec<Plan>) -> Result<Plan> {
     }
     let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
     let bound = node.clone().replace_children(children, options)?;
-    if let (Some(planned), Some(bound)) = (node.downcast_ref::<AggregateExec>(), bound.downcast_ref::<AggregateExec>())
+    if let (Some(planned), Some(bound)) =
+        (node.downcast_ref::<AggregateExec>(), bound.downcast_ref::<AggregateExec>())
         && codec::order_used(bound) < codec::order_used(planned)
     {
         return Err(DataFusionError::Internal(format!(

@@ -60,7 +60,10 @@ pub(crate) fn parse_plan(bytes: &[u8]) -> Result<StagePlan> {
 impl StagePlan {
     /// A plan of its own for one attempt: nodes hold state and metrics, which attempts must not share.
     pub fn instantiate(&self, ctx: &TaskContext) -> Result<Arc<dyn ExecutionPlan>> {
-        let node = self.plan.as_ref().ok_or_else(|| DataFusionError::Internal("a stage without a plan".to_owned()))?;
+        let node = self
+            .plan
+            .as_ref()
+            .ok_or_else(|| DataFusionError::Internal("a stage without a plan".to_owned()))?;
         let decoding = PhysicalPlanDecodeContext::new(ctx, &PenstockCodec);
         let plan = DeduplicatingProtoConverter {}.proto_to_execution_plan(node, &decoding)?;
         self.check(&plan)?;
@@ -143,7 +146,8 @@ impl PhysicalExtensionCodec for PenstockCodec {
         task: &TaskContext,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let own = OwnNode::decode(bytes).map_err(|error| DataFusionError::Internal(format!("a node: {error}")))?;
+        let own =
+            OwnNode::decode(bytes).map_err(|error| DataFusionError::Internal(format!("a node: {error}")))?;
         let ctx = Decoding { task, converter };
         match own.node.ok_or_else(|| missing("node"))? {
             Own::Read(node) => node.decode(ctx),
@@ -168,8 +172,12 @@ impl PhysicalExtensionCodec for PenstockCodec {
             .or_else(|| sink::encode(&node))
             .or_else(|| recursive::encode(&node))
             .or_else(|| series::encode(&node, ctx))
-            .unwrap_or_else(|| Err(DataFusionError::NotImplemented(format!("{} has no encoding", node.name()))))?;
-        OwnNode { node: Some(own) }.encode(bytes).map_err(|error| DataFusionError::Internal(error.to_string()))
+            .unwrap_or_else(|| {
+                Err(DataFusionError::NotImplemented(format!("{} has no encoding", node.name())))
+            })?;
+        OwnNode { node: Some(own) }
+            .encode(bytes)
+            .map_err(|error| DataFusionError::Internal(error.to_string()))
     }
 }
 

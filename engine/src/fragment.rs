@@ -50,7 +50,11 @@ pub enum CutError {
 }
 
 /// Cuts `plan`, which comes from a session with the pinned settings, into stages.
-pub fn cut(plan: Arc<dyn ExecutionPlan>, root: RootOutput, ctx: &SessionContext) -> Result<StageGraph, CutError> {
+pub fn cut(
+    plan: Arc<dyn ExecutionPlan>,
+    root: RootOutput,
+    ctx: &SessionContext,
+) -> Result<StageGraph, CutError> {
     let _ = ctx;
     refuse::check_depth(&plan)?;
     let plan = normalize::normalize(plan)?;
@@ -125,10 +129,13 @@ impl Leaving {
             Self::Result => (exchange(WritePartitioning::ByTask), StageOutput::Result, tasks),
             Self::Exchange(partitioning) => {
                 let (output, partitions) = match &partitioning {
-                    WritePartitioning::Hash(exprs, partitions) => {
-                        (StageOutput::Hash { keys: exprs.iter().map(|expr| short(expr)).collect() }, *partitions as u32)
+                    WritePartitioning::Hash(exprs, partitions) => (
+                        StageOutput::Hash { keys: exprs.iter().map(|expr| short(expr)).collect() },
+                        *partitions as u32,
+                    ),
+                    WritePartitioning::RoundRobin(partitions) => {
+                        (StageOutput::RoundRobin, *partitions as u32)
                     }
-                    WritePartitioning::RoundRobin(partitions) => (StageOutput::RoundRobin, *partitions as u32),
                     WritePartitioning::Gather => (StageOutput::Gather, 1),
                     WritePartitioning::ByTask => (StageOutput::ByTask, tasks),
                 };

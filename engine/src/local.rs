@@ -10,8 +10,8 @@ use penstock_protocol::{
     ids::{AttemptId, AttemptNumber, JobId, PartitionIndex, ShuffleId, StageId, TaskId, TaskIndex},
     shuffle::{MapOutput, PartitionSource, ShuffleTarget, Winner},
     task::{
-        AttemptMetrics, Failure, FailureClass, OutputTarget, StageDefinition, StageInput, TaskAssignment, TaskOutput,
-        WrittenFile,
+        AttemptMetrics, Failure, FailureClass, OutputTarget, StageDefinition, StageInput, TaskAssignment,
+        TaskOutput, WrittenFile,
     },
 };
 
@@ -115,10 +115,13 @@ impl LocalRunner {
         let output = match (&stage.output, &self.staging_url) {
             (StageOutput::Files, Some(url)) => OutputTarget::Files { staging_url: url.clone() },
             (StageOutput::Files, None) => return Err(internal("a sink needs a staging folder")),
-            (StageOutput::Result, _) => OutputTarget::Result { target, inline_bytes_max: self.inline_bytes_max },
+            (StageOutput::Result, _) => {
+                OutputTarget::Result { target, inline_bytes_max: self.inline_bytes_max }
+            }
             _ => OutputTarget::Shuffle(target),
         };
-        let input = |producer: &Finished| StageInput { shuffle: producer.shuffle, winners: producer.winners.clone() };
+        let input =
+            |producer: &Finished| StageInput { shuffle: producer.shuffle, winners: producer.winners.clone() };
         Ok(StageDefinition {
             job: self.job,
             stage: id,
@@ -129,7 +132,13 @@ impl LocalRunner {
         })
     }
 
-    fn assignment(&self, stage_id: StageId, task: u32, stage: &Stage, finished: &[Finished]) -> TaskAssignment {
+    fn assignment(
+        &self,
+        stage_id: StageId,
+        task: u32,
+        stage: &Stage,
+        finished: &[Finished],
+    ) -> TaskAssignment {
         let task_id = TaskId { job: self.job, stage: stage_id, index: TaskIndex(task) };
         let read = |(number, input): (usize, &crate::stage_graph::Input)| {
             let Range { start, end } = stage.reads(number, task);
@@ -149,7 +158,8 @@ impl LocalRunner {
         metrics: Vec<Vec<AttemptMetrics>>,
         store: &MemoryStore,
     ) -> Result<LocalOutcome, Failure> {
-        let mut outcome = LocalOutcome { schema: stage.schema.clone(), batches: vec![], files: vec![], metrics };
+        let mut outcome =
+            LocalOutcome { schema: stage.schema.clone(), batches: vec![], files: vec![], metrics };
         let mut decoder = Decoder::new(stage.schema.clone());
         for (task, output) in root.outputs.into_iter().enumerate() {
             let payloads = match output {

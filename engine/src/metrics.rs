@@ -50,7 +50,8 @@ fn plan_operator(node: &Arc<dyn ExecutionPlan>, parent: Option<u32>, operators: 
 
 /// What the operators of an attempt measured, and the sums that the attempt reports.
 pub(crate) fn collect(operators: &[Operator], metrics: &mut AttemptMetrics) {
-    metrics.operators = operators.iter().enumerate().map(|(index, operator)| measured(index, operator)).collect();
+    metrics.operators =
+        operators.iter().enumerate().map(|(index, operator)| measured(index, operator)).collect();
     for operator in &metrics.operators {
         let counter = |name: &str| operator.counters.get(name).copied().unwrap_or(0);
         metrics.scanned_bytes += counter("bytes_scanned");

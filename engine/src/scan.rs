@@ -4,6 +4,7 @@
 //! the format's options; here files travel with the tasks, and what would be forgotten travels beside the scan.
 
 mod files;
+mod named;
 
 use std::{fmt, sync::Arc};
 
@@ -26,7 +27,7 @@ use datafusion::{
 use futures::StreamExt;
 
 pub use files::ChangedFile;
-pub(crate) use files::{partitioned_file, scan_file, verify};
+pub(crate) use files::{Found, partitioned_file, scan_file, verify};
 
 use crate::{attempt::Progress, exchange::Declared};
 
@@ -82,7 +83,8 @@ impl StageScanExec {
     pub(crate) fn bind(&self, groups: Vec<Vec<PartitionedFile>>, progress: Arc<Progress>) -> Result<Self> {
         let properties = self.declared.properties(groups.len())?;
         let groups = groups.into_iter().map(FileGroup::new).collect();
-        let source = DataSourceExec::from_data_source(self.forgotten.restore(self.config()?.clone(), groups));
+        let config = named::with_file_names(self.forgotten.restore(self.config()?.clone(), groups));
+        let source = DataSourceExec::from_data_source(config);
         Ok(Self { source, properties, progress: Some(progress), ..self.clone() })
     }
 
@@ -104,6 +106,13 @@ impl StageScanExec {
 
     pub(crate) fn declared(&self) -> &Declared {
         &self.declared
+    }
+
+    /// The numbers of the scan's groups of files.
+    pub(crate) fn numbers(&self) -> std::ops::Range<usize> {
+        let first = self.scan as usize;
+        let groups = if self.whole { self.properties.output_partitioning().partition_count() } else { 1 };
+        first..first + groups
     }
 
     pub(crate) fn store_url(&self) -> Result<ObjectStoreUrl> {
@@ -146,7 +155,8 @@ fn csv(config: &FileScanConfig) -> Option<&CsvSource> {
 
 /// Everything that tasks share. Statistics stay behind: executors do not optimise.
 fn without_files(config: &FileScanConfig) -> FileScanConfig {
-    let unknown = datafusion::common::Statistics::new_unknown(config.file_source().table_schema().table_schema());
+    let unknown =
+        datafusion::common::Statistics::new_unknown(config.file_source().table_schema().table_schema());
     FileScanConfigBuilder::from(config.clone())
         .with_file_groups(vec![])
         .with_statistics(unknown)
@@ -156,7 +166,10 @@ fn without_files(config: &FileScanConfig) -> FileScanConfig {
 
 impl DisplayAs for StageScanExec {
     fn fmt_as(&self, kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.fmt_as(kind, f)
+        // Files travel with the tasks: only the number of their groups is known here.
+        let groups = format!("file_groups={}", self.properties.output_partitioning().partition_count());
+        let scan = fmt::from_fn(|f| self.source.fmt_as(kind, f)).to_string();
+        f.write_str(&scan.replace("file_groups={0 groups: []}", &groups))
     }
 }
 

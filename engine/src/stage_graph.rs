@@ -151,14 +151,23 @@ impl Stage {
             return Err(InvalidGraph::NoTasks { stage: index });
         }
         for input in &self.inputs {
-            self.check_owners(index, &input.owners, (input.mode == ReadMode::Partitioned).then_some(input.partitions))?;
+            self.check_owners(
+                index,
+                &input.owners,
+                (input.mode == ReadMode::Partitioned).then_some(input.partitions),
+            )?;
             if input.stage >= index {
                 return Err(InvalidGraph::NotTopological { stage: index, input: input.stage });
             }
             let written = stages[input.stage].output_partitions;
             if written != input.partitions {
                 let read = input.partitions;
-                return Err(InvalidGraph::PartitionsDiffer { stage: index, input: input.stage, read, written });
+                return Err(InvalidGraph::PartitionsDiffer {
+                    stage: index,
+                    input: input.stage,
+                    read,
+                    written,
+                });
             }
         }
         for scan in &self.scans {
@@ -168,7 +177,12 @@ impl Stage {
         Ok(())
     }
 
-    fn check_owners(&self, stage: usize, owners: &Range<u32>, parts: Option<u32>) -> Result<(), InvalidGraph> {
+    fn check_owners(
+        &self,
+        stage: usize,
+        owners: &Range<u32>,
+        parts: Option<u32>,
+    ) -> Result<(), InvalidGraph> {
         if owners.is_empty() || owners.end > self.tasks {
             return Err(InvalidGraph::OwnersOutOfRange { stage, owners: owners.clone(), tasks: self.tasks });
         }

@@ -3,7 +3,10 @@
 use datafusion::error::DataFusionError;
 use penstock_protocol::task::{Failure, FailureClass};
 
-use crate::{error::{SqlError, classify}, scan::ChangedFile};
+use crate::{
+    error::{SqlError, classify},
+    scan::ChangedFile,
+};
 
 pub(super) fn of(error: &DataFusionError) -> Failure {
     match changed_file(error) {

@@ -77,7 +77,11 @@ impl WriteNode {
         Ok(Self { exprs, partitions: partitions as u32, spread: spread.into() })
     }
 
-    pub fn decode(&self, inputs: &[Arc<dyn ExecutionPlan>], ctx: Decoding<'_>) -> Result<Arc<dyn ExecutionPlan>> {
+    pub fn decode(
+        &self,
+        inputs: &[Arc<dyn ExecutionPlan>],
+        ctx: Decoding<'_>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let input = only_input(inputs)?;
         let partitions = self.partitions as usize;
         let partitioning = match self.spread() {

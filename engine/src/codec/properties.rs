@@ -59,7 +59,11 @@ impl Encoding<'_> {
     pub(super) fn declared(&self, declared: &Declared) -> Result<DeclaredNode> {
         Ok(DeclaredNode {
             schema: Some(declared.schema.as_ref().try_into()?),
-            orderings: declared.orderings.iter().map(|ordering| self.ordering(ordering)).collect::<Result<_>>()?,
+            orderings: declared
+                .orderings
+                .iter()
+                .map(|ordering| self.ordering(ordering))
+                .collect::<Result<_>>()?,
             constants: self.exprs(declared.constants.iter().map(|(expr, _)| expr))?,
             uniform: declared.constants.iter().map(|(_, uniform)| *uniform).collect(),
             equal: self.exprs(declared.equal.iter().flat_map(|(left, right)| [left, right]))?,
@@ -81,7 +85,11 @@ impl Decoding<'_> {
         self.converter.proto_to_physical_expr(node, schema, &context)
     }
 
-    pub(super) fn exprs(&self, nodes: &[PhysicalExprNode], schema: &Schema) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+    pub(super) fn exprs(
+        &self,
+        nodes: &[PhysicalExprNode],
+        schema: &Schema,
+    ) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
         nodes.iter().map(|node| self.expr(node, schema)).collect()
     }
 
@@ -100,9 +108,12 @@ impl Decoding<'_> {
 
     fn ordering(&self, node: &OrderingNode, schema: &Schema) -> Result<Option<LexOrdering>> {
         let options = node.descending.iter().zip(&node.nulls_first);
-        let sorts = self.exprs(&node.exprs, schema)?.into_iter().zip(options).map(|(expr, (descending, nulls_first))| {
-            PhysicalSortExpr { expr, options: SortOptions { descending: *descending, nulls_first: *nulls_first } }
-        });
+        let sorts = self.exprs(&node.exprs, schema)?.into_iter().zip(options).map(
+            |(expr, (descending, nulls_first))| PhysicalSortExpr {
+                expr,
+                options: SortOptions { descending: *descending, nulls_first: *nulls_first },
+            },
+        );
         Ok(LexOrdering::new(sorts))
     }
 }

@@ -10,7 +10,8 @@ use datafusion::{
     physical_expr::PhysicalExpr,
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
-        execution_plan::ReplaceChildrenOptions, recursive_query::RecursiveQueryExec, work_table::WorkTableExec,
+        execution_plan::ReplaceChildrenOptions, recursive_query::RecursiveQueryExec,
+        work_table::WorkTableExec,
     },
 };
 use datafusion_proto::protobuf;
@@ -88,8 +89,11 @@ impl WorkTableTemplateExec {
     /// `table_schema` is that of the whole query; columns are found by name.
     pub fn new(table: &WorkTableExec, table_schema: &SchemaRef) -> Result<Self> {
         let fields = table.schema();
-        let projection =
-            fields.fields().iter().map(|field| table_schema.index_of(field.name())).collect::<Result<_, _>>()?;
+        let projection = fields
+            .fields()
+            .iter()
+            .map(|field| table_schema.index_of(field.name()))
+            .collect::<Result<_, _>>()?;
         let (name, table_schema) = (table.name().to_owned(), table_schema.clone());
         Ok(Self { name, table_schema, projection, table: Arc::new(table.clone()) })
     }

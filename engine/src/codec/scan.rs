@@ -33,7 +33,8 @@ pub(super) struct ScanNode {
 }
 
 pub(super) fn encode(node: &Arc<dyn ExecutionPlan>, ctx: Encoding<'_>) -> Option<Result<Own>> {
-    node.downcast_ref::<StageScanExec>().map(|scan| ScanNode::encode(scan, ctx).map(|node| Own::Scan(Box::new(node))))
+    node.downcast_ref::<StageScanExec>()
+        .map(|scan| ScanNode::encode(scan, ctx).map(|node| Own::Scan(Box::new(node))))
 }
 
 impl ScanNode {

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use datafusion::{error::{DataFusionError, Result}, physical_plan::ExecutionPlan};
+use datafusion::{
+    error::{DataFusionError, Result},
+    physical_plan::ExecutionPlan,
+};
 
 use super::{Own, only_input};
 use crate::sink::{WriteExec, WriteSpec};

@@ -30,7 +30,8 @@ pub(crate) struct Declared {
 impl Declared {
     /// Everything that `known` says.
     pub fn of(known: &EquivalenceProperties) -> Self {
-        let uniform = |constant: &ConstExpr| matches!(constant.across_partitions, AcrossPartitions::Uniform(_));
+        let uniform =
+            |constant: &ConstExpr| matches!(constant.across_partitions, AcrossPartitions::Uniform(_));
         Self {
             schema: known.schema().clone(),
             orderings: known.oeq_class().iter().cloned().collect(),
@@ -50,12 +51,14 @@ impl Declared {
             known.add_equal_conditions(left.clone(), right.clone())?;
         }
         known.add_constants(self.constants.iter().map(|(expr, uniform)| {
-            let across = if *uniform { AcrossPartitions::Uniform(None) } else { AcrossPartitions::Heterogeneous };
+            let across =
+                if *uniform { AcrossPartitions::Uniform(None) } else { AcrossPartitions::Heterogeneous };
             ConstExpr::new(expr.clone(), across)
         }))?;
         known.add_orderings(self.orderings.iter().cloned());
         let partitioning = Partitioning::UnknownPartitioning(partitions);
-        let properties = PlanProperties::new(known, partitioning, EmissionType::Incremental, Boundedness::Bounded);
+        let properties =
+            PlanProperties::new(known, partitioning, EmissionType::Incremental, Boundedness::Bounded);
         Ok(Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative)))
     }
 }

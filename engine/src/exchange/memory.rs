@@ -67,14 +67,23 @@ impl MemoryStore {
         self.shuffles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn winners_payloads(&self, shuffle: ShuffleId, winners: &[Winner], partition: PartitionIndex) -> Vec<(TaskIndex, Stored)> {
+    fn winners_payloads(
+        &self,
+        shuffle: ShuffleId,
+        winners: &[Winner],
+        partition: PartitionIndex,
+    ) -> Vec<(TaskIndex, Stored)> {
         let shuffles = self.lock();
         let Some(attempts) = shuffles.get(&shuffle).and_then(|partitions| partitions.get(&partition)) else {
             return vec![];
         };
         let of = |winner: &Winner| {
             let map = winner.map;
-            attempts.get(&(map, winner.attempt)).into_iter().flatten().map(move |stored| (map, stored.clone()))
+            attempts
+                .get(&(map, winner.attempt))
+                .into_iter()
+                .flatten()
+                .map(move |stored| (map, stored.clone()))
         };
         winners.iter().flat_map(of).collect()
     }
@@ -87,7 +96,13 @@ impl ShuffleStore for MemoryStore {
         attempt: AttemptId,
         target: Arc<ShuffleTarget>,
     ) -> Result<Box<dyn ShuffleWriter>, ShuffleError> {
-        let writer = Writer { store: self.clone(), attempt, shuffle: target.shuffle, next: 0, pending: BTreeMap::new() };
+        let writer = Writer {
+            store: self.clone(),
+            attempt,
+            shuffle: target.shuffle,
+            next: 0,
+            pending: BTreeMap::new(),
+        };
         Ok(Box::new(writer))
     }
 
@@ -132,7 +147,12 @@ struct Writer {
 
 #[async_trait]
 impl ShuffleWriter for Writer {
-    async fn push(&mut self, partition: PartitionIndex, rows: u32, payload: Bytes) -> Result<(), ShuffleError> {
+    async fn push(
+        &mut self,
+        partition: PartitionIndex,
+        rows: u32,
+        payload: Bytes,
+    ) -> Result<(), ShuffleError> {
         let stored = Stored { batch: BatchId(self.next), rows, payload };
         self.next += 1;
         self.pending.entry(partition).or_default().push(stored);

@@ -22,7 +22,11 @@ pub(crate) struct PayloadSink {
 
 enum State {
     /// A result that still fits into the report.
-    Inline { batches: Vec<(PartitionIndex, u32, Bytes)>, bytes: u64, bytes_max: u64 },
+    Inline {
+        batches: Vec<(PartitionIndex, u32, Bytes)>,
+        bytes: u64,
+        bytes_max: u64,
+    },
     Unopened,
     Open(Box<dyn ShuffleWriter>),
 }

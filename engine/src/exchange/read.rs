@@ -27,7 +27,11 @@ use super::{
     spread::PlainBuffer,
     store::{ShuffleError, ShuffleStore},
 };
-use crate::{attempt::Progress, batch_io::{BatchIoError, Decoder}, stage_graph::ReadMode};
+use crate::{
+    attempt::Progress,
+    batch_io::{BatchIoError, Decoder},
+    stage_graph::ReadMode,
+};
 
 /// Reads partitions of another stage's output. In a template it stands for all of them; [`Self::bind`] makes the leaf of
 /// one task.
@@ -53,7 +57,12 @@ pub(crate) struct ReadSource {
 }
 
 impl ExchangeReadExec {
-    pub(crate) fn template(input: u32, mode: ReadMode, partitions: usize, declared: Declared) -> Result<Self> {
+    pub(crate) fn template(
+        input: u32,
+        mode: ReadMode,
+        partitions: usize,
+        declared: Declared,
+    ) -> Result<Self> {
         let properties = declared.properties(partitions)?;
         let metrics = ExecutionPlanMetricsSet::new();
         Ok(Self { input, mode, declared, properties, source: None, metrics })
@@ -127,7 +136,9 @@ impl ExecutionPlan for ExchangeReadExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let Some(source) = self.source.clone() else {
-            return Err(DataFusionError::Internal("an exchange is read before it is bound to a task".to_owned()));
+            return Err(DataFusionError::Internal(
+                "an exchange is read before it is bound to a task".to_owned(),
+            ));
         };
         let reader = Reader::new(self, partition, source, context.session_config().batch_size());
         let batches = futures::stream::try_unfold(reader, Reader::next);
@@ -180,7 +191,10 @@ impl Reader {
 
     /// Bytes that are no batches of this exchange are as good as lost.
     fn damaged(&self, error: &BatchIoError) -> DataFusionError {
-        DataFusionError::External(Box::new(ShuffleError::Lost { shuffle: self.shuffle, reason: error.to_string() }))
+        DataFusionError::External(Box::new(ShuffleError::Lost {
+            shuffle: self.shuffle,
+            reason: error.to_string(),
+        }))
     }
 
     async fn next(mut self) -> Result<Option<(RecordBatch, Self)>> {

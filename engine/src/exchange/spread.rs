@@ -7,7 +7,8 @@ use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions, StructArray,
+        Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions,
+        StructArray,
     },
     compute::{concat_batches, interleave_record_batch},
     datatypes::DataType,
@@ -46,12 +47,23 @@ struct Spread {
 
 impl HashBuffer {
     pub fn new(exprs: Vec<Arc<dyn PhysicalExpr>>, partitions: usize, rows_max: usize) -> Self {
-        Self { exprs, partitions, hashes: vec![], assigned: vec![], batches: vec![], rows_max, rows: 0, bytes: 0 }
+        Self {
+            exprs,
+            partitions,
+            hashes: vec![],
+            assigned: vec![],
+            batches: vec![],
+            rows_max,
+            rows: 0,
+            bytes: 0,
+        }
     }
 
     /// What buffering `batch` costs.
     pub fn cost(&self, batch: &RecordBatch) -> usize {
-        get_record_batch_memory_size(batch) + batch.num_rows() * size_of::<u32>() + self.partitions * size_of::<u32>()
+        get_record_batch_memory_size(batch)
+            + batch.num_rows() * size_of::<u32>()
+            + self.partitions * size_of::<u32>()
     }
 
     pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
@@ -218,7 +230,12 @@ fn compact_array(array: &ArrayRef) -> Result<ArrayRef> {
         DataType::Struct(fields) => {
             let array = array.as_struct();
             let columns = array.columns().iter().map(compact_array).collect::<Result<_>>()?;
-            Arc::new(StructArray::try_new_with_length(fields.clone(), columns, array.nulls().cloned(), array.len())?)
+            Arc::new(StructArray::try_new_with_length(
+                fields.clone(),
+                columns,
+                array.nulls().cloned(),
+                array.len(),
+            )?)
         }
         DataType::List(_) => compact_list::<i32>(array.as_list())?,
         DataType::LargeList(_) => compact_list::<i64>(array.as_list())?,

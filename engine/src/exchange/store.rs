@@ -51,7 +51,12 @@ pub trait ShuffleStore: std::fmt::Debug + Send + Sync {
 #[async_trait]
 pub trait ShuffleWriter: Send {
     /// Hands over one payload; waits while the window is full.
-    async fn push(&mut self, partition: PartitionIndex, rows: u32, payload: Bytes) -> Result<(), ShuffleError>;
+    async fn push(
+        &mut self,
+        partition: PartitionIndex,
+        rows: u32,
+        payload: Bytes,
+    ) -> Result<(), ShuffleError>;
 
     /// Waits until every payload is acknowledged.
     async fn finish(self: Box<Self>) -> Result<MapOutput, ShuffleError>;

@@ -12,8 +12,7 @@ use datafusion::{
     },
     physical_expr::PhysicalExpr,
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
-        SendableRecordBatchStream,
+        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
         execution_plan::ReplaceChildrenOptions,
         metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time},
     },
@@ -205,7 +204,8 @@ impl<'a> Writer<'a> {
         Ok(Self {
             buffer: Buffer::new(&exec.partitioning, task, rows_max),
             reservation: consumer.register(context.memory_pool()),
-            buffer_bytes_max: (partitions * BUFFER_BYTES_PER_PARTITION).clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX),
+            buffer_bytes_max: (partitions * BUFFER_BYTES_PER_PARTITION)
+                .clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX),
             encoder: Encoder::new(codec).map_err(|error| DataFusionError::External(Box::new(error)))?,
             sink,
             output_rows: MetricBuilder::new(metrics).output_rows(0),
@@ -223,7 +223,8 @@ impl<'a> Writer<'a> {
         }
         self.output_rows.add(batch.num_rows());
         let cost = self.buffer.cost(&batch);
-        if self.reservation.size() + cost > self.buffer_bytes_max || self.reservation.try_grow(cost).is_err() {
+        if self.reservation.size() + cost > self.buffer_bytes_max || self.reservation.try_grow(cost).is_err()
+        {
             // Memory is short or the buffer is full: what is buffered goes out now, and the new batch may wait for
             // others only if there is room for it.
             self.flush().await?;
@@ -293,7 +294,9 @@ impl Buffer {
     fn new(partitioning: &WritePartitioning, task: TaskIndex, rows_max: usize) -> Self {
         let plain = |deal| Self::Plain(PlainBuffer::new(rows_max), deal);
         match partitioning {
-            WritePartitioning::Hash(_, 1) | WritePartitioning::Gather => plain(Deal::Always(PartitionIndex(0))),
+            WritePartitioning::Hash(_, 1) | WritePartitioning::Gather => {
+                plain(Deal::Always(PartitionIndex(0)))
+            }
             WritePartitioning::ByTask => plain(Deal::Always(PartitionIndex(task.0))),
             WritePartitioning::RoundRobin(partitions) => {
                 let partitions = *partitions as u32;

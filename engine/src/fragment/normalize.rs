@@ -52,7 +52,8 @@ fn whole_sort(plan: &Plan) -> Option<Plan> {
 /// An exchange mixes the rows of its maps: the order that a repartition would have kept is made again above it.
 fn plain_repartition(plan: &Plan) -> Result<Option<Plan>> {
     let Some(repartition) = plan.downcast_ref::<RepartitionExec>() else { return Ok(None) };
-    let (Some(ordering), true) = (repartition.properties().output_ordering().cloned(), repartition.preserve_order())
+    let (Some(ordering), true) =
+        (repartition.properties().output_ordering().cloned(), repartition.preserve_order())
     else {
         return Ok(None);
     };
@@ -72,14 +73,14 @@ fn known_source(plan: Plan) -> Result<Transformed<Plan>> {
 fn known_work_tables(plan: Plan) -> Result<Transformed<Plan>> {
     let Some(query) = plan.downcast_ref::<RecursiveQueryExec>() else { return Ok(Transformed::no(plan)) };
     let (name, schema): (String, SchemaRef) = (query.name().to_owned(), plan.schema());
-    let next = query.recursive_term().clone().transform_up(|node| match node.downcast_ref::<WorkTableExec>() {
-        Some(table) if table.name() == name => {
-            Ok(Transformed::yes(Arc::new(WorkTableTemplateExec::new(table, &schema)?) as Plan))
-        }
-        _ => Ok(Transformed::no(node)),
-    })?;
+    let next =
+        query.recursive_term().clone().transform_up(|node| match node.downcast_ref::<WorkTableExec>() {
+            Some(table) if table.name() == name => {
+                Ok(Transformed::yes(Arc::new(WorkTableTemplateExec::new(table, &schema)?) as Plan))
+            }
+            _ => Ok(Transformed::no(node)),
+        })?;
     let first = query.static_term().clone();
     let query = RecursiveQueryExec::try_new(name, schema, first, next.data, query.is_distinct())?;
     Ok(Transformed::yes(Arc::new(query)))
 }
-

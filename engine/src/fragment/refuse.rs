@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use datafusion::{
-    common::{JoinType, tree_node::{TreeNode, TreeNodeRecursion}},
+    common::{
+        JoinType,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
     error::Result,
     physical_expr_common::physical_expr::is_volatile as expr_is_volatile,
     physical_plan::{
@@ -48,7 +51,9 @@ fn check_node(node: &Plan) -> std::result::Result<(), CutError> {
         return refuse("it mixes partitions of several inputs; unions are kept by the pinned settings");
     }
     if emits_build_rows_in_every_task(node) {
-        return refuse("every task would give the build side's rows; the planner has to partition it or gather it");
+        return refuse(
+            "every task would give the build side's rows; the planner has to partition it or gather it",
+        );
     }
     match node.name() {
         "StreamingTableExec" => refuse("streaming tables live in one process"),

@@ -60,7 +60,12 @@ impl Run {
 }
 
 impl Cutter {
-    pub(super) fn template(&mut self, plan: Plan, run: &Run, sources: &mut Sources) -> Result<Plan, CutError> {
+    pub(super) fn template(
+        &mut self,
+        plan: Plan,
+        run: &Run,
+        sources: &mut Sources,
+    ) -> Result<Plan, CutError> {
         if let Some(repartition) = plan.downcast_ref::<RepartitionExec>() {
             return self.repartition(repartition, run, sources);
         }
@@ -111,7 +116,9 @@ impl Cutter {
         sources: &mut Sources,
     ) -> Result<Plan, CutError> {
         let input = repartition.input().clone();
-        if repartition.partitioning().partition_count() == 1 && input.output_partitioning().partition_count() == 1 {
+        if repartition.partitioning().partition_count() == 1
+            && input.output_partitioning().partition_count() == 1
+        {
             return self.template(input, run, sources);
         }
         let declared = Declared::of(repartition.properties().equivalence_properties());
@@ -212,7 +219,8 @@ fn within_task(plan: Plan, run: &Run, sources: &mut Sources) -> Result<Plan, Cut
     if children.is_empty() {
         return Ok(plan);
     }
-    let children = children.into_iter().map(|child| within_task(child, run, sources)).collect::<Result<_, _>>()?;
+    let children =
+        children.into_iter().map(|child| within_task(child, run, sources)).collect::<Result<_, _>>()?;
     replace(plan, children)
 }
 
@@ -225,7 +233,12 @@ fn scan(plan: &Plan, config: &FileScanConfig, run: &Run, sources: &mut Sources) 
 }
 
 /// Each group becomes a scan with one group, so that the task gets all of them apart.
-fn whole_scan(plan: &Plan, config: &FileScanConfig, run: &Run, sources: &mut Sources) -> Result<Plan, CutError> {
+fn whole_scan(
+    plan: &Plan,
+    config: &FileScanConfig,
+    run: &Run,
+    sources: &mut Sources,
+) -> Result<Plan, CutError> {
     let index = sources.scans.len() as u32;
     let partitions = config.file_groups.len();
     let one = |group| StageScan { groups: vec![group], owners: run.owners.clone(), mode: ReadMode::All };
@@ -235,7 +248,8 @@ fn whole_scan(plan: &Plan, config: &FileScanConfig, run: &Run, sources: &mut Sou
 }
 
 fn groups(config: &FileScanConfig) -> Result<Vec<Vec<penstock_protocol::task::ScanFile>>, CutError> {
-    let group = |group: &datafusion::datasource::physical_plan::FileGroup| group.iter().map(scan_file).collect();
+    let group =
+        |group: &datafusion::datasource::physical_plan::FileGroup| group.iter().map(scan_file).collect();
     Ok(config.file_groups.iter().map(group).collect::<datafusion::error::Result<_>>()?)
 }
 
@@ -274,7 +288,9 @@ fn below_coalesce(plan: Plan) -> Plan {
 /// Of a gather with a limit, each task sends at most so many rows.
 fn limited(input: Plan, fetch: Option<usize>) -> Plan {
     match fetch {
-        Some(fetch) if input.fetch().is_none_or(|known| known > fetch) => Arc::new(LocalLimitExec::new(input, fetch)),
+        Some(fetch) if input.fetch().is_none_or(|known| known > fetch) => {
+            Arc::new(LocalLimitExec::new(input, fetch))
+        }
         _ => input,
     }
 }

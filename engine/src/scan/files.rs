@@ -1,5 +1,7 @@
 //! Files of a scan, as they travel with tasks, and whether they are still the ones that were planned.
 
+use std::collections::{BTreeMap, HashMap};
+
 use datafusion::{
     common::ScalarValue,
     datasource::listing::{FileRange, PartitionedFile},
@@ -28,6 +30,9 @@ pub enum ChangedFile {
     },
 }
 
+/// Files by path, as the store shows them now.
+pub(crate) type Found = HashMap<String, ObjectMeta>;
+
 /// How many files are looked at together.
 const LOOKS: usize = 16;
 
@@ -44,29 +49,15 @@ pub(crate) fn scan_file(file: &PartitionedFile) -> Result<ScanFile> {
     })
 }
 
-pub(crate) fn partitioned_file(file: &ScanFile) -> Result<PartitionedFile> {
-    let location = Path::parse(&file.path)
-        .map_err(|error| DataFusionError::Internal(format!("`{}` is no path: {error}", file.path)))?;
-    let mut planned = PartitionedFile::new("", file.size_bytes);
-    planned.object_meta = ObjectMeta {
-        location,
-        last_modified: time_of(planned.object_meta.last_modified, file.last_modified_ms),
-        size: file.size_bytes,
-        e_tag: file.e_tag.clone(),
-        version: file.version.clone(),
-    };
-    planned.partition_values = file.partition_values.iter().map(|value| decode_value(value)).collect::<Result<_>>()?;
+/// The file as it was found: its time has the store's own precision, which caches of file metadata compare.
+pub(crate) fn partitioned_file(file: &ScanFile, found: &Found) -> Result<PartitionedFile> {
+    let meta = found.get(&file.path).cloned();
+    let meta = meta.ok_or_else(|| DataFusionError::Internal(format!("nobody looked at `{}`", file.path)))?;
+    let mut planned = PartitionedFile::new_from_meta(meta);
+    planned.partition_values =
+        file.partition_values.iter().map(|value| decode_value(value)).collect::<Result<_>>()?;
     planned.range = file.range.map(|(start, end)| FileRange { start: start as i64, end: end as i64 });
     Ok(planned)
-}
-
-/// `epoch` moved by `millis`; the type of time is that of the object store.
-fn time_of<T>(epoch: T, millis: i64) -> T
-where
-    T: std::ops::Add<std::time::Duration, Output = T> + std::ops::Sub<std::time::Duration, Output = T>,
-{
-    let distance = std::time::Duration::from_millis(millis.unsigned_abs());
-    if millis < 0 { epoch - distance } else { epoch + distance }
 }
 
 fn encode_value(value: &ScalarValue) -> Result<bytes::Bytes> {
@@ -80,15 +71,17 @@ fn decode_value(bytes: &[u8]) -> Result<ScalarValue> {
 }
 
 /// Looks at each file once and compares it with what was planned.
-pub(crate) async fn verify(store: &dyn ObjectStore, files: &[ScanFile]) -> Result<(), ChangedFile> {
+pub(crate) async fn verify(store: &dyn ObjectStore, files: &[ScanFile]) -> Result<Found, ChangedFile> {
     // A file that was split into ranges is looked at once.
-    let mut distinct: Vec<&ScanFile> = files.iter().collect();
-    distinct.sort_by(|a, b| a.path.cmp(&b.path));
-    distinct.dedup_by(|a, b| a.path == b.path);
-    stream::iter(distinct).map(|file| verify_one(store, file)).buffer_unordered(LOOKS).try_collect::<()>().await
+    let distinct: BTreeMap<&str, &ScanFile> = files.iter().map(|file| (file.path.as_str(), file)).collect();
+    stream::iter(distinct.into_values())
+        .map(|file| verify_one(store, file))
+        .buffer_unordered(LOOKS)
+        .try_collect()
+        .await
 }
 
-async fn verify_one(store: &dyn ObjectStore, file: &ScanFile) -> Result<(), ChangedFile> {
+async fn verify_one(store: &dyn ObjectStore, file: &ScanFile) -> Result<(String, ObjectMeta), ChangedFile> {
     let path = || file.path.clone();
     let location = Path::parse(&file.path).map_err(|_| ChangedFile::Gone { path: path() })?;
     let now = store.head(&location).await.map_err(|error| match error {
@@ -102,5 +95,5 @@ async fn verify_one(store: &dyn ObjectStore, file: &ScanFile) -> Result<(), Chan
     if tags_differ || now.last_modified.timestamp_millis() != file.last_modified_ms {
         return Err(ChangedFile::Written { path: path() });
     }
-    Ok(())
+    Ok((path(), now))
 }

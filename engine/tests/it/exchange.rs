@@ -26,11 +26,24 @@ use crate::{support::Cluster, tpch};
 const CODECS: [Codec; 3] = [Codec::None, Codec::Lz4, Codec::Zstd];
 
 fn batch(rows: i64) -> RecordBatch {
-    let colours = (0..rows).map(|n| Some(["red", "green"][n as usize % 2])).collect::<DictionaryArray<Int8Type>>();
+    let colours =
+        (0..rows).map(|n| Some(["red", "green"][n as usize % 2])).collect::<DictionaryArray<Int8Type>>();
     let shapes = (0..rows).map(|n| (n % 3 != 0).then_some("circle")).collect::<DictionaryArray<Int8Type>>();
     RecordBatch::try_from_iter_with_nullable([
-        ("n", Arc::new((0..rows).map(|n| (n % 5 != 0).then_some(n)).collect::<Int64Array>()) as ArrayRef, true),
-        ("text", Arc::new((0..rows).map(|n| Some(format!("a text of some length {}", n % 9))).collect::<StringViewArray>()), true),
+        (
+            "n",
+            Arc::new((0..rows).map(|n| (n % 5 != 0).then_some(n)).collect::<Int64Array>()) as ArrayRef,
+            true,
+        ),
+        (
+            "text",
+            Arc::new(
+                (0..rows)
+                    .map(|n| Some(format!("a text of some length {}", n % 9)))
+                    .collect::<StringViewArray>(),
+            ),
+            true,
+        ),
         ("colour", Arc::new(colours), true),
         ("shape", Arc::new(shapes), true),
     ])
@@ -64,7 +77,12 @@ fn payloads_that_shrink_are_smaller_and_others_are_sent_as_they_are() {
     let plain = encode(&repeating, Codec::None).unwrap().len();
     assert!(encode(&repeating, Codec::Lz4).unwrap().len() < plain / 2);
     assert!(encode(&repeating, Codec::Zstd).unwrap().len() < plain / 2);
-    let noise: Int64Array = (0..2_000_i64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as i64)).map(|n| n ^ (n >> 29)).map(|n| n.wrapping_mul(0xBF58_476D_1CE4_E5B9_u64 as i64)).collect::<Vec<_>>().into();
+    let noise: Int64Array = (0..2_000_i64)
+        .map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as i64))
+        .map(|n| n ^ (n >> 29))
+        .map(|n| n.wrapping_mul(0xBF58_476D_1CE4_E5B9_u64 as i64))
+        .collect::<Vec<_>>()
+        .into();
     let noise = RecordBatch::try_from_iter([("n", Arc::new(noise) as ArrayRef)]).unwrap();
     assert_eq!(encode(&noise, Codec::Lz4).unwrap(), encode(&noise, Codec::None).unwrap());
 }
@@ -93,7 +111,10 @@ fn job() -> JobId {
 }
 
 fn attempt(map: u32, number: u32) -> AttemptId {
-    AttemptId { task: TaskId { job: job(), stage: StageId(0), index: TaskIndex(map) }, number: AttemptNumber(number) }
+    AttemptId {
+        task: TaskId { job: job(), stage: StageId(0), index: TaskIndex(map) },
+        number: AttemptNumber(number),
+    }
 }
 
 #[tokio::test]
@@ -223,7 +244,8 @@ async fn lost_shuffle_data_names_the_shuffle_so_that_its_producer_runs_again() {
             inline_bytes_max: 1 << 20,
         },
     };
-    let source = PartitionSource { partition: PartitionIndex(0), locations: vec![], totals: Default::default() };
+    let source =
+        PartitionSource { partition: PartitionIndex(0), locations: vec![], totals: Default::default() };
     let task = TaskAssignment { attempt: attempt(0, 0), scans: vec![], reads: vec![vec![source]] };
     let decoded = decode(&definition, &cluster.env).unwrap();
     let store = Arc::new(MemoryStore::default());

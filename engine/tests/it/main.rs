@@ -4,6 +4,7 @@
 mod cut;
 mod exchange;
 mod pushdown;
+mod sql;
 mod support;
 mod tpch;
 mod traps;

@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use arrow::{array::RecordBatch, util::display::{ArrayFormatter, FormatOptions}};
+use arrow::{
+    array::RecordBatch,
+    util::display::{ArrayFormatter, FormatOptions},
+};
 use datafusion::{
     execution::runtime_env::RuntimeEnv,
     physical_plan::{ExecutionPlan, collect},
@@ -117,9 +120,14 @@ pub fn rows(batches: &[RecordBatch]) -> Vec<Vec<String>> {
     let options = FormatOptions::default().with_null("NULL");
     let mut rows = vec![];
     for batch in batches {
-        let columns: Vec<_> =
-            batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options).unwrap()).collect();
-        rows.extend((0..batch.num_rows()).map(|row| columns.iter().map(|c| c.value(row).to_string()).collect()));
+        let columns: Vec<_> = batch
+            .columns()
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column.as_ref(), &options).unwrap())
+            .collect();
+        rows.extend(
+            (0..batch.num_rows()).map(|row| columns.iter().map(|c| c.value(row).to_string()).collect()),
+        );
     }
     rows
 }
@@ -132,7 +140,10 @@ pub fn assert_rows(sql: &str, expected: &[Vec<String>], got: &[Vec<String>]) {
     };
     let (expected, got) = (sorted(expected), sorted(got));
     let same = expected.len() == got.len()
-        && expected.iter().zip(&got).all(|(e, g)| e.len() == g.len() && e.iter().zip(g).all(|(e, g)| same_cell(e, g)));
+        && expected
+            .iter()
+            .zip(&got)
+            .all(|(e, g)| e.len() == g.len() && e.iter().zip(g).all(|(e, g)| same_cell(e, g)));
     assert!(
         same,
         "{sql}\nexpected {} rows, got {}\nexpected {:?}\ngot {:?}",
@@ -164,11 +175,8 @@ fn same_cell(expected: &str, got: &str) -> bool {
 pub fn describe(graph: &StageGraph) -> String {
     let mut text = String::new();
     for (index, stage) in graph.stages.iter().enumerate() {
-        let inputs: Vec<String> = stage
-            .inputs
-            .iter()
-            .map(|input| format!("{} {input} {:?}", input.stage, input.owners))
-            .collect();
+        let inputs: Vec<String> =
+            stage.inputs.iter().map(|input| format!("{} {input} {:?}", input.stage, input.owners)).collect();
         text += &format!(
             "stage {index} {}: tasks={} output={} partitions={} inputs=[{}]\n",
             stage.name,
@@ -177,7 +185,9 @@ pub fn describe(graph: &StageGraph) -> String {
             stage.output_partitions,
             inputs.join(", ")
         );
-        for line in datafusion::physical_plan::displayable(stage.plan.as_ref()).indent(false).to_string().lines() {
+        for line in
+            datafusion::physical_plan::displayable(stage.plan.as_ref()).indent(false).to_string().lines()
+        {
             text += &format!("  {line}\n");
         }
     }
@@ -206,17 +216,30 @@ pub const TPCH_TABLES: [&str; 8] =
 fn write_tpch(folder: &Path) {
     const SCALE: f64 = 0.01;
     use tpchgen_arrow::{
-        CustomerArrow, LineItemArrow, NationArrow, OrderArrow, PartArrow, PartSuppArrow, RegionArrow, SupplierArrow,
+        CustomerArrow, LineItemArrow, NationArrow, OrderArrow, PartArrow, PartSuppArrow, RegionArrow,
+        SupplierArrow,
     };
     let path = |table: &str| folder.join(format!("{table}.parquet"));
-    write_parquet(&path("customer"), CustomerArrow::new(CustomerGenerator::new(SCALE, 1, 1)).map(Result::unwrap));
-    write_parquet(&path("lineitem"), LineItemArrow::new(LineItemGenerator::new(SCALE, 1, 1)).map(Result::unwrap));
+    write_parquet(
+        &path("customer"),
+        CustomerArrow::new(CustomerGenerator::new(SCALE, 1, 1)).map(Result::unwrap),
+    );
+    write_parquet(
+        &path("lineitem"),
+        LineItemArrow::new(LineItemGenerator::new(SCALE, 1, 1)).map(Result::unwrap),
+    );
     write_parquet(&path("nation"), NationArrow::new(NationGenerator::new(SCALE, 1, 1)).map(Result::unwrap));
     write_parquet(&path("orders"), OrderArrow::new(OrderGenerator::new(SCALE, 1, 1)).map(Result::unwrap));
     write_parquet(&path("part"), PartArrow::new(PartGenerator::new(SCALE, 1, 1)).map(Result::unwrap));
-    write_parquet(&path("partsupp"), PartSuppArrow::new(PartSuppGenerator::new(SCALE, 1, 1)).map(Result::unwrap));
+    write_parquet(
+        &path("partsupp"),
+        PartSuppArrow::new(PartSuppGenerator::new(SCALE, 1, 1)).map(Result::unwrap),
+    );
     write_parquet(&path("region"), RegionArrow::new(RegionGenerator::new(SCALE, 1, 1)).map(Result::unwrap));
-    write_parquet(&path("supplier"), SupplierArrow::new(SupplierGenerator::new(SCALE, 1, 1)).map(Result::unwrap));
+    write_parquet(
+        &path("supplier"),
+        SupplierArrow::new(SupplierGenerator::new(SCALE, 1, 1)).map(Result::unwrap),
+    );
 }
 
 pub fn write_parquet(path: &Path, batches: impl IntoIterator<Item = RecordBatch>) {

@@ -6,7 +6,11 @@ use crate::support::{Cluster, PARTITIONS, TPCH_TABLES, register, tpch};
 
 pub fn query(number: usize) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/tpch/queries");
-    std::fs::read_to_string(folder.join(format!("q{number:02}.sql"))).unwrap().trim().trim_end_matches(';').to_owned()
+    std::fs::read_to_string(folder.join(format!("q{number:02}.sql")))
+        .unwrap()
+        .trim()
+        .trim_end_matches(';')
+        .to_owned()
 }
 
 pub async fn cluster(partitions: usize, settings: &[(&str, &str)]) -> Cluster {
@@ -48,5 +52,6 @@ async fn all_queries_equal_one_process_with_merge_joins_and_filters_in_the_scans
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_queries_equal_one_process_in_small_batches() {
-    check_all(&[("datafusion.execution.batch_size", "100"), ("penstock.broadcast.bytes_max", "100GiB")]).await;
+    check_all(&[("datafusion.execution.batch_size", "100"), ("penstock.broadcast.bytes_max", "100GiB")])
+        .await;
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        ArrayRef, BooleanArray, Decimal128Array, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray,
-        MapBuilder, Int32Builder, RecordBatch, StringArray, StringBuilder, StringViewArray, StructArray,
-        TimestampMicrosecondArray,
+        ArrayRef, BooleanArray, Decimal128Array, DictionaryArray, Float64Array, Int32Array, Int32Builder,
+        Int64Array, ListArray, MapBuilder, RecordBatch, StringArray, StringBuilder, StringViewArray,
+        StructArray, TimestampMicrosecondArray,
     },
     datatypes::{DataType, Field, Int32Type},
 };
@@ -56,7 +56,9 @@ impl Tables {
 fn t_batch(from: i64, rows: i64) -> RecordBatch {
     let numbers = from..from + rows;
     let k = numbers.clone().map(|n| (n % 11 != 0).then_some(n % 23));
-    let s = numbers.clone().map(|n| if n % 3 == 0 { format!("a name longer than twelve {}", n % 50) } else { format!("s{}", n % 7) });
+    let s = numbers.clone().map(|n| {
+        if n % 3 == 0 { format!("a name longer than twelve {}", n % 50) } else { format!("s{}", n % 7) }
+    });
     RecordBatch::try_from_iter([
         ("id", Arc::new(Int64Array::from_iter_values(numbers.clone())) as ArrayRef),
         ("k", Arc::new(k.collect::<Int64Array>())),
@@ -84,21 +86,57 @@ fn wide_batch() -> RecordBatch {
         map.values().append_value(n);
         map.append(n % 4 != 0).unwrap();
     }
-    let item = StructArray::from(vec![(
-        Arc::new(Field::new("x", DataType::Int32, true)),
-        Arc::new(Int32Array::from_iter(numbers().map(Some))) as ArrayRef,
-    ), (
-        Arc::new(Field::new("y", DataType::Utf8View, true)),
-        Arc::new(numbers().map(text).collect::<StringViewArray>()) as ArrayRef,
-    )]);
+    let item = StructArray::from(vec![
+        (
+            Arc::new(Field::new("x", DataType::Int32, true)),
+            Arc::new(Int32Array::from_iter(numbers().map(Some))) as ArrayRef,
+        ),
+        (
+            Arc::new(Field::new("y", DataType::Utf8View, true)),
+            Arc::new(numbers().map(text).collect::<StringViewArray>()) as ArrayRef,
+        ),
+    ]);
     RecordBatch::try_from_iter_with_nullable([
         ("id", Arc::new(Int32Array::from_iter_values(numbers())) as ArrayRef, false),
-        ("dict", Arc::new(numbers().map(|n| if n % 9 == 0 { None } else { Some(["red", "green", "blue"][n as usize % 3]) }).collect::<DictionaryArray<Int32Type>>()), true),
+        (
+            "dict",
+            Arc::new(
+                numbers()
+                    .map(|n| if n % 9 == 0 { None } else { Some(["red", "green", "blue"][n as usize % 3]) })
+                    .collect::<DictionaryArray<Int32Type>>(),
+            ),
+            true,
+        ),
         ("note", Arc::new(numbers().map(text).collect::<StringViewArray>()), true),
-        ("flag", Arc::new(numbers().map(|n| (n % 7 != 0).then_some(n % 2 == 0)).collect::<BooleanArray>()), true),
-        ("price", Arc::new(Decimal128Array::from_iter_values(numbers().map(|n| i128::from(n) * 101)).with_precision_and_scale(15, 2).unwrap()), true),
-        ("at", Arc::new(TimestampMicrosecondArray::from_iter_values(numbers().map(|n| i64::from(n) * 1_000_000)).with_timezone("+02:00")), true),
-        ("list", Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(numbers().map(|n| (n % 6 != 0).then(|| (0..n % 4).map(Some).collect::<Vec<_>>())))), true),
+        (
+            "flag",
+            Arc::new(numbers().map(|n| (n % 7 != 0).then_some(n % 2 == 0)).collect::<BooleanArray>()),
+            true,
+        ),
+        (
+            "price",
+            Arc::new(
+                Decimal128Array::from_iter_values(numbers().map(|n| i128::from(n) * 101))
+                    .with_precision_and_scale(15, 2)
+                    .unwrap(),
+            ),
+            true,
+        ),
+        (
+            "at",
+            Arc::new(
+                TimestampMicrosecondArray::from_iter_values(numbers().map(|n| i64::from(n) * 1_000_000))
+                    .with_timezone("+02:00"),
+            ),
+            true,
+        ),
+        (
+            "list",
+            Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(
+                numbers().map(|n| (n % 6 != 0).then(|| (0..n % 4).map(Some).collect::<Vec<_>>())),
+            )),
+            true,
+        ),
         ("item", Arc::new(item), true),
         ("map", Arc::new(map.finish()), true),
     ])
@@ -140,7 +178,16 @@ async fn joins_of_every_type_give_each_row_once() {
         "select count(*) from t where v > (select avg(v) from t)".to_owned(),
         "select a.k, b.k, c.name from t a join t b on a.id = b.id left join u c on c.k = a.k".to_owned(),
     ];
-    for kind in ["join", "left join", "right join", "full join", "left semi join", "left anti join", "right semi join", "right anti join"] {
+    for kind in [
+        "join",
+        "left join",
+        "right join",
+        "full join",
+        "left semi join",
+        "left anti join",
+        "right semi join",
+        "right anti join",
+    ] {
         for (left, right) in [("t", "u"), ("u", "t"), ("t", "e"), ("e", "t"), ("u", "u")] {
             queries.push(format!("select * from {left} l {kind} {right} r on l.k = r.k"));
             queries.push(format!("select count(*) from {left} l {kind} {right} r on l.k < r.k and l.k > 15"));

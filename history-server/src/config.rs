@@ -42,7 +42,11 @@ pub struct InvalidConfig {
 impl Config {
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         let at_least_one = |key, value: u64| {
-            if value > 0 { Ok(()) } else { Err(InvalidConfig { key, value: value.to_string(), must: "at least 1" }) }
+            if value > 0 {
+                Ok(())
+            } else {
+                Err(InvalidConfig { key, value: value.to_string(), must: "at least 1" })
+            }
         };
         at_least_one("refresh_seconds", self.refresh_seconds)?;
         at_least_one("lost_after_seconds", self.lost_after_seconds)?;

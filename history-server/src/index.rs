@@ -93,8 +93,12 @@ impl Index {
         let answer = match result {
             Ok((jobs, unreadable)) => {
                 metrics::index_refreshed(jobs.len(), self.clock.now() - started);
-                *snapshot =
-                    Snapshot { jobs: Arc::new(jobs), unreadable, refreshed_at: Some(self.clock.now()), error: None };
+                *snapshot = Snapshot {
+                    jobs: Arc::new(jobs),
+                    unreadable,
+                    refreshed_at: Some(self.clock.now()),
+                    error: None,
+                };
                 Ok(())
             }
             Err(error) => {
@@ -133,8 +137,9 @@ impl Index {
             }
         }
         let mut unreadable = 0;
-        let mut reads =
-            futures::stream::iter(changed).map(|id| async move { (id, self.read(id).await) }).buffer_unordered(READS_MAX);
+        let mut reads = futures::stream::iter(changed)
+            .map(|id| async move { (id, self.read(id).await) })
+            .buffer_unordered(READS_MAX);
         while let Some((id, entry)) = reads.next().await {
             match entry {
                 Ok(Some(entry)) => drop(jobs.insert(id, entry)),
@@ -164,7 +169,9 @@ impl Index {
     /// Reads the summary; a job without a readable one is summarised from its log.
     async fn read(&self, job: JobId) -> Result<Option<Entry>, SourceError> {
         let summary = match self.source.summary(job).await? {
-            Some(bytes) => serde_json::from_slice::<Summary>(&bytes).ok().filter(|summary| summary.job == job),
+            Some(bytes) => {
+                serde_json::from_slice::<Summary>(&bytes).ok().filter(|summary| summary.job == job)
+            }
             None => None,
         };
         let summary = match summary {

@@ -6,8 +6,8 @@
 pub mod config;
 mod server;
 
-pub mod source;
 pub mod segment;
+pub mod source;
 
 pub mod model;
 pub mod replay;

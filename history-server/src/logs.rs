@@ -67,7 +67,9 @@ impl Logs {
         }
         let segments = self.source.segments(job).await?;
         let last = segments.last().map(|segment| segment.number);
-        for segment in segments.into_iter().filter(|segment| segment.number >= replay.resume_at()).collect::<Vec<_>>() {
+        for segment in
+            segments.into_iter().filter(|segment| segment.number >= replay.resume_at()).collect::<Vec<_>>()
+        {
             let is_last = Some(segment.number) == last;
             self.apply(job, replay, segment, is_last).await?;
         }
@@ -99,11 +101,8 @@ impl Logs {
         let mut cache = self.cache.lock().await;
         cache.uses += 1;
         let last_use = cache.uses;
-        let cached = cache.logs.entry(job).or_insert_with(|| Cached {
-            replay: Arc::default(),
-            attempts: 0,
-            last_use,
-        });
+        let cached =
+            cache.logs.entry(job).or_insert_with(|| Cached { replay: Arc::default(), attempts: 0, last_use });
         cached.last_use = last_use;
         cached.replay.clone()
     }
@@ -118,7 +117,9 @@ impl Logs {
             cached.attempts = attempts;
         }
         while cache.logs.len() > 1 && cache.weight() > self.attempts_max {
-            let Some(oldest) = cache.logs.iter().min_by_key(|(_, cached)| cached.last_use).map(|(job, _)| *job) else {
+            let Some(oldest) =
+                cache.logs.iter().min_by_key(|(_, cached)| cached.last_use).map(|(job, _)| *job)
+            else {
                 return;
             };
             cache.logs.remove(&oldest);

@@ -111,7 +111,9 @@ impl JobModel {
                 self.executors.entry(finished.executor.clone()).or_default();
                 self.stage(finished.stage).finish_attempt(at_ms, *finished);
             }
-            Event::ExchangeCommitted(committed) => self.stage(committed.stage).commit_exchange(at_ms, committed),
+            Event::ExchangeCommitted(committed) => {
+                self.stage(committed.stage).commit_exchange(at_ms, committed)
+            }
             Event::ExecutorJoined { executor, host, slots } => {
                 let known = self.executors.entry(executor).or_default();
                 (known.host, known.slots) = (Some(host), Some(slots));

@@ -49,6 +49,9 @@ pub fn router(app: App) -> Router {
 }
 
 async fn not_cached(mut response: axum::response::Response) -> axum::response::Response {
-    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(header::HeaderValue::from_static("no-cache"));
+    response
+        .headers_mut()
+        .entry(header::CACHE_CONTROL)
+        .or_insert(header::HeaderValue::from_static("no-cache"));
     response
 }

@@ -83,7 +83,8 @@ impl Source {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(|source| SourceError::List { path, source })?,
         };
-        let mut segments: Vec<Segment> = entries.iter().filter_map(|entry| parse_segment(entry.name())).collect();
+        let mut segments: Vec<Segment> =
+            entries.iter().filter_map(|entry| parse_segment(entry.name())).collect();
         segments.sort_by_key(|segment| segment.number);
         Ok(segments)
     }

@@ -31,6 +31,10 @@ impl LogHealth {
     }
 
     pub fn is_whole(&self) -> bool {
-        self.unknown == 0 && self.unreadable == 0 && self.missing == 0 && self.cuts.is_empty() && self.pending_cut.is_none()
+        self.unknown == 0
+            && self.unreadable == 0
+            && self.missing == 0
+            && self.cuts.is_empty()
+            && self.pending_cut.is_none()
     }
 }

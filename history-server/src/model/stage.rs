@@ -110,7 +110,8 @@ impl Stage {
     }
 
     pub fn finish_attempt(&mut self, at_ms: i64, finished: AttemptFinished) {
-        let AttemptFinished { task, attempt: number, executor, state, winner, failure, metrics, .. } = finished;
+        let AttemptFinished { task, attempt: number, executor, state, winner, failure, metrics, .. } =
+            finished;
         let numbers = metrics.map(|mut metrics| {
             if winner {
                 for operator in std::mem::take(&mut metrics.operators) {
@@ -129,8 +130,11 @@ impl Stage {
 
     pub fn commit_exchange(&mut self, at_ms: i64, committed: ExchangeCommitted) {
         if self.exchange.as_ref().is_none_or(|known| known.run <= committed.run) {
-            self.exchange =
-                Some(Exchange { run: committed.run, committed_at_ms: at_ms, partitions: committed.partitions });
+            self.exchange = Some(Exchange {
+                run: committed.run,
+                committed_at_ms: at_ms,
+                partitions: committed.partitions,
+            });
         }
     }
 

@@ -103,7 +103,9 @@ impl Reader {
                 return;
             }
             let Ok(event) = serde_json::from_slice::<Value>(line) else { return };
-            let Some(seq) = event["seq"].as_u64().filter(|seq| *seq >= self.from.max(self.page.next)) else { return };
+            let Some(seq) = event["seq"].as_u64().filter(|seq| *seq >= self.from.max(self.page.next)) else {
+                return;
+            };
             self.page.next = seq + 1;
             if self.types.is_empty() || self.types.iter().any(|wanted| event["type"] == wanted.as_str()) {
                 self.page.events.push(event);

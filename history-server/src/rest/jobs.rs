@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use axum::extract::rejection::QueryRejection;
 use axum::{
     Json,
     extract::{Query, State},
 };
-use axum::extract::rejection::QueryRejection;
 use penstock_common::clock::Timestamp;
 use penstock_protocol::{event::JobState, task::FailureClass};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -101,7 +101,12 @@ impl Params {
             client: self.client.clone(),
             states: states.map(parse_state).collect::<Result<_, _>>()?,
             failure_class: self.class.as_deref().map(parse_class).transpose()?,
-            labels: self.label.iter().flat_map(|labels| labels.split(',')).map(parse_label).collect::<Result<_, _>>()?,
+            labels: self
+                .label
+                .iter()
+                .flat_map(|labels| labels.split(','))
+                .map(parse_label)
+                .collect::<Result<_, _>>()?,
             since: self.since.as_deref().map(|text| parse_time(text, now)).transpose()?,
             until: self.until.as_deref().map(|text| parse_time(text, now)).transpose()?,
             sort: self.sort.as_deref().map_or(Ok(Sort::default()), parse_sort)?,
@@ -116,7 +121,11 @@ fn parse_state(text: &str) -> Result<JobState, ApiError> {
 
 fn parse_class(text: &str) -> Result<FailureClass, ApiError> {
     let advice = "Use USER_SQL, USER_DATA, RESOURCES, INFRASTRUCTURE, CANCELLED or INTERNAL";
-    parse_word(text).ok_or_else(|| ApiError::BadValue { what: "failure class", value: text.to_owned(), advice })
+    parse_word(text).ok_or_else(|| ApiError::BadValue {
+        what: "failure class",
+        value: text.to_owned(),
+        advice,
+    })
 }
 
 fn parse_word<T: DeserializeOwned>(text: &str) -> Option<T> {
@@ -125,7 +134,11 @@ fn parse_word<T: DeserializeOwned>(text: &str) -> Option<T> {
 
 fn parse_label(text: &str) -> Result<(String, String), ApiError> {
     let pair = text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
-    pair.ok_or_else(|| ApiError::BadValue { what: "label", value: text.to_owned(), advice: "Write key=value" })
+    pair.ok_or_else(|| ApiError::BadValue {
+        what: "label",
+        value: text.to_owned(),
+        advice: "Write key=value",
+    })
 }
 
 fn parse_sort(text: &str) -> Result<Sort, ApiError> {

@@ -54,7 +54,10 @@ mod tests {
     #[test]
     fn quantiles_are_values_that_occurred() {
         let spread = Distribution::of_integers([40, 10, 30, 20]);
-        assert_eq!((spread.min, spread.p25, spread.median, spread.p75, spread.max), (10., 10., 20., 30., 40.));
+        assert_eq!(
+            (spread.min, spread.p25, spread.median, spread.p75, spread.max),
+            (10., 10., 20., 30., 40.)
+        );
         assert_eq!((spread.count, spread.sum), (4, 100.0));
         assert_eq!(spread.skew(), 2.0);
     }

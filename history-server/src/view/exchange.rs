@@ -89,4 +89,3 @@ fn largest(exchange: &Exchange) -> Vec<ExchangePartitionView> {
         })
         .collect()
 }
-

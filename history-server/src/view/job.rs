@@ -8,8 +8,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    FailureView, Note, Progress, StageView, Totals, notes::notes, rfc3339, row::progress, row::running_totals,
-    row::state_name, stage::stages,
+    FailureView, Note, Progress, StageView, Totals, notes::notes, rfc3339, row::progress,
+    row::running_totals, row::state_name, stage::stages,
 };
 use crate::model::{AttemptState, JobModel};
 
@@ -160,10 +160,13 @@ fn finished_progress(model: &JobModel, state: JobState) -> Progress {
 }
 
 fn failed_attempt(model: &JobModel, message: &str) -> Option<FailedAttempt> {
-    let attempts = model.stages.iter().flat_map(|(id, stage)| stage.attempts().map(move |found| (*id, found)));
+    let attempts =
+        model.stages.iter().flat_map(|(id, stage)| stage.attempts().map(move |found| (*id, found)));
     let failed = attempts.filter(|(_, (_, _, attempt))| attempt.state == AttemptState::Failed);
     let (stage, (task, number, attempt)) = failed
-        .filter(|(_, (_, _, attempt))| attempt.failure.as_ref().is_some_and(|failure| failure.message == message))
+        .filter(|(_, (_, _, attempt))| {
+            attempt.failure.as_ref().is_some_and(|failure| failure.message == message)
+        })
         .max_by_key(|(_, (_, _, attempt))| attempt.finished_at_ms)?;
     Some(FailedAttempt {
         stage: stage.0,
@@ -216,7 +219,9 @@ fn health(model: &JobModel, state: JobState) -> Health {
     let log = &model.log;
     let mut cuts = log.cuts.clone();
     if state.is_terminal() {
-        cuts.extend(log.pending_cut.iter().map(|segment| format!("{segment}: it ends in the middle of a record")));
+        cuts.extend(
+            log.pending_cut.iter().map(|segment| format!("{segment}: it ends in the middle of a record")),
+        );
     }
     Health {
         whole: log.unknown == 0 && log.unreadable == 0 && log.missing == 0 && cuts.is_empty(),

@@ -35,7 +35,8 @@ pub fn notes(model: &JobModel, stages: &[StageView]) -> Vec<Note> {
         let retries = stage.attempts_failed + stage.attempts_lost;
         if retries > 0 {
             let (attempts, seconds) = (plural(retries, "attempt"), stage.totals.lost_work_ms as f64 / 1000.0);
-            let text = format!("{attempts} of {} ended without a result ({seconds:.1} s of work lost)", stage.name);
+            let text =
+                format!("{attempts} of {} ended without a result ({seconds:.1} s of work lost)", stage.name);
             note("retries", Some(stage.stage), text);
         }
         if let Some(text) = skew(stage) {
@@ -61,7 +62,8 @@ fn skew(stage: &StageView) -> Option<String> {
         return None;
     }
     let rows = stage.quantiles.get("rows_in").map_or(1.0, |rows| rows.skew());
-    let cause = if rows >= SKEW_RATIO_MIN { format!(": it read {rows:.1} times the rows") } else { String::new() };
+    let cause =
+        if rows >= SKEW_RATIO_MIN { format!(": it read {rows:.1} times the rows") } else { String::new() };
     Some(format!(
         "The slowest task of {} took {:.1} s, {:.1} times the median{cause}",
         stage.name,

@@ -141,7 +141,9 @@ pub fn summary_of(job: JobId, model: &JobModel) -> Option<Summary> {
         stages_finished: progress.stages_finished,
         tasks_total: progress.tasks_total,
         tasks_finished: progress.tasks_finished,
-        totals: finished.map(|finished| finished.event.totals.clone()).unwrap_or_else(|| running_totals(model)),
+        totals: finished
+            .map(|finished| finished.event.totals.clone())
+            .unwrap_or_else(|| running_totals(model)),
         failure: finished.and_then(|finished| finished.event.failure.clone()),
         build: submitted.build.clone(),
     })
@@ -176,7 +178,9 @@ pub fn running_totals(model: &JobModel) -> JobTotals {
 
 fn script_line(script: &str) -> String {
     let mut line = String::new();
-    for word in script.lines().filter(|line| !line.trim_start().starts_with("--")).flat_map(str::split_whitespace) {
+    for word in
+        script.lines().filter(|line| !line.trim_start().starts_with("--")).flat_map(str::split_whitespace)
+    {
         if line.chars().count() + word.chars().count() >= SCRIPT_LINE_MAX {
             line.push('…');
             break;

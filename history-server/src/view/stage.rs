@@ -91,7 +91,8 @@ pub struct OperatorView {
 }
 
 pub fn stages(model: &JobModel, job_is_over: bool) -> Vec<StageView> {
-    let critical = critical_path(model);
+    // Before the end nobody knows what the job will have waited for.
+    let critical = if job_is_over { critical_path(model) } else { Vec::new() };
     let base_ms = model.submitted_at_ms.unwrap_or_default();
     model
         .stages
@@ -156,7 +157,13 @@ fn edges(model: &JobModel, stage: &Stage) -> Vec<Edge> {
                 (None, Some(producer)) => reported_output(producer),
                 (None, None) => (0, 0),
             };
-            Edge { stage: input.stage.0, mode: input.mode.clone(), rows, bytes, committed: committed.is_some() }
+            Edge {
+                stage: input.stage.0,
+                mode: input.mode.clone(),
+                rows,
+                bytes,
+                committed: committed.is_some(),
+            }
         })
         .collect()
 }
@@ -170,6 +177,9 @@ fn totals(stage: &Stage) -> StageTotals {
     let mut totals = StageTotals::default();
     for (_, _, attempt) in stage.attempts() {
         totals.queued_ms += attempt.queued_ms;
+        if let (false, Some(end)) = (attempt.winner, attempt.finished_at_ms) {
+            totals.lost_work_ms += u64::try_from(end - attempt.started_at_ms).unwrap_or(0);
+        }
         let Some(numbers) = attempt.numbers.as_deref() else { continue };
         totals.scanned_bytes += numbers.scanned_bytes;
         totals.shuffle_read_bytes += numbers.shuffle_read_bytes;
@@ -183,8 +193,6 @@ fn totals(stage: &Stage) -> StageTotals {
         if attempt.winner {
             totals.rows_in += numbers.rows_in;
             totals.rows_out += numbers.rows_out;
-        } else {
-            totals.lost_work_ms += numbers.run_ms;
         }
     }
     totals
@@ -216,7 +224,9 @@ fn quantiles(stage: &Stage) -> BTreeMap<String, Distribution> {
     let queued = Distribution::of_integers(stage.winners().map(|(_, attempt)| attempt.queued_ms));
     METRICS
         .iter()
-        .map(|(name, value)| ((*name).to_owned(), Distribution::of_integers(winners.iter().map(|n| value(n)))))
+        .map(|(name, value)| {
+            ((*name).to_owned(), Distribution::of_integers(winners.iter().map(|n| value(n))))
+        })
         .chain([("queued_ms".to_owned(), queued)])
         .collect()
 }

@@ -1,4 +1,4 @@
-import type { JobState, StageState } from '../api/types'
+import type { JobState } from '../api/types'
 
 export type Tone = 'ok' | 'bad' | 'run' | 'warn' | 'lost' | 'idle'
 
@@ -17,7 +17,7 @@ export const jobTone = (state: JobState): Tone => JOB_TONES[state]
 export const isLive = (state: JobState) => state === 'QUEUED' || state === 'PLANNING' || state === 'RUNNING'
 
 /** Of stages and attempts. */
-export function stageTone(state: StageState | string): Tone {
+export function stageTone(state: string): Tone {
   switch (state) {
     case 'succeeded':
       return 'ok'

@@ -8,6 +8,7 @@ describe('numbers for people', () => {
     [10_000, '10.0 K'],
     [2_280_000, '2.28 M'],
     [59_986_052, '60.0 M'],
+    [99_997, '100 K'],
     [7.2e9, '7.20 B'],
   ])('%d rows are %s', (value, text) => expect(short(value)).toBe(text))
 

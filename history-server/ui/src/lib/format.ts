@@ -88,9 +88,11 @@ export function metricName(name: string): string {
   return words.charAt(0).toUpperCase() + words.slice(1)
 }
 
+/** Three digits: 99.97 is "100", not "100.0". */
 function significant(value: number): string {
-  if (value >= 100) return value.toFixed(0)
-  return value >= 10 ? value.toFixed(1) : value.toFixed(2)
+  const rounded = Number(value.toPrecision(3))
+  if (rounded >= 100) return value.toFixed(0)
+  return rounded >= 10 ? value.toFixed(1) : value.toFixed(2)
 }
 
 function pad(value: number): string {

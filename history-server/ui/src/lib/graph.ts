@@ -3,7 +3,7 @@
 import ELK, { type ElkNode } from 'elkjs/lib/elk.bundled.js'
 import type { Stage } from '../api/types'
 
-export const NODE_WIDTH = 232
+export const NODE_WIDTH = 212
 export const NODE_HEIGHT = 98
 
 export interface Place {
@@ -62,7 +62,7 @@ export async function layout(stages: Stage[], direction: 'RIGHT' | 'DOWN'): Prom
     layoutOptions: {
       'elk.algorithm': 'layered',
       'elk.direction': direction,
-      'elk.layered.spacing.nodeNodeBetweenLayers': direction === 'RIGHT' ? '110' : '64',
+      'elk.layered.spacing.nodeNodeBetweenLayers': direction === 'RIGHT' ? '96' : '64',
       'elk.spacing.nodeNode': direction === 'RIGHT' ? '22' : '32',
       'elk.layered.nodePlacement.strategy': 'NETWORK_SIMPLEX',
       'elk.layered.considerModelOrder.strategy': 'NODES_AND_EDGES',

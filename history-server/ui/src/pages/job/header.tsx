@@ -142,7 +142,7 @@ function LogBanner({ job }: { job: Job }) {
   const parts = [
     log.missing > 0 && `${plural(log.missing, 'record')} missing`,
     log.unknown > 0 && `${plural(log.unknown, 'record')} of a newer version`,
-    log.unreadable > 0 && `${plural(log.unreadable, 'unreadable line')}`,
+    log.unreadable > 0 && plural(log.unreadable, 'unreadable line'),
     ...log.cuts.map((cut) => `cut at ${cut}`),
   ].filter((part): part is string => part !== false)
   return (

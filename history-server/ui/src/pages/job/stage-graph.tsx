@@ -17,7 +17,7 @@ import {
   type NodeProps,
 } from '@xyflow/react'
 import '@xyflow/react/dist/style.css'
-import { memo, useEffect, useMemo, useState } from 'react'
+import { memo, useEffect, useLayoutEffect, useMemo, useRef, useState } from 'react'
 import type { Stage } from '../../api/types'
 import { Skeleton } from '../../components/skeleton'
 import { stageTone } from '../../components/state'
@@ -28,6 +28,10 @@ import { skewOf, stageMs } from './selection'
 type StageNode = Node<{ stage: Stage; share: number; down: boolean }, 'stage'>
 type StageEdge = Edge<{ link: Link }, 'exchange'>
 
+const HEIGHT_MIN = 300
+const HEIGHT_MAX = 760
+const FIT = { padding: 0.06, maxZoom: 1 }
+
 interface Props {
   stages: Stage[]
   selected: number | null
@@ -35,35 +39,52 @@ interface Props {
 }
 
 export function StageGraph(props: Props) {
+  const section = useRef<HTMLElement>(null)
+  const down = useNarrow()
+  const { shape, places } = usePlaces(props.stages, down)
+  const [height, setHeight] = useState(HEIGHT_MIN)
+  useLayoutEffect(() => {
+    if (places && section.current) setHeight(fittingHeight(places, section.current.clientWidth))
+  }, [places])
   return (
     <ReactFlowProvider>
-      <section className="card graph" aria-label="Stage graph">
-        <Graph {...props} />
+      <section ref={section} className="card graph" aria-label="Stage graph" style={{ height }}>
+        {places === null || shape === null ? (
+          <div className="card__body">
+            <Skeleton lines={6} />
+          </div>
+        ) : (
+          <Graph key={shape} {...props} places={places} height={height} down={down} />
+        )}
         <Legend />
       </section>
     </ReactFlowProvider>
   )
 }
 
-function Graph({ stages, selected, onSelect }: Props) {
-  const down = useNarrow()
-  const { shape, places } = usePlaces(stages, down)
+/** As high as the whole picture needs at the width it has, within bounds. */
+function fittingHeight(places: Map<number, Place>, width: number): number {
+  const right = Math.max(1, ...[...places.values()].map((place) => place.x + NODE_WIDTH))
+  const bottom = Math.max(1, ...[...places.values()].map((place) => place.y + NODE_HEIGHT))
+  const zoom = Math.min(1, (width * 0.92) / right)
+  return Math.round(Math.min(HEIGHT_MAX, Math.max(HEIGHT_MIN, bottom * zoom * 1.1 + 70)))
+}
+
+interface GraphProps extends Props {
+  places: Map<number, Place>
+  height: number
+  down: boolean
+}
+
+function Graph({ stages, selected, onSelect, places, height, down }: GraphProps) {
   const flow = useReactFlow()
   useEffect(() => {
-    if (shape === null) return
-    const frame = requestAnimationFrame(() => void flow.fitView({ padding: 0.08, maxZoom: 1 }))
+    const frame = requestAnimationFrame(() => void flow.fitView(FIT))
     return () => cancelAnimationFrame(frame)
-  }, [shape, flow])
+  }, [height, flow])
 
   const nodes = useMemo(() => stageNodes(stages, places, selected, down), [stages, places, selected, down])
   const edges = useMemo(() => stageEdges(stages), [stages])
-  if (places === null) {
-    return (
-      <div className="card__body">
-        <Skeleton lines={8} />
-      </div>
-    )
-  }
   return (
     <ReactFlow
       nodes={nodes}
@@ -80,11 +101,10 @@ function Graph({ stages, selected, onSelect }: Props) {
       minZoom={0.15}
       maxZoom={1.6}
       fitView
-      fitViewOptions={{ padding: 0.08, maxZoom: 1 }}
+      fitViewOptions={FIT}
       preventScrolling={false}
       zoomOnScroll={false}
       panOnDrag
-      proOptions={{ hideAttribution: true }}
     >
       <Background variant={BackgroundVariant.Dots} gap={22} size={1} />
       <Controls showInteractive={false} />
@@ -139,7 +159,7 @@ function useNarrow(): boolean {
 
 function stageNodes(
   stages: Stage[],
-  places: Map<number, Place> | null,
+  places: Map<number, Place>,
   selected: number | null,
   down: boolean,
 ): StageNode[] {
@@ -147,7 +167,7 @@ function stageNodes(
   return stages.map((stage) => ({
     id: String(stage.stage),
     type: 'stage',
-    position: places?.get(stage.stage) ?? { x: 0, y: 0 },
+    position: places.get(stage.stage) ?? { x: 0, y: 0 },
     data: { stage, share: stageMs(stage) / longest, down },
     selected: stage.stage === selected,
     width: NODE_WIDTH,
@@ -163,9 +183,18 @@ function stageEdges(stages: Stage[]): StageEdge[] {
     target: String(link.to),
     type: 'exchange',
     data: { link },
-    markerEnd: { type: MarkerType.ArrowClosed, width: 14, height: 14, strokeWidth: 1, color: 'var(--ink-3)' },
+    markerEnd: {
+      type: MarkerType.ArrowClosed,
+      // Not `strokeWidth`, which would blow the arrow up with the edge.
+      markerUnits: 'userSpaceOnUse',
+      width: 16 + link.width * 1.5,
+      height: 16 + link.width * 1.5,
+      color: edgeColor(link),
+    },
   }))
 }
+
+const edgeColor = (link: Link) => (link.critical ? 'var(--accent-line)' : 'var(--line-strong)')
 
 const StageCard = memo(function StageCard({ data: { stage, share, down }, selected }: NodeProps<StageNode>) {
   const skew = skewOf(stage)
@@ -211,8 +240,11 @@ const ExchangeEdge = memo(function ExchangeEdge(props: EdgeProps<StageEdge>) {
       <BaseEdge
         path={path}
         {...(props.markerEnd ? { markerEnd: props.markerEnd } : {})}
-        className={`edge${link.critical ? ' edge--critical' : ''}${isPartitioned ? '' : ' edge--all'}`}
-        style={{ strokeWidth: link.width }}
+        style={{
+          stroke: edgeColor(link),
+          strokeWidth: link.width,
+          ...(isPartitioned ? {} : { strokeDasharray: '7 5' }),
+        }}
       />
       <EdgeLabelRenderer>
         <div

@@ -1,0 +1,15 @@
+//! The history server as its users meet it: logs in a folder, answers over HTTP.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
+mod server;
+
+mod damage;
+mod events;
+mod list;
+mod live;
+mod page;
+mod versions;
+mod web;

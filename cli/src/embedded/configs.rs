@@ -35,8 +35,10 @@ pub fn shuffle_worker(
     penstock_shuffle_service::worker::Config {
         name: format!("worker-{number}"),
         masters: vec![master.to_string()],
-        control_addr: ANY_PORT.to_owned(),
-        data_addr: ANY_PORT.to_owned(),
+        control_listen: ANY_PORT.to_owned(),
+        data_listen: ANY_PORT.to_owned(),
+        admin_listen: String::new(),
+        data_dirs: vec![scratch.join("shuffle")],
         ..Default::default()
     }
 }

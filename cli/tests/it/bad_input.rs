@@ -92,7 +92,7 @@ fn a_port_in_use_is_named_with_what_to_do() {
     let world = World::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
     let addr = taken.local_addr().expect("bound").to_string();
-    let arguments = ["shuffle-master", "--grpc-addr", &addr];
+    let arguments = ["shuffle-master", "--control-listen", &addr];
     refused(&world, &arguments, 2, &[&addr, "configure another port"]);
 }
 

@@ -11,7 +11,7 @@ async fn until_stopped(stop: CancellationToken) -> Result<(), Infallible> {
     Ok(())
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn stop_waits_for_own_tasks_and_those_of_children() {
     let tasks = Tasks::new("root");
     let child = tasks.child("child");
@@ -19,7 +19,7 @@ async fn stop_waits_for_own_tasks_and_those_of_children() {
     let stop = child.stop_token();
     child.spawn("slow", OnFailure::StopAll, async move {
         stop.cancelled().await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::task::yield_now().await;
         done.send(()).map_err(|()| "nobody waits")
     });
     tasks.spawn("quick", OnFailure::StopAll, until_stopped(tasks.stop_token()));
@@ -27,14 +27,14 @@ async fn stop_waits_for_own_tasks_and_those_of_children() {
     assert_eq!(is_done.await, Ok(()));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_task_that_ignores_the_stop_is_aborted_and_named() {
     let tasks = Tasks::new("root");
     let child = tasks.child("child");
     child.spawn("deaf", OnFailure::Log, std::future::pending::<Result<(), Infallible>>());
-    let stragglers = tasks.stop(DEADLINE).await.expect_err("one is left");
+    let stragglers = tasks.stop(Duration::from_millis(1)).await.expect_err("one is left");
     assert_eq!(stragglers.tasks, ["root/child/deaf"]);
-    assert_eq!(tasks.stop(Duration::ZERO).await, Ok(()), "nothing is left after the abort");
+    assert_eq!(tasks.stop(DEADLINE).await, Ok(()), "nothing is left after the abort");
 }
 
 #[tokio::test]

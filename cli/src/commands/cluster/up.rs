@@ -78,13 +78,13 @@ impl Starter<'_> {
             .start(progress, "history-server", 1, &[("listen", self.addr(10)), ("event-log", events.clone())])
             .await?;
         let history_url = format!("http://{}", of(&history, "http")?);
-        let master = self.start(progress, "shuffle-master", 1, &[("grpc-addr", self.addr(2))]).await?;
+        let master = self.start(progress, "shuffle-master", 1, &[("control-listen", self.addr(2))]).await?;
         let master = of(&master, "grpc")?;
         for number in 1..=self.arguments.shuffle_workers {
             let flags = [
                 ("name", format!("worker-{number}")),
                 ("masters", master.clone()),
-                ("storage-dir", self.path(&format!("shuffle/{number}"))),
+                ("data-dirs", self.path("shuffle")),
             ];
             self.start(progress, "shuffle-worker", number, &flags).await?;
         }

@@ -95,7 +95,7 @@ async fn start_roles(options: &Options, scratch: &Path, tasks: &Tasks) -> anyhow
         None => None,
     };
     let master = start::<roles::ShuffleMaster>(configs::shuffle_master(), "shuffle-master", tasks).await?;
-    let master = address(&master, "grpc")?;
+    let master = address(&master, "control")?;
     for number in 1..=SHUFFLE_WORKERS {
         let config = configs::shuffle_worker(number, master, scratch);
         start::<roles::ShuffleWorker>(config, &format!("shuffle-worker-{number}"), tasks).await?;

@@ -37,6 +37,7 @@ pub struct Tcp;
 #[error("cannot listen on {addr}: {cause}{}", advice(.cause))]
 pub struct BindError {
     pub addr: String,
+    #[source]
     pub cause: io::Error,
 }
 

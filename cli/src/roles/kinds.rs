@@ -1,10 +1,13 @@
 //! The five kinds of process.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use penstock_common::{clock::Clock, lifecycle::Tasks, net::Network};
 
 use super::{Addresses, Role};
+
+/// How long a role waits for those that it reports to before it says that it is ready.
+const SETTLE: Duration = Duration::from_secs(5);
 
 pub struct Coordinator;
 pub struct Executor;
@@ -37,8 +40,10 @@ impl Role for Executor {
         clock: Arc<dyn Clock>,
         tasks: Tasks,
     ) -> anyhow::Result<Addresses> {
-        penstock_executor::start(config, network, clock, tasks).await?;
-        Ok(Addresses::new())
+        let handle = penstock_executor::start(config, network, clock, tasks).await?;
+        let connected = handle.reached(penstock_executor::Status::Connected);
+        tokio::time::timeout(SETTLE, connected).await.ok();
+        Ok(Addresses::from([("http", handle.http)]))
     }
 }
 
@@ -53,7 +58,7 @@ impl Role for ShuffleMaster {
         tasks: Tasks,
     ) -> anyhow::Result<Addresses> {
         let handle = penstock_shuffle_service::master::start(config, network, clock, tasks).await?;
-        Ok(Addresses::from([("grpc", handle.grpc)]))
+        Ok(with_admin([("control", handle.control)], handle.admin))
     }
 }
 
@@ -68,7 +73,9 @@ impl Role for ShuffleWorker {
         tasks: Tasks,
     ) -> anyhow::Result<Addresses> {
         let handle = penstock_shuffle_service::worker::start(config, network, clock, tasks).await?;
-        Ok(Addresses::from([("control", handle.control), ("data", handle.data)]))
+        // Once a master knows it, jobs find room. A master that comes later is no reason to wait here.
+        tokio::time::timeout(SETTLE, handle.registered()).await.ok();
+        Ok(with_admin([("control", handle.control), ("data", handle.data)], handle.admin))
     }
 }
 
@@ -85,4 +92,11 @@ impl Role for HistoryServer {
         let handle = penstock_history_server::start(config, network, clock, tasks).await?;
         Ok(Addresses::from([("http", handle.http_addr)]))
     }
+}
+
+fn with_admin<const N: usize>(
+    addresses: [(&'static str, SocketAddr); N],
+    admin: Option<SocketAddr>,
+) -> Addresses {
+    addresses.into_iter().chain(admin.map(|admin| ("admin", admin))).collect()
 }

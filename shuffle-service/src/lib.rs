@@ -1,0 +1,13 @@
+//! The shuffle service: keeps what map tasks push until reduce tasks have read it.
+//!
+//! A [`master`] knows the workers, places partitions and ends the lives of jobs' data; a [`worker`] stores. The owner of
+//! a shuffle, which decides what counts, lives in the coordinator and is a library (`client/src/owner`). A payload is
+//! opaque bytes here: no Arrow, no DataFusion, no SQL.
+//!
+//! A batch's way: [`worker`] accepts the connection → push connection → store → location, in memory → disk when memory
+//! runs short → fetch connection.
+
+pub mod disk;
+pub mod master;
+mod metrics;
+pub mod worker;

@@ -1,0 +1,182 @@
+//! Local files, on tokio's blocking pool.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, IoSlice, Seek, SeekFrom, Write},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::{Buf, Bytes};
+
+use super::{Disk, StoredFile};
+
+const LOCK_FILE: &str = "lock";
+/// What one `writev` takes.
+const SLICES_MAX: usize = 1024;
+
+/// The machine's file system.
+#[derive(Debug, Default)]
+pub struct LocalDisk {
+    /// Held open for as long as this process owns the folders.
+    locks: Arc<Mutex<Vec<File>>>,
+}
+
+#[async_trait]
+impl Disk for LocalDisk {
+    async fn take_over(&self, directory: &Path) -> io::Result<()> {
+        let directory = directory.to_owned();
+        let locks = Arc::clone(&self.locks);
+        blocking(move || {
+            let lock = take_over(&directory)?;
+            locks.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn write_at(&self, file: &Path, offset: u64, pieces: Vec<Bytes>) -> io::Result<()> {
+        let file = file.to_owned();
+        blocking(move || write_at(&file, offset, pieces)).await
+    }
+
+    async fn open(&self, file: &Path) -> io::Result<Arc<dyn StoredFile>> {
+        let file = file.to_owned();
+        let file = blocking(move || File::open(file)).await?;
+        Ok(Arc::new(LocalFile(Arc::new(file))))
+    }
+
+    async fn remove_folder(&self, folder: &Path) -> io::Result<()> {
+        let folder = folder.to_owned();
+        blocking(move || match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        })
+        .await
+    }
+
+    async fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
+        let directory = directory.to_owned();
+        blocking(move || {
+            let usage = nix::sys::statvfs::statvfs(&directory)?;
+            Ok(usage.blocks_available() as u64 * usage.fragment_size() as u64)
+        })
+        .await
+    }
+}
+
+#[derive(Debug)]
+struct LocalFile(Arc<File>);
+
+#[async_trait]
+impl StoredFile for LocalFile {
+    async fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+        let file = Arc::clone(&self.0);
+        blocking(move || {
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, offset)?;
+            Ok(bytes.into())
+        })
+        .await
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+}
+
+fn take_over(directory: &Path) -> io::Result<File> {
+    fs::create_dir_all(directory)?;
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(directory.join(LOCK_FILE))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let reason = format!(
+                "{} is in use by another shuffle worker: give this one another name or directory",
+                directory.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, reason));
+        }
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    for entry in fs::read_dir(directory)? {
+        let path: PathBuf = entry?.path();
+        if path.is_dir() {
+            fs::remove_dir_all(path)?;
+        }
+    }
+    Ok(lock)
+}
+
+fn write_at(path: &Path, offset: u64, mut pieces: Vec<Bytes>) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    let mut file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(path.parent().ok_or(error)?)?;
+            options.open(path)?
+        }
+        opened => opened?,
+    };
+    file.seek(SeekFrom::Start(offset))?;
+    pieces.retain(|piece| !piece.is_empty());
+    let mut pieces = &mut pieces[..];
+    while !pieces.is_empty() {
+        let slices: Vec<_> = pieces.iter().take(SLICES_MAX).map(|piece| IoSlice::new(piece)).collect();
+        let mut written = match file.write_vectored(&slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        while written > 0 {
+            let taken = written.min(pieces[0].len());
+            pieces[0].advance(taken);
+            written -= taken;
+            if pieces[0].is_empty() {
+                pieces = &mut pieces[1..];
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_written_in_pieces_is_read_back() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let disk = LocalDisk::default();
+        let path = folder.path().join("a/b/file");
+        let pieces: Vec<_> =
+            (0..3000_u32).map(|piece| Bytes::copy_from_slice(&piece.to_le_bytes())).collect();
+        disk.write_at(&path, 0, pieces.clone()).await?;
+        disk.write_at(&path, 12_000, vec![Bytes::from_static(b"tail")]).await?;
+        let file = disk.open(&path).await?;
+        assert_eq!(file.read_at(0, 12_000).await?, pieces.concat());
+        assert_eq!(file.read_at(12_000, 4).await?, &b"tail"[..]);
+        assert!(file.read_at(12_000, 5).await.is_err());
+        disk.remove_folder(&folder.path().join("a")).await?;
+        disk.remove_folder(&folder.path().join("a")).await?;
+        assert_eq!(file.read_at(12_000, 4).await?, &b"tail"[..]);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_folder_has_one_owner_who_starts_empty() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let (first, second) = (LocalDisk::default(), LocalDisk::default());
+        first.take_over(folder.path()).await?;
+        first.write_at(&folder.path().join("job/file"), 0, vec![Bytes::from_static(b"x")]).await?;
+        let refused = second.take_over(folder.path()).await.expect_err("the first one holds it");
+        assert!(refused.to_string().contains("in use by another shuffle worker"), "{refused}");
+        drop(first);
+        second.take_over(folder.path()).await?;
+        assert!(!folder.path().join("job").exists());
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! The master role: membership, placement and expiry, served over gRPC, and an admin view over HTTP.
+//!
+//! It keeps nothing on disk: a new master learns everything from the workers' next reports, and ends no job's data until
+//! it knows positively that the job has ended (invariant 26).
+
+mod admin;
+mod config;
+mod leases;
+mod members;
+mod service;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use penstock_common::{
+    clock::Clock,
+    grpc, http,
+    lifecycle::{OnFailure, Tasks},
+    net::Network,
+    telemetry,
+};
+use penstock_protocol::pb::shuffle_master_server::ShuffleMasterServer;
+use tonic::service::Routes;
+
+pub use self::config::{Config, InvalidConfig};
+use self::{leases::Leases, members::Members, service::Service};
+
+/// Why a master did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+    #[error(transparent)]
+    Bind(io::Error),
+}
+
+/// A running master. It runs until the `tasks` that it was started with stop.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub control: SocketAddr,
+    pub admin: Option<SocketAddr>,
+}
+
+pub async fn start(
+    config: Config,
+    network: Arc<dyn Network>,
+    clock: Arc<dyn Clock>,
+    tasks: Tasks,
+) -> Result<Handle, StartError> {
+    config.validate()?;
+    let listener = network.bind(&config.control_listen).await.map_err(StartError::Bind)?;
+    let control = listener.local_addr().map_err(StartError::Bind)?;
+    let tasks = tasks.child("shuffle-master");
+    let members = Members::new(Duration::from_millis(config.worker_timeout_ms));
+    let leases = Leases::new(Duration::from_millis(config.job_lease_ms));
+    let service = Arc::new(Service::new(members, leases, clock, config.heartbeat_interval_ms));
+    let admin = serve_admin(&config, network.as_ref(), &service, &tasks).await?;
+    let server = ShuffleMasterServer::from_arc(service)
+        .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
+    tasks.spawn(
+        "control",
+        OnFailure::StopAll,
+        grpc::serve(listener, Routes::new(server), tasks.stop_token()),
+    );
+    tracing::info!(%control, "shuffle master started");
+    Ok(Handle { control, admin })
+}
+
+async fn serve_admin(
+    config: &Config,
+    network: &dyn Network,
+    service: &Arc<Service>,
+    tasks: &Tasks,
+) -> Result<Option<SocketAddr>, StartError> {
+    if config.admin_listen.is_empty() {
+        return Ok(None);
+    }
+    let listener = network.bind(&config.admin_listen).await.map_err(StartError::Bind)?;
+    let address = listener.local_addr().map_err(StartError::Bind)?;
+    telemetry::prometheus();
+    let routes = admin::routes(Arc::clone(service));
+    tasks.spawn("admin", OnFailure::StopAll, http::serve(listener, routes, tasks.stop_token()));
+    Ok(Some(address))
+}

@@ -1,0 +1,107 @@
+//! Names, units and labels of what the shuffle service measures. Labels are bounded: never a job or a partition.
+
+use std::time::Duration;
+
+use penstock_protocol::{frame::Refusal, shuffle::CommitVerdict};
+
+/// Batches accepted by this worker.
+const PUSHED_BATCHES: &str = "penstock_shuffle_pushed_batches_total";
+/// Their bytes, headers included.
+const PUSHED_BYTES: &str = "penstock_shuffle_pushed_bytes_total";
+/// Batches not accepted; label `reason` is a [`Refusal`].
+const REFUSED_BATCHES: &str = "penstock_shuffle_refused_batches_total";
+/// Seconds that push connections waited for memory.
+const PUSH_PAUSE_SECONDS: &str = "penstock_shuffle_push_pause_seconds";
+/// Bytes of stored data, incoming frames included, in memory.
+const MEMORY_USED_BYTES: &str = "penstock_shuffle_memory_used_bytes";
+/// Bytes moved from memory to disk.
+const FLUSHED_BYTES: &str = "penstock_shuffle_flushed_bytes_total";
+/// Seconds of one write to one file.
+const FLUSH_SECONDS: &str = "penstock_shuffle_flush_seconds";
+/// Writes that failed.
+const FLUSH_FAILURES: &str = "penstock_shuffle_flush_failures_total";
+/// Bytes sent to readers, headers included.
+const FETCHED_BYTES: &str = "penstock_shuffle_fetched_bytes_total";
+/// Streams that were refused; label `reason` is a [`Refusal`].
+const REFUSED_STREAMS: &str = "penstock_shuffle_refused_streams_total";
+/// Data connections that are open.
+const CONNECTIONS: &str = "penstock_shuffle_connections";
+/// Locations committed; label `verdict` is `committed`, `empty` or `failed`.
+const COMMITS: &str = "penstock_shuffle_commits_total";
+/// Workers that report in time.
+const WORKERS_ALIVE: &str = "penstock_shuffle_workers_alive";
+/// Partitions placed by the master.
+const PLACED_PARTITIONS: &str = "penstock_shuffle_placed_partitions_total";
+/// Jobs whose lease ended without a release.
+const EXPIRED_JOBS: &str = "penstock_shuffle_expired_jobs_total";
+
+pub(crate) fn pushed(batches: u64, bytes: u64) {
+    metrics::counter!(PUSHED_BATCHES).increment(batches);
+    metrics::counter!(PUSHED_BYTES).increment(bytes);
+}
+
+pub(crate) fn refused_batches(refusal: Refusal, batches: u64) {
+    metrics::counter!(REFUSED_BATCHES, "reason" => format!("{refusal:?}")).increment(batches);
+}
+
+pub(crate) fn push_paused(pause: Duration) {
+    metrics::histogram!(PUSH_PAUSE_SECONDS).record(pause.as_secs_f64());
+}
+
+pub(crate) fn memory_used(bytes: u64) {
+    metrics::gauge!(MEMORY_USED_BYTES).set(bytes as f64);
+}
+
+pub(crate) fn flushed(bytes: u64, took: Duration) {
+    metrics::counter!(FLUSHED_BYTES).increment(bytes);
+    metrics::histogram!(FLUSH_SECONDS).record(took.as_secs_f64());
+}
+
+pub(crate) fn flush_failed() {
+    metrics::counter!(FLUSH_FAILURES).increment(1);
+}
+
+pub(crate) fn fetched(bytes: u64) {
+    metrics::counter!(FETCHED_BYTES).increment(bytes);
+}
+
+pub(crate) fn refused_stream(refusal: Refusal) {
+    metrics::counter!(REFUSED_STREAMS, "reason" => format!("{refusal:?}")).increment(1);
+}
+
+/// Counts a connection for as long as it lives.
+pub(crate) struct OpenConnection;
+
+impl OpenConnection {
+    pub fn new() -> Self {
+        metrics::gauge!(CONNECTIONS).increment(1.0);
+        Self
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        metrics::gauge!(CONNECTIONS).decrement(1.0);
+    }
+}
+
+pub(crate) fn committed(verdict: &CommitVerdict) {
+    let verdict = match verdict {
+        CommitVerdict::Committed { .. } => "committed",
+        CommitVerdict::Empty => "empty",
+        CommitVerdict::Failed { .. } => "failed",
+    };
+    metrics::counter!(COMMITS, "verdict" => verdict).increment(1);
+}
+
+pub(crate) fn workers_alive(workers: usize) {
+    metrics::gauge!(WORKERS_ALIVE).set(workers as f64);
+}
+
+pub(crate) fn placed(partitions: usize) {
+    metrics::counter!(PLACED_PARTITIONS).increment(partitions as u64);
+}
+
+pub(crate) fn expired_job() {
+    metrics::counter!(EXPIRED_JOBS).increment(1);
+}

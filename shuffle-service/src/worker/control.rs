@@ -1,0 +1,84 @@
+//! The gRPC side of a worker: decode, call the store, encode.
+
+use std::{sync::Arc, time::Duration};
+
+use penstock_protocol::{
+    decode::{DecodeError, each, job_id, required},
+    ids::{Epoch, Incarnation, PartitionIndex, ShuffleId},
+    pb::{self, shuffle_worker_server::ShuffleWorker},
+    shuffle::Winner,
+    status::{ErrorCode, RpcError},
+};
+use tonic::{Request, Response, Status};
+
+use super::store::{LocationKey, Store};
+
+pub(super) struct Control {
+    pub store: Arc<Store>,
+    pub commit_patience: Duration,
+}
+
+#[tonic::async_trait]
+impl ShuffleWorker for Control {
+    async fn reserve(
+        &self,
+        request: Request<pb::ReserveRequest>,
+    ) -> Result<Response<pb::ReserveAnswer>, Status> {
+        let request = request.into_inner();
+        self.check(request.incarnation)?;
+        let shuffle: ShuffleId = required(request.shuffle, "shuffle")?;
+        self.store.reserve(shuffle, &keys(request.locations))?;
+        Ok(Response::new(pb::ReserveAnswer {}))
+    }
+
+    async fn commit(
+        &self,
+        request: Request<pb::CommitRequest>,
+    ) -> Result<Response<pb::CommitAnswer>, Status> {
+        let request = request.into_inner();
+        self.check(request.incarnation)?;
+        let shuffle: ShuffleId = required(request.shuffle, "shuffle")?;
+        let winners: Vec<Winner> = each(request.winners, "winners")?;
+        let keys = keys(request.locations);
+        let verdicts = self.store.commit(shuffle, &keys, winners, self.commit_patience).await;
+        let verdicts = verdicts.into_iter().map(|(key, verdict)| pb::LocationVerdict {
+            location: Some(key.into()),
+            verdict: Some(verdict.into()),
+        });
+        Ok(Response::new(pb::CommitAnswer { verdicts: verdicts.collect() }))
+    }
+
+    async fn release(
+        &self,
+        request: Request<pb::ReleaseRequest>,
+    ) -> Result<Response<pb::ReleaseAnswer>, Status> {
+        use pb::release_request::What;
+        let request = request.into_inner();
+        self.check(request.incarnation)?;
+        match request.what {
+            Some(What::Job(job)) => self.store.release_job(job_id(&job, "job")?).await,
+            Some(What::Shuffle(shuffle)) => {
+                self.store.release_shuffle(required(Some(shuffle), "shuffle")?).await
+            }
+            None => return Err(DecodeError::missing("what").into()),
+        }
+        Ok(Response::new(pb::ReleaseAnswer {}))
+    }
+}
+
+impl Control {
+    /// No request is answered for another life (invariant 16).
+    fn check(&self, incarnation: u64) -> Result<(), RpcError> {
+        if Incarnation(incarnation) == self.store.incarnation {
+            return Ok(());
+        }
+        let (worker, life) = (&self.store.worker, self.store.incarnation);
+        let message =
+            format!("worker {worker} lives as {life}, not as {incarnation}: what it held then is gone");
+        Err(RpcError::new(ErrorCode::Stale, message))
+    }
+}
+
+fn keys(keys: Vec<pb::LocationKey>) -> Vec<LocationKey> {
+    keys.into_iter().map(<(PartitionIndex, Epoch)>::from).collect()
+}

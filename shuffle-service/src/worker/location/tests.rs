@@ -1,0 +1,244 @@
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::worker::config::Config;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn budget() -> Arc<Budget> {
+    Budget::new(&Config::default())
+}
+
+fn location() -> Location {
+    Location::new(&budget())
+}
+
+fn append(location: &Location, bytes: &'static [u8]) -> Result<(), Refusal> {
+    location.append(Bytes::from_static(bytes), Charge::none(&budget()))
+}
+
+fn disk_full() -> Result<(), (Refusal, String)> {
+    Err((Refusal::NoRoom, "disk full".to_owned()))
+}
+
+fn write(location: &Location) -> Write {
+    location.begin_write(|| "file".into()).expect("something to write")
+}
+
+// Invariant 2 and 12: nothing is accepted after the verdict.
+#[tokio::test]
+async fn a_batch_that_comes_after_the_commit_is_refused() {
+    let location = location();
+    append(&location, b"abc").unwrap();
+    assert_eq!(location.commit(PATIENCE).await, CommitVerdict::Committed { stored_bytes: 3 });
+    assert_eq!(append(&location, b"late"), Err(Refusal::Closed));
+    // Invariant 5: the same answer again.
+    assert_eq!(location.commit(PATIENCE).await, CommitVerdict::Committed { stored_bytes: 3 });
+}
+
+#[tokio::test]
+async fn a_location_that_never_got_a_batch_is_proved_empty() {
+    let location = location();
+    assert_eq!(location.commit(PATIENCE).await, CommitVerdict::Empty);
+    assert_eq!(append(&location, b"late"), Err(Refusal::Closed));
+    assert_eq!(location.commit(PATIENCE).await, CommitVerdict::Empty);
+    assert!(matches!(location.chunk(0, 10), Ok(Chunk::End)));
+}
+
+// Invariant 3: a writer that ever had a write error never commits.
+#[tokio::test]
+async fn a_location_with_a_failed_write_never_commits() {
+    let location = location();
+    append(&location, b"abc").unwrap();
+    write(&location);
+    assert_eq!(location.end_write(disk_full()), Written::Freed);
+    assert_eq!(append(&location, b"more"), Err(Refusal::NoRoom));
+    for _ in 0..2 {
+        assert_eq!(location.commit(PATIENCE).await, CommitVerdict::Failed { reason: "disk full".into() });
+    }
+    assert!(matches!(location.chunk(0, 10), Err(Refusal::Broken)));
+}
+
+// Invariants 2 and 3: the verdict waits for a write in progress and counts its error.
+#[tokio::test]
+async fn a_commit_waits_for_the_write_in_progress() {
+    for (outcome, expected) in [
+        (Ok(()), CommitVerdict::Committed { stored_bytes: 3 }),
+        (disk_full(), CommitVerdict::Failed { reason: "disk full".into() }),
+    ] {
+        let location = location();
+        append(&location, b"abc").unwrap();
+        write(&location);
+        let end = async {
+            assert_eq!(append(&location, b"late"), Err(Refusal::Closed));
+            location.end_write(outcome)
+        };
+        let (verdict, _) = tokio::join!(biased; location.commit(PATIENCE), end);
+        assert_eq!(verdict, expected);
+    }
+}
+
+// Invariant 4: timed out is failed, an answer always comes, and it stays the answer.
+#[tokio::test(start_paused = true)]
+async fn a_commit_fails_when_a_write_does_not_end_in_time() {
+    let location = location();
+    append(&location, b"abc").unwrap();
+    write(&location);
+    let failed = CommitVerdict::Failed { reason: "a write did not end in time".into() };
+    assert_eq!(location.commit(PATIENCE).await, failed);
+    location.end_write(Ok(()));
+    assert_eq!(location.commit(PATIENCE).await, failed);
+}
+
+#[tokio::test]
+async fn committed_data_survives_a_disk_that_takes_nothing() {
+    let location = location();
+    append(&location, b"abc").unwrap();
+    location.commit(PATIENCE).await;
+    write(&location);
+    assert_eq!(location.end_write(disk_full()), Written::Kept);
+    let Ok(Chunk::Memory { pieces, bytes: 3 }) = location.chunk(0, 10) else { panic!("still in memory") };
+    assert_eq!(pieces, [&b"abc"[..]]);
+    assert_eq!(location.commit(PATIENCE).await, CommitVerdict::Committed { stored_bytes: 3 });
+}
+
+// Invariant 22: released is not empty.
+#[tokio::test]
+async fn a_released_location_answers_expired() {
+    let location = location();
+    append(&location, b"abc").unwrap();
+    location.commit(PATIENCE).await;
+    location.release().await;
+    assert!(matches!(location.chunk(0, 10), Err(Refusal::Expired)));
+    assert!(matches!(location.chunk(3, 10), Err(Refusal::Expired)));
+    assert_eq!(append(&location, b"late"), Err(Refusal::Expired));
+}
+
+#[tokio::test]
+async fn a_release_waits_for_the_write_that_could_bring_the_file_back() {
+    let location = location();
+    append(&location, b"abc").unwrap();
+    write(&location);
+    let mut release = std::pin::pin!(location.release());
+    assert!(futures::poll!(&mut release).is_pending());
+    location.end_write(Ok(()));
+    release.await;
+}
+
+#[test]
+fn an_open_location_is_not_read() {
+    let location = location();
+    append(&location, b"abc").unwrap();
+    assert!(matches!(location.chunk(0, 10), Err(Refusal::Open)));
+}
+
+#[tokio::test]
+async fn memory_is_given_back_when_data_is_written_or_dropped() {
+    let budget = budget();
+    let location = Location::new(&budget);
+    for _ in 0..2 {
+        let charge = budget.take(100, PATIENCE).await.unwrap();
+        location.append(Bytes::from(vec![0; 100]), charge).unwrap();
+    }
+    write(&location);
+    let charge = budget.take(50, PATIENCE).await.unwrap();
+    location.append(Bytes::from(vec![0; 50]), charge).unwrap();
+    location.end_write(Ok(()));
+    assert_eq!(budget.used(), 50);
+    write(&location);
+    location.end_write(disk_full());
+    assert_eq!(budget.used(), 0);
+}
+
+// Invariant 2, in threads: a batch is accepted exactly if the verdict covers it.
+#[test]
+fn every_accepted_batch_is_covered_by_the_verdict_when_pushes_race_with_the_commit() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    for _ in 0..200 {
+        let location = location();
+        let accepted: u64 = std::thread::scope(|scope| {
+            let pushers: Vec<_> = (0..3)
+                .map(|_| scope.spawn(|| (0..50).filter(|_| append(&location, b"x").is_ok()).count() as u64))
+                .collect();
+            let verdict = runtime.block_on(location.commit(PATIENCE));
+            let accepted = pushers.into_iter().map(|pusher| pusher.join().unwrap()).sum();
+            let expected = match accepted {
+                0 => CommitVerdict::Empty,
+                stored_bytes => CommitVerdict::Committed { stored_bytes },
+            };
+            assert_eq!(verdict, expected);
+            accepted
+        });
+        assert!(accepted <= 150);
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append(u8),
+    BeginWrite,
+    EndWrite(bool),
+    Commit,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1_u8..20).prop_map(Step::Append),
+        2 => Just(Step::BeginWrite),
+        2 => prop::bool::weighted(0.9).prop_map(Step::EndWrite),
+        1 => Just(Step::Commit),
+    ];
+    proptest::collection::vec(step, 0..40)
+}
+
+proptest! {
+    // Invariants 2, 3 and 5 over all orders of pushes, writes and commits, the disk being a plain buffer.
+    #[test]
+    fn what_is_read_after_a_commit_is_what_was_accepted_before_it(steps in steps()) {
+        let location = location();
+        let (mut accepted, mut disk, mut write, mut failed) = (Vec::new(), Vec::new(), None::<Write>, false);
+        let mut verdict = None;
+        for (index, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Append(length) => {
+                    let bytes = vec![index as u8; length.into()];
+                    let taken = location.append(bytes.clone().into(), Charge::none(&budget()));
+                    prop_assert_eq!(taken.is_ok(), verdict.is_none() && !failed);
+                    if taken.is_ok() { accepted.extend(bytes); }
+                }
+                Step::BeginWrite => write = write.or_else(|| location.begin_write(|| "file".into())),
+                Step::EndWrite(ok) => if let Some(write) = write.take() {
+                    if ok {
+                        disk.truncate(write.offset as usize);
+                        disk.extend(write.pieces.concat());
+                        location.end_write(Ok(()));
+                    } else {
+                        failed |= location.end_write(disk_full()) == Written::Freed;
+                    }
+                },
+                Step::Commit if write.is_none() => {
+                    let now = location.try_commit().expect("no write is in progress");
+                    if let Some(before) = verdict.replace(now.clone()) { prop_assert_eq!(before, now); }
+                }
+                Step::Commit => {}
+            }
+        }
+        if matches!(verdict, Some(CommitVerdict::Committed { .. } | CommitVerdict::Empty)) {
+            prop_assert!(!failed);
+            let mut read = Vec::new();
+            loop {
+                match location.chunk(read.len() as u64, 16).unwrap() {
+                    Chunk::Memory { pieces, .. } => read.extend(pieces.concat()),
+                    Chunk::Disk { available, .. } => {
+                        let start = read.len();
+                        read.extend(disk[start..start + available as usize].to_vec());
+                    }
+                    Chunk::End => break,
+                }
+            }
+            prop_assert_eq!(read, accepted);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Everything that one life of a worker holds: jobs' shuffles and their locations.
+//!
+//! In: reservations, batches, commits, releases. Out: refusals, verdicts, locations to read. What was released is
+//! remembered for a while, so that "expired", "unknown" and "empty" stay three answers (invariant 22).
+
+mod released;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
+};
+
+use penstock_protocol::{
+    frame::{Entry, Push, PushVerdict, Refusal},
+    ids::{Epoch, Incarnation, JobId, PartitionIndex, ShuffleId, WorkerId},
+    shuffle::{CommitVerdict, Winner},
+    status::{ErrorCode, RpcError},
+};
+
+use self::released::Released;
+use super::{
+    location::Location,
+    memory::{Budget, Charge},
+};
+use crate::{disk::Disk, metrics};
+
+pub(super) type LocationKey = (PartitionIndex, Epoch);
+
+/// A record that is smaller than this part of its frame is copied out of it, so that one long-lived small record does
+/// not hold a large frame in memory.
+const SHARE_OF_FRAME_MIN: usize = 2;
+
+#[derive(Debug)]
+pub(super) struct Store {
+    pub worker: WorkerId,
+    pub incarnation: Incarnation,
+    pub budget: Arc<Budget>,
+    pub disk: Arc<dyn Disk>,
+    /// This worker's own folders, one per disk.
+    pub folders: Vec<PathBuf>,
+    pub locations_max: usize,
+    shuffles: RwLock<BTreeMap<ShuffleId, Arc<Shuffle>>>,
+    released: Mutex<Released>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shuffle {
+    id: ShuffleId,
+    locations: RwLock<BTreeMap<LocationKey, Arc<Location>>>,
+    /// Set by the first commit and never changed (invariant 9).
+    winners: Mutex<Option<Vec<Winner>>>,
+}
+
+impl Store {
+    pub fn new(
+        worker: WorkerId,
+        incarnation: Incarnation,
+        budget: Arc<Budget>,
+        disk: Arc<dyn Disk>,
+        folders: Vec<PathBuf>,
+        locations_max: usize,
+    ) -> Self {
+        let (shuffles, released) = (RwLock::default(), Mutex::default());
+        Self { worker, incarnation, budget, disk, folders, locations_max, shuffles, released }
+    }
+
+    /// Reserves all of `keys` or none. Reserving an open location again changes nothing.
+    pub fn reserve(&self, id: ShuffleId, keys: &[LocationKey]) -> Result<(), RpcError> {
+        if lock(&self.released).covers(id) {
+            return Err(RpcError::new(ErrorCode::Conflict, format!("shuffle {id} was released")));
+        }
+        if self.locations() + keys.len() > self.locations_max {
+            let reason = format!("worker {} has its {} locations", self.worker, self.locations_max);
+            return Err(RpcError::new(ErrorCode::NoRoom, reason));
+        }
+        let mut shuffles = write(&self.shuffles);
+        let shuffle = shuffles.entry(id).or_insert_with(|| Arc::new(Shuffle::new(id)));
+        let mut locations = write(&shuffle.locations);
+        let closed = keys.iter().find(|key| locations.get(key).is_some_and(|location| !location.is_open()));
+        if let Some((partition, epoch)) = closed {
+            let reason = format!("partition {partition} epoch {epoch} of shuffle {id} is closed");
+            return Err(RpcError::new(ErrorCode::Conflict, reason));
+        }
+        for key in keys {
+            locations.entry(*key).or_insert_with(|| Arc::new(Location::new(&self.budget)));
+        }
+        Ok(())
+    }
+
+    /// Takes the batches of one frame, each on its own. None of the verdicts means that all were accepted.
+    pub fn push(&self, push: Push, frame_bytes: usize, mut charge: Charge) -> Vec<PushVerdict> {
+        let refused = |refusal| vec![PushVerdict::Refused(refusal); push.entries.len()];
+        if push.head.incarnation != self.incarnation {
+            return refused(Refusal::OtherIncarnation);
+        }
+        let shuffle = match self.shuffle(push.head.shuffle) {
+            Ok(shuffle) => shuffle,
+            Err(refusal) => return refused(refusal),
+        };
+        let locations = read(&shuffle.locations);
+        let mut accepted_bytes = 0;
+        let mut verdicts = Vec::new();
+        for (index, entry) in push.entries.iter().enumerate() {
+            let bytes = entry.batch.record.len() as u64;
+            match accept(&locations, entry, frame_bytes, charge.split(bytes)) {
+                Ok(()) => accepted_bytes += bytes,
+                Err(refusal) => {
+                    metrics::refused_batches(refusal, 1);
+                    verdicts.resize(push.entries.len(), PushVerdict::Accepted);
+                    verdicts[index] = PushVerdict::Refused(refusal);
+                }
+            }
+        }
+        let refused = verdicts.iter().filter(|verdict| **verdict != PushVerdict::Accepted).count();
+        metrics::pushed((push.entries.len() - refused) as u64, accepted_bytes);
+        drop(charge);
+        self.budget.check_pressure();
+        verdicts
+    }
+
+    /// Closes the locations and answers for each one, in the order asked (invariant 4).
+    pub async fn commit(
+        &self,
+        id: ShuffleId,
+        keys: &[LocationKey],
+        winners: Vec<Winner>,
+        patience: Duration,
+    ) -> Vec<(LocationKey, CommitVerdict)> {
+        let failed = |reason: &str| {
+            let verdict = CommitVerdict::Failed { reason: reason.to_owned() };
+            keys.iter().map(|key| (*key, verdict.clone())).collect()
+        };
+        let shuffle = match self.shuffle(id) {
+            Ok(shuffle) => shuffle,
+            Err(refusal) => return failed(&refusal.to_string()),
+        };
+        if !shuffle.set_winners(winners) {
+            return failed("it was committed with other winners");
+        }
+        let commits = keys.iter().map(|key| {
+            let location = read(&shuffle.locations).get(key).cloned();
+            async move {
+                let verdict = match location {
+                    Some(location) => location.commit(patience).await,
+                    None => CommitVerdict::Failed { reason: Refusal::Unknown.to_string() },
+                };
+                metrics::committed(&verdict);
+                (*key, verdict)
+            }
+        });
+        futures::future::join_all(commits).await
+    }
+
+    /// The location to read. Not whether it may be read, which it says itself.
+    pub fn location(&self, id: ShuffleId, key: LocationKey) -> Result<Arc<Location>, Refusal> {
+        let shuffle = self.shuffle(id)?;
+        let location = read(&shuffle.locations).get(&key).cloned();
+        location.ok_or(Refusal::Unknown)
+    }
+
+    /// Deletes everything of a job and refuses whatever still comes for it.
+    pub async fn release_job(&self, job: JobId) {
+        let shuffles = {
+            let mut shuffles = write(&self.shuffles);
+            lock(&self.released).job(job);
+            let of_job: Vec<_> = shuffles.keys().filter(|id| id.job == job).copied().collect();
+            of_job.into_iter().filter_map(|id| shuffles.remove(&id)).collect()
+        };
+        self.delete(shuffles, PathBuf::from(job.to_string())).await;
+    }
+
+    /// Deletes one shuffle. One that never took a batch is forgotten as if it had not been reserved, so that a failed
+    /// reservation may be repeated.
+    pub async fn release_shuffle(&self, id: ShuffleId) {
+        let shuffle = {
+            let mut shuffles = write(&self.shuffles);
+            let Some(shuffle) = shuffles.remove(&id) else { return };
+            if !shuffle.is_untouched() {
+                lock(&self.released).shuffle(id);
+            }
+            shuffle
+        };
+        self.delete(vec![shuffle], shuffle_folder(id)).await;
+    }
+
+    async fn delete(&self, shuffles: Vec<Arc<Shuffle>>, folder: PathBuf) {
+        for shuffle in shuffles {
+            let locations: Vec<_> = read(&shuffle.locations).values().cloned().collect();
+            for location in locations {
+                location.release().await;
+            }
+        }
+        for own in &self.folders {
+            let folder = own.join(&folder);
+            if let Err(error) = self.disk.remove_folder(&folder).await {
+                tracing::warn!(folder = %folder.display(), %error, "released data was not deleted");
+            }
+        }
+    }
+
+    /// Every job that anything is held of.
+    pub fn jobs(&self) -> BTreeSet<JobId> {
+        read(&self.shuffles).keys().map(|id| id.job).collect()
+    }
+
+    pub fn locations(&self) -> usize {
+        read(&self.shuffles).values().map(|shuffle| read(&shuffle.locations).len()).sum()
+    }
+
+    pub fn disk_bytes(&self) -> u64 {
+        self.each_location().map(|(_, _, location)| location.disk_bytes()).sum()
+    }
+
+    pub fn each_location(&self) -> impl Iterator<Item = (ShuffleId, LocationKey, Arc<Location>)> {
+        let shuffles: Vec<_> = read(&self.shuffles).values().cloned().collect();
+        shuffles.into_iter().flat_map(|shuffle| {
+            let locations = read(&shuffle.locations);
+            let all: Vec<_> =
+                locations.iter().map(|(key, location)| (shuffle.id, *key, Arc::clone(location))).collect();
+            all
+        })
+    }
+
+    fn shuffle(&self, id: ShuffleId) -> Result<Arc<Shuffle>, Refusal> {
+        if let Some(shuffle) = read(&self.shuffles).get(&id) {
+            return Ok(Arc::clone(shuffle));
+        }
+        Err(if lock(&self.released).covers(id) { Refusal::Expired } else { Refusal::Unknown })
+    }
+}
+
+/// Below a worker's own folder. Numbers and a UUID only: nothing in it comes from a user.
+pub(super) fn shuffle_folder(id: ShuffleId) -> PathBuf {
+    PathBuf::from(id.job.to_string()).join(format!("{}-{}", id.exchange, id.run))
+}
+
+fn accept(
+    locations: &BTreeMap<LocationKey, Arc<Location>>,
+    entry: &Entry,
+    frame_bytes: usize,
+    charge: Charge,
+) -> Result<(), Refusal> {
+    let location = locations.get(&(entry.partition, entry.epoch)).ok_or(Refusal::Unknown)?;
+    entry.batch.verify().map_err(|_| Refusal::Corrupt)?;
+    let record = &entry.batch.record;
+    let shared = record.len() * SHARE_OF_FRAME_MIN < frame_bytes;
+    let record = if shared { bytes::Bytes::copy_from_slice(record) } else { record.clone() };
+    location.append(record, charge)
+}
+
+impl Shuffle {
+    fn new(id: ShuffleId) -> Self {
+        Self { id, locations: RwLock::default(), winners: Mutex::default() }
+    }
+
+    /// Whether these are the winners, now or since an earlier commit.
+    fn set_winners(&self, winners: Vec<Winner>) -> bool {
+        let mut known = lock(&self.winners);
+        match &*known {
+            Some(known) => *known == winners,
+            None => {
+                *known = Some(winners);
+                true
+            }
+        }
+    }
+
+    fn is_untouched(&self) -> bool {
+        read(&self.locations).values().all(|location| location.is_untouched())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+#![allow(clippy::unwrap_used)]
+
+use penstock_protocol::{
+    frame::{BatchHeader, PushHead, PushRecorder, read_frame},
+    ids::{AttemptNumber, BatchId, StageId, TaskIndex},
+};
+use uuid::Uuid;
+
+use super::*;
+use crate::{disk::MemoryDisk, worker::config::Config};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const LIFE: Incarnation = Incarnation(5);
+
+fn store(locations_max: usize) -> Store {
+    let budget = Budget::new(&Config::default());
+    let disk = Arc::new(MemoryDisk::default());
+    Store::new("w".into(), LIFE, budget, disk, vec!["own".into()], locations_max)
+}
+
+fn shuffle(job: u128, run: u32) -> ShuffleId {
+    ShuffleId { job: JobId(Uuid::from_u128(job)), exchange: StageId(0), run }
+}
+
+fn key(partition: u32) -> LocationKey {
+    (PartitionIndex(partition), Epoch(0))
+}
+
+fn winner(map: u32, attempt: u32) -> Winner {
+    Winner { map: TaskIndex(map), attempt: AttemptNumber(attempt) }
+}
+
+/// Pushes one batch for each of `partitions`; `damage` changes the body.
+async fn push_to(
+    store: &Store,
+    life: Incarnation,
+    id: ShuffleId,
+    partitions: &[u32],
+    damage: impl FnOnce(&mut Vec<u8>),
+) -> Vec<PushVerdict> {
+    let mut recorder = PushRecorder::default();
+    for (index, partition) in partitions.iter().enumerate() {
+        let header = BatchHeader::of(TaskIndex(0), AttemptNumber(0), BatchId(index as u32), 1, b"payload");
+        recorder.add(PartitionIndex(*partition), Epoch(0), &header, "payload".into());
+    }
+    let frame = recorder.finish(PushHead { request: 0, incarnation: life, shuffle: id }).concat();
+    let frame = read_frame(&mut &frame[..], 1 << 20).await.unwrap().unwrap();
+    let mut body = frame.body.to_vec();
+    damage(&mut body);
+    let charge = store.budget.take(body.len(), PATIENCE).await.unwrap();
+    let bytes = body.len();
+    store.push(Push::parse(body.into()).unwrap(), bytes, charge)
+}
+
+async fn push(store: &Store, id: ShuffleId, partitions: &[u32]) -> Vec<PushVerdict> {
+    push_to(store, LIFE, id, partitions, |_| {}).await
+}
+
+fn refused(refusal: Refusal) -> PushVerdict {
+    PushVerdict::Refused(refusal)
+}
+
+// Invariant 1, one copy: acknowledged means that an open writer has it.
+#[tokio::test]
+async fn each_batch_of_a_merged_push_has_its_own_verdict() {
+    let store = store(100);
+    store.reserve(shuffle(1, 0), &[key(0), key(2)]).unwrap();
+    assert_eq!(push(&store, shuffle(1, 0), &[0, 2]).await, []);
+    let verdicts = push(&store, shuffle(1, 0), &[0, 1, 2]).await;
+    assert_eq!(verdicts, [PushVerdict::Accepted, refused(Refusal::Unknown), PushVerdict::Accepted]);
+    let verdicts = store.commit(shuffle(1, 0), &[key(0), key(2)], vec![winner(0, 0)], PATIENCE).await;
+    let stored = CommitVerdict::Committed { stored_bytes: 2 * (28 + 7) };
+    assert_eq!(verdicts, [(key(0), stored.clone()), (key(2), stored)]);
+}
+
+#[tokio::test]
+async fn a_damaged_payload_is_refused_and_its_neighbours_are_not() {
+    let store = store(100);
+    store.reserve(shuffle(1, 0), &[key(0), key(1)]).unwrap();
+    let verdicts = push_to(&store, LIFE, shuffle(1, 0), &[0, 1], |body| *body.last_mut().unwrap() ^= 1).await;
+    assert_eq!(verdicts, [PushVerdict::Accepted, refused(Refusal::Corrupt)]);
+    let verdicts = store.commit(shuffle(1, 0), &[key(0), key(1)], vec![], PATIENCE).await;
+    assert_eq!(verdicts[1], (key(1), CommitVerdict::Empty));
+}
+
+// Invariant 16: a restarted worker never answers for its former life.
+#[tokio::test]
+async fn a_push_for_a_former_life_is_refused() {
+    let store = store(100);
+    store.reserve(shuffle(1, 0), &[key(0)]).unwrap();
+    let verdicts = push_to(&store, Incarnation(4), shuffle(1, 0), &[0], |_| {}).await;
+    assert_eq!(verdicts, [refused(Refusal::OtherIncarnation)]);
+}
+
+// Invariant 12: late pushes after the end of a stage never become visible.
+#[tokio::test]
+async fn a_push_after_the_commit_changes_nothing() {
+    let store = store(100);
+    store.reserve(shuffle(1, 0), &[key(0), key(1)]).unwrap();
+    push(&store, shuffle(1, 0), &[0]).await;
+    let keys = [key(0), key(1)];
+    let first = store.commit(shuffle(1, 0), &keys, vec![winner(0, 0)], PATIENCE).await;
+    let verdicts = push(&store, shuffle(1, 0), &[0, 1]).await;
+    assert_eq!(verdicts, [refused(Refusal::Closed); 2]);
+    // Invariant 5: the same commit again gets the same answer.
+    assert_eq!(store.commit(shuffle(1, 0), &keys, vec![winner(0, 0)], PATIENCE).await, first);
+    assert_eq!(first[1].1, CommitVerdict::Empty);
+}
+
+// Invariant 4: unknown is failed, and every location asked for is in the answer.
+#[tokio::test]
+async fn a_commit_answers_for_every_location_asked() {
+    let store = store(100);
+    store.reserve(shuffle(1, 0), &[key(0)]).unwrap();
+    let verdicts = store.commit(shuffle(1, 0), &[key(7), key(0)], vec![], PATIENCE).await;
+    assert!(matches!(verdicts[..], [(k7, CommitVerdict::Failed { .. }), (k0, CommitVerdict::Empty)]
+        if k7 == key(7) && k0 == key(0)));
+    let verdicts = store.commit(shuffle(9, 0), &[key(0)], vec![], PATIENCE).await;
+    assert!(matches!(verdicts[..], [(_, CommitVerdict::Failed { .. })]));
+}
+
+// Invariant 9: winners are set once.
+#[tokio::test]
+async fn a_commit_with_other_winners_fails_and_changes_nothing() {
+    let store = store(100);
+    store.reserve(shuffle(1, 0), &[key(0)]).unwrap();
+    push(&store, shuffle(1, 0), &[0]).await;
+    let first = store.commit(shuffle(1, 0), &[key(0)], vec![winner(0, 0)], PATIENCE).await;
+    let other = store.commit(shuffle(1, 0), &[key(0)], vec![winner(0, 1)], PATIENCE).await;
+    assert!(matches!(other[..], [(_, CommitVerdict::Failed { .. })]));
+    assert_eq!(store.commit(shuffle(1, 0), &[key(0)], vec![winner(0, 0)], PATIENCE).await, first);
+}
+
+// Invariant 11 and 24: runs of an exchange do not mix.
+#[tokio::test]
+async fn a_batch_of_an_earlier_run_does_not_reach_the_next_one() {
+    let store = store(100);
+    store.reserve(shuffle(1, 1), &[key(0)]).unwrap();
+    assert_eq!(push(&store, shuffle(1, 0), &[0]).await, [refused(Refusal::Unknown)]);
+    let verdicts = store.commit(shuffle(1, 1), &[key(0)], vec![], PATIENCE).await;
+    assert_eq!(verdicts, [(key(0), CommitVerdict::Empty)]);
+}
+
+// Invariant 22: empty, unknown and expired are three answers.
+#[tokio::test]
+async fn released_jobs_are_expired_and_others_unknown() {
+    let store = store(100);
+    store.reserve(shuffle(1, 0), &[key(0)]).unwrap();
+    assert!(store.location(shuffle(1, 0), key(0)).is_ok());
+    assert_eq!(store.location(shuffle(1, 0), key(1)).unwrap_err(), Refusal::Unknown);
+    assert_eq!(store.location(shuffle(2, 0), key(0)).unwrap_err(), Refusal::Unknown);
+    store.release_job(shuffle(1, 0).job).await;
+    assert_eq!(store.location(shuffle(1, 0), key(0)).unwrap_err(), Refusal::Expired);
+    assert_eq!(push(&store, shuffle(1, 0), &[0]).await, [refused(Refusal::Expired)]);
+    assert_eq!(store.reserve(shuffle(1, 1), &[key(0)]).unwrap_err().code, ErrorCode::Conflict);
+    assert!(store.jobs().is_empty());
+}
+
+// Invariant 15: a failed reservation is destroyed, and the same shuffle may be placed again.
+#[tokio::test]
+async fn a_reservation_is_all_or_nothing_and_may_be_repeated() {
+    let store = store(3);
+    assert_eq!(store.reserve(shuffle(1, 0), &[0, 1, 2, 3].map(key)).unwrap_err().code, ErrorCode::NoRoom);
+    assert_eq!(store.locations(), 0);
+    store.reserve(shuffle(1, 0), &[key(0), key(1)]).unwrap();
+    store.release_shuffle(shuffle(1, 0)).await;
+    assert_eq!(store.locations(), 0);
+    store.reserve(shuffle(1, 0), &[key(0)]).unwrap();
+    push(&store, shuffle(1, 0), &[0]).await;
+    store.release_shuffle(shuffle(1, 0)).await;
+    assert_eq!(store.reserve(shuffle(1, 0), &[key(0)]).unwrap_err().code, ErrorCode::Conflict);
+}
+
+// Invariant 27: every path gives its memory back.
+#[tokio::test]
+async fn refused_and_released_batches_hold_no_memory() {
+    let store = store(100);
+    store.reserve(shuffle(1, 0), &[key(0)]).unwrap();
+    push(&store, shuffle(1, 0), &[0, 1]).await;
+    assert_eq!(store.budget.used(), 28 + 7);
+    push(&store, shuffle(2, 0), &[0, 1]).await;
+    push_to(&store, Incarnation(1), shuffle(1, 0), &[0], |_| {}).await;
+    assert_eq!(store.budget.used(), 28 + 7);
+    store.release_job(shuffle(1, 0).job).await;
+    assert_eq!(store.budget.used(), 0);
+}

@@ -42,7 +42,7 @@ macro_rules! name_id {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
-        pub struct $name(Arc<str>);
+        pub struct $name(#[serde(with = "crate::arc")] Arc<str>);
 
         impl $name {
             pub fn new(name: impl Into<Arc<str>>) -> Self {

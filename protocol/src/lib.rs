@@ -5,6 +5,7 @@
 //! anything that acts.
 
 pub mod decode;
+pub mod arc;
 pub mod event;
 pub mod frame;
 pub mod ids;

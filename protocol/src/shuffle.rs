@@ -24,6 +24,7 @@ pub struct WorkerAddress {
 pub struct Location {
     pub partition: PartitionIndex,
     pub epoch: Epoch,
+    #[serde(with = "crate::arc")]
     pub worker: Arc<WorkerAddress>,
 }
 
@@ -103,6 +104,7 @@ pub struct PartitionSource {
 pub struct ShuffleSource {
     pub shuffle: ShuffleId,
     /// One winner for each map task; batches of other attempts are skipped.
+    #[serde(with = "crate::arc")]
     pub winners: Arc<[Winner]>,
     pub partitions: Vec<PartitionSource>,
 }

@@ -5,11 +5,11 @@
 //! before a query means "equal to plain DataFusion"; `query` adds expected rows; `statement error` takes a pattern. The
 //! tables of `fixtures` exist in every file.
 
-mod database;
+pub mod database;
 mod fixtures;
+mod slt;
 
 use database::{Database, Joins};
-use sqllogictest::Runner;
 
 const PARTITIONS: [usize; 3] = [1, 2, 7];
 
@@ -17,10 +17,8 @@ async fn check_file(name: &str) {
     let path = format!("{}/tests/sql/{name}.slt", env!("CARGO_MANIFEST_DIR"));
     for partitions in PARTITIONS {
         for joins in [Joins::Broadcast, Joins::Partitioned] {
-            let mut runner = Runner::new(|| async move { Ok(Database::new(partitions, joins).await) });
-            if let Err(error) = runner.run_file_async(&path).await {
-                panic!("at {partitions} partitions, {joins:?}: {error}");
-            }
+            let mut database = Database::new(partitions, joins).await;
+            slt::run(&path, &format!("at {partitions} partitions, {joins:?}"), &mut database).await;
         }
     }
 }

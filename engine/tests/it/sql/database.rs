@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
 use arrow::array::RecordBatch;
-use async_trait::async_trait;
 use datafusion::{
     execution::runtime_env::RuntimeEnv,
     prelude::{SessionConfig, SessionContext},
@@ -15,10 +14,12 @@ use penstock_engine::{
     session::runtime_env,
     settings::Settings,
     sink::{SinkMode, SinkTarget},
-    sql::{PlanContext, Script, StatementKind, plan_statement, validate},
+    sql::{PlanContext, Script, SqlError, StatementKind, plan_statement, validate},
 };
-use penstock_protocol::{ids::JobId, task::WrittenFile};
-use sqllogictest::{DBOutput, DefaultColumnType};
+use penstock_protocol::{
+    ids::JobId,
+    task::{Failure, WrittenFile},
+};
 use url::Url;
 
 use super::fixtures;
@@ -36,27 +37,41 @@ pub struct Database {
     catalog: Catalog,
     env: Arc<RuntimeEnv>,
     oracle: SessionContext,
+    pub parameters: Parameters,
     /// Each statement is a job of its own.
     jobs: u128,
 }
 
-/// What a statement did wrong, as text: an error of planning or of a task.
+/// What is wrong with a statement.
 #[derive(Debug)]
-pub struct Wrong(String);
+pub enum Wrong {
+    Planning(SqlError),
+    Running(Failure),
+    /// The harness, or the oracle, does not agree.
+    Other(String),
+}
 
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Self::Planning(error) => error.fmt(f),
+            Self::Running(failure) => f.write_str(&failure.message),
+            Self::Other(text) => f.write_str(text),
+        }
     }
 }
 
 impl std::error::Error for Wrong {}
 
 fn wrong(error: impl fmt::Display) -> Wrong {
-    Wrong(error.to_string())
+    Wrong::Other(error.to_string())
 }
 
 impl Database {
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub async fn new(partitions: usize, joins: Joins) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fixtures::write(folder.path());
@@ -78,6 +93,7 @@ impl Database {
             catalog: Catalog::new(),
             env,
             oracle,
+            parameters: Parameters::new(),
             jobs: 0,
         };
         for statement in fixtures::STATEMENTS {
@@ -86,12 +102,12 @@ impl Database {
         database
     }
 
-    fn context(&self) -> PlanContext {
+    pub fn context(&self) -> PlanContext {
         let base = Url::from_directory_path(self.folder.path()).unwrap();
         PlanContext {
             settings: self.settings.clone(),
             catalog: self.catalog.clone(),
-            parameters: Parameters::new(),
+            parameters: self.parameters.clone(),
             base_url: Some(base.to_string()),
             warehouse_url: base.join("warehouse/").unwrap().to_string(),
             env: Arc::clone(&self.env),
@@ -100,9 +116,9 @@ impl Database {
     }
 
     /// Runs a script; the rows are those of its last query.
-    async fn execute(&mut self, sql: &str) -> Result<Option<Vec<Vec<String>>>, Wrong> {
-        let script = Script::parse(sql).map_err(wrong)?;
-        validate(&script, &self.context()).await.map_err(wrong)?;
+    pub async fn execute(&mut self, sql: &str) -> Result<Option<Vec<Vec<String>>>, Wrong> {
+        let script = Script::parse(sql).map_err(Wrong::Planning)?;
+        validate(&script, &self.context()).await.map_err(Wrong::Planning)?;
         let mut last = None;
         for index in 0..script.len() {
             self.jobs += 1;
@@ -113,16 +129,16 @@ impl Database {
 
     async fn execute_one(&mut self, script: &Script, index: usize) -> Result<Option<Vec<Vec<String>>>, Wrong> {
         let sql = script.statement_sql(index);
-        let planned = plan_statement(script, index, &self.context()).await.map_err(wrong)?;
+        let planned = plan_statement(script, index, &self.context()).await.map_err(Wrong::Planning)?;
         match planned.kind {
             StatementKind::Query { graph, .. } => {
-                let got = self.runner(None).run(&graph).await.map_err(|failure| wrong(failure.message))?;
+                let got = self.runner(None).run(&graph).await.map_err(Wrong::Running)?;
                 self.compare(sql, &got.batches).await?;
                 Ok(Some(rows(&got.batches)))
             }
             StatementKind::Rows { batches, .. } => Ok(Some(rows(&batches))),
             StatementKind::Set { key, value } => {
-                self.settings.set(&key, &value).map_err(wrong)?;
+                self.settings.set(&key, &value).map_err(Wrong::Planning)?;
                 Ok(None)
             }
             StatementKind::Catalog(change) => {
@@ -134,7 +150,7 @@ impl Database {
                 let outcome = runner.run(&graph).await;
                 let published = match outcome {
                     Ok(outcome) => publish(&sink, &outcome.files),
-                    Err(failure) => Err(wrong(failure.message)),
+                    Err(failure) => Err(Wrong::Running(failure)),
                 };
                 let _ = std::fs::remove_dir_all(path_of(&sink.staging_url));
                 published?;
@@ -238,31 +254,4 @@ fn publish(sink: &SinkTarget, files: &[WrittenFile]) -> Result<(), Wrong> {
 
 fn holds_files(folder: &Path) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
-}
-
-#[async_trait]
-impl sqllogictest::AsyncDB for Database {
-    type Error = Wrong;
-    type ColumnType = DefaultColumnType;
-
-    async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Wrong> {
-        match self.execute(sql).await? {
-            Some(rows) => {
-                let columns = rows.first().map_or(0, Vec::len);
-                Ok(DBOutput::Rows { types: vec![DefaultColumnType::Any; columns], rows: rows.into_iter().map(shown).collect() })
-            }
-            None => Ok(DBOutput::StatementComplete(0)),
-        }
-    }
-
-    async fn shutdown(&mut self) {}
-
-    fn engine_name(&self) -> &str {
-        "penstock"
-    }
-}
-
-/// The file format cannot show empty cells.
-fn shown(row: Vec<String>) -> Vec<String> {
-    row.into_iter().map(|cell| if cell.is_empty() { "(empty)".to_owned() } else { cell }).collect()
 }

@@ -1,7 +1,10 @@
-//! Record batches as payloads: one byte of codec, then Arrow IPC messages without a schema.
+//! Record batches as payloads: Arrow IPC messages without a schema, each with its codec.
 //!
 //! Both ends know the schema from the plan, so it never travels. A payload is self-contained: dictionaries ride in
-//! front of the batch that uses them. Not here: checksums and batch ids, which the shuffle adds.
+//! front of the batch that uses them. A message is a header of 16 bytes (codec, three zero bytes, then as u32 little
+//! endian the length of the metadata, the plain length of the data and the packed length of the data), the metadata,
+//! and the packed data, both padded to 16 bytes so that a plain payload can be used where it lies.
+//! Not here: checksums and batch ids, which the shuffle adds.
 
 use std::collections::HashMap;
 
@@ -17,7 +20,7 @@ use arrow::{
         writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions},
     },
 };
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 
 /// How payload bodies are compressed. A body that does not shrink is stored as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,10 +48,7 @@ pub enum BatchIoError {
     Arrow(#[from] ArrowError),
 }
 
-/// Codec, three reserved bytes, length of the plain body as u32, little endian. 16 keeps a plain body aligned.
 const HEADER_BYTES: usize = 16;
-/// Message header: metadata length and body length as u32, then padding to the alignment.
-const MESSAGE_HEADER_BYTES: usize = 16;
 const ALIGNMENT: usize = 16;
 /// A payload fits into one frame of the data plane and one gRPC message with room to spare.
 pub const PAYLOAD_BYTES_MAX: usize = 48 << 20;
@@ -59,7 +59,6 @@ pub struct Encoder {
     codec: Codec,
     options: IpcWriteOptions,
     context: IpcWriteContext,
-    body: Vec<u8>,
     packed: Vec<u8>,
 }
 
@@ -77,20 +76,24 @@ pub fn encode(batch: &RecordBatch, codec: Codec) -> Result<Bytes, BatchIoError> 
 impl Encoder {
     pub fn new(codec: Codec) -> Result<Self, BatchIoError> {
         let options = IpcWriteOptions::try_new(ALIGNMENT, false, arrow::ipc::MetadataVersion::V5)?;
-        Ok(Self { codec, options, context: IpcWriteContext::default(), body: Vec::new(), packed: Vec::new() })
+        let mut context = IpcWriteContext::default();
+        context.set_reserve_scratch(true);
+        Ok(Self { codec, options, context, packed: Vec::new() })
     }
 
     /// The caller has compacted views: all data buffers of a view array travel.
     pub fn encode(&mut self, batch: &RecordBatch) -> Result<Bytes, BatchIoError> {
-        let mut body = std::mem::take(&mut self.body);
-        body.clear();
-        self.write_messages(batch, &mut body)?;
-        let payload = self.frame(&body);
-        self.body = body;
-        payload
+        let messages = self.messages(batch)?;
+        let bytes = messages.iter().map(|message| message.ipc_message.len() + message.arrow_data.len()).sum();
+        if bytes > PAYLOAD_BYTES_MAX {
+            return Err(BatchIoError::TooLarge { bytes, limit: PAYLOAD_BYTES_MAX });
+        }
+        let mut payload = Vec::new();
+        messages.iter().try_for_each(|message| self.append(message, &mut payload))?;
+        Ok(payload.into())
     }
 
-    fn write_messages(&mut self, batch: &RecordBatch, body: &mut Vec<u8>) -> Result<(), BatchIoError> {
+    fn messages(&mut self, batch: &RecordBatch) -> Result<Vec<EncodedData>, BatchIoError> {
         let generator = IpcDataGenerator::default();
         let mut dictionaries = DictionaryTracker::new(false);
         if has_dictionary(batch.schema_ref()) {
@@ -101,35 +104,46 @@ impl Encoder {
                 &self.options,
             );
         }
-        let (before, batch) = generator.encode(batch, &mut dictionaries, &self.options, &mut self.context)?;
-        before.iter().chain([&batch]).try_for_each(|message| append_message(body, message))
+        let (mut messages, batch) =
+            generator.encode(batch, &mut dictionaries, &self.options, &mut self.context)?;
+        messages.push(batch);
+        Ok(messages)
     }
 
-    fn frame(&mut self, body: &[u8]) -> Result<Bytes, BatchIoError> {
-        if body.len() > PAYLOAD_BYTES_MAX {
-            return Err(BatchIoError::TooLarge { bytes: body.len(), limit: PAYLOAD_BYTES_MAX });
-        }
+    fn append(&mut self, message: &EncodedData, payload: &mut Vec<u8>) -> Result<(), BatchIoError> {
+        let data = &message.arrow_data;
         let (codec, packed_bytes) = match self.codec {
-            Codec::None => return Ok(framed(0, body.len(), body)),
-            Codec::Lz4 => (1, self.lz4(body)?),
-            Codec::Zstd => (2, self.zstd(body)?),
+            Codec::None => (0, data.len()),
+            Codec::Lz4 => (1, self.lz4(data)?),
+            Codec::Zstd => (2, self.zstd(data)?),
         };
         // A little smaller is not worth the reader's time.
-        match packed_bytes < body.len() - body.len() / 16 {
-            true => Ok(framed(codec, body.len(), &self.packed[..packed_bytes])),
-            false => Ok(framed(0, body.len(), body)),
+        let (codec, packed) = match codec > 0 && packed_bytes < data.len() - data.len() / 16 {
+            true => (codec, &self.packed[..packed_bytes]),
+            false => (0, data.as_slice()),
+        };
+        // Exactly its size: a payload may wait in a window for long.
+        payload.reserve_exact(HEADER_BYTES + padded(message.ipc_message.len()) + padded(packed.len()));
+        payload.extend_from_slice(&[codec, 0, 0, 0]);
+        for length in [message.ipc_message.len(), data.len(), packed.len()] {
+            payload.extend_from_slice(&(length as u32).to_le_bytes());
         }
+        for part in [message.ipc_message.as_slice(), packed] {
+            payload.extend_from_slice(part);
+            payload.resize(padded(payload.len()), 0);
+        }
+        Ok(())
     }
 
-    fn lz4(&mut self, body: &[u8]) -> Result<usize, BatchIoError> {
-        self.reserve_packed(lz4_flex::block::get_maximum_output_size(body.len()));
-        lz4_flex::block::compress_into(body, &mut self.packed)
+    fn lz4(&mut self, data: &[u8]) -> Result<usize, BatchIoError> {
+        self.reserve_packed(lz4_flex::block::get_maximum_output_size(data.len()));
+        lz4_flex::block::compress_into(data, &mut self.packed)
             .map_err(|error| BatchIoError::Compress(std::io::Error::other(error)))
     }
 
-    fn zstd(&mut self, body: &[u8]) -> Result<usize, BatchIoError> {
-        self.reserve_packed(zstd::zstd_safe::compress_bound(body.len()));
-        zstd::bulk::compress_to_buffer(body, &mut self.packed[..], ZSTD_LEVEL).map_err(BatchIoError::Compress)
+    fn zstd(&mut self, data: &[u8]) -> Result<usize, BatchIoError> {
+        self.reserve_packed(zstd::zstd_safe::compress_bound(data.len()));
+        zstd::bulk::compress_to_buffer(data, &mut self.packed[..], ZSTD_LEVEL).map_err(BatchIoError::Compress)
     }
 
     fn reserve_packed(&mut self, bytes: usize) {
@@ -139,35 +153,12 @@ impl Encoder {
     }
 }
 
-/// A payload of exactly its size: it may wait in a window for long and must not hold the worst case of its size.
-fn framed(codec: u8, body_bytes: usize, packed: &[u8]) -> Bytes {
-    let mut payload = Vec::with_capacity(HEADER_BYTES + packed.len());
-    payload.extend_from_slice(&[codec, 0, 0, 0]);
-    payload.extend_from_slice(&(body_bytes as u32).to_le_bytes());
-    payload.resize(HEADER_BYTES, 0);
-    payload.extend_from_slice(packed);
-    payload.into()
+fn padded(bytes: usize) -> usize {
+    bytes.next_multiple_of(ALIGNMENT)
 }
 
 fn has_dictionary(schema: &Schema) -> bool {
     schema.flattened_fields().iter().any(|field| matches!(field.data_type(), DataType::Dictionary(_, _)))
-}
-
-fn append_message(body: &mut Vec<u8>, message: &EncodedData) -> Result<(), BatchIoError> {
-    let too_large = |bytes: usize| BatchIoError::TooLarge { bytes, limit: PAYLOAD_BYTES_MAX };
-    let metadata_bytes =
-        u32::try_from(message.ipc_message.len()).map_err(|_| too_large(message.ipc_message.len()))?;
-    let data_bytes =
-        u32::try_from(message.arrow_data.len()).map_err(|_| too_large(message.arrow_data.len()))?;
-    body.reserve(MESSAGE_HEADER_BYTES + message.ipc_message.len() + message.arrow_data.len() + 2 * ALIGNMENT);
-    body.put_u32_le(metadata_bytes);
-    body.put_u32_le(data_bytes);
-    body.put_u64_le(0);
-    for part in [&message.ipc_message, &message.arrow_data] {
-        body.extend_from_slice(part);
-        body.resize(body.len().next_multiple_of(ALIGNMENT), 0);
-    }
-    Ok(())
 }
 
 /// Decodes the payloads of one exchange.
@@ -189,16 +180,17 @@ impl Decoder {
     }
 
     /// The batches of one payload; an error if it is damaged or of another schema, never fewer rows.
-    pub fn decode(&mut self, payload: Bytes) -> Result<Vec<RecordBatch>, BatchIoError> {
-        let body = unpack(payload)?;
-        let mut rest = 0;
+    pub fn decode(&mut self, mut payload: Bytes) -> Result<Vec<RecordBatch>, BatchIoError> {
         let mut dictionaries = HashMap::new();
         let mut batches = Vec::with_capacity(1);
-        while rest < body.len() {
-            let (metadata, data) = next_message(&body, &mut rest)?;
+        while !payload.is_empty() {
+            let (metadata, data) = next_message(&mut payload)?;
             self.decode_message(&metadata, &data, &mut dictionaries, &mut batches)?;
         }
-        Ok(batches)
+        match batches.is_empty() {
+            true => Err(BatchIoError::Damaged { reason: "there is no batch in it" }),
+            false => Ok(batches),
+        }
     }
 
     fn decode_message(
@@ -249,59 +241,58 @@ fn number_dictionaries(schema: &Schema) -> SchemaRef {
     std::sync::Arc::new(fb_to_schema(message.header_as_schema().expect("is a schema message")))
 }
 
-fn unpack(payload: Bytes) -> Result<Buffer, BatchIoError> {
-    if payload.len() < HEADER_BYTES {
-        return Err(BatchIoError::Damaged { reason: "shorter than its header" });
+/// Takes the first message off the payload.
+fn next_message(payload: &mut Bytes) -> Result<(Bytes, Buffer), BatchIoError> {
+    let length = |at: usize| {
+        let bytes = payload.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+        bytes
+            .map(|bytes| u32::from_le_bytes(bytes) as usize)
+            .ok_or(BatchIoError::Damaged { reason: "cut short" })
+    };
+    let (codec, metadata_bytes, data_bytes, packed_bytes) =
+        ((length(0)? & 0xff) as u8, length(4)?, length(8)?, length(12)?);
+    if data_bytes > PAYLOAD_BYTES_MAX {
+        return Err(BatchIoError::TooLarge { bytes: data_bytes, limit: PAYLOAD_BYTES_MAX });
     }
-    let codec = payload[0];
-    let body_bytes = u32::from_le_bytes([payload[4], payload[5], payload[6], payload[7]]) as usize;
-    if body_bytes > PAYLOAD_BYTES_MAX {
-        return Err(BatchIoError::TooLarge { bytes: body_bytes, limit: PAYLOAD_BYTES_MAX });
+    let data_at = HEADER_BYTES + padded(metadata_bytes);
+    let end = data_at + padded(packed_bytes);
+    if end > payload.len() {
+        return Err(BatchIoError::Damaged { reason: "a message is cut short" });
     }
-    let packed = payload.slice(HEADER_BYTES..);
+    let message = payload.split_to(end);
+    let metadata = message.slice(HEADER_BYTES..HEADER_BYTES + metadata_bytes);
+    let data = unpack(codec, message.slice(data_at..data_at + packed_bytes), data_bytes)?;
+    Ok((metadata, data))
+}
+
+fn unpack(codec: u8, packed: Bytes, data_bytes: usize) -> Result<Buffer, BatchIoError> {
     match codec {
-        0 if packed.len() == body_bytes => Ok(aligned(packed)),
-        0 => Err(BatchIoError::Damaged { reason: "cut short" }),
-        1 => decompress(body_bytes, |body| {
-            lz4_flex::block::decompress_into(&packed, body).map_err(std::io::Error::other)
+        0 if packed.len() == data_bytes => Ok(aligned(packed)),
+        0 => Err(BatchIoError::Damaged { reason: "plain data of another length" }),
+        1 => decompress(data_bytes, |data| {
+            lz4_flex::block::decompress_into(&packed, data).map_err(std::io::Error::other)
         }),
-        2 => decompress(body_bytes, |body| zstd::bulk::decompress_to_buffer(&packed, body)),
+        2 => decompress(data_bytes, |data| zstd::bulk::decompress_to_buffer(&packed, data)),
         codec => Err(BatchIoError::UnknownCodec { codec }),
     }
 }
 
 fn decompress(
-    body_bytes: usize,
+    data_bytes: usize,
     into: impl FnOnce(&mut [u8]) -> std::io::Result<usize>,
 ) -> Result<Buffer, BatchIoError> {
-    let mut body = MutableBuffer::from_len_zeroed(body_bytes);
-    match into(body.as_slice_mut()).map_err(BatchIoError::Decompress)? {
-        written if written == body_bytes => Ok(body.into()),
+    let mut data = MutableBuffer::from_len_zeroed(data_bytes);
+    match into(data.as_slice_mut()).map_err(BatchIoError::Decompress)? {
+        written if written == data_bytes => Ok(data.into()),
         _ => Err(BatchIoError::Damaged { reason: "decompresses to another length" }),
     }
 }
 
 /// Arrow would copy every misaligned buffer on its own; one copy of all is cheaper.
-fn aligned(body: Bytes) -> Buffer {
-    if body.as_ptr().align_offset(ALIGNMENT) == 0 {
-        Buffer::from(body)
+fn aligned(data: Bytes) -> Buffer {
+    if data.as_ptr().align_offset(ALIGNMENT) == 0 {
+        Buffer::from(data)
     } else {
-        Buffer::from_slice_ref(&body)
+        Buffer::from_slice_ref(&data)
     }
-}
-
-fn next_message(body: &Buffer, rest: &mut usize) -> Result<(Buffer, Buffer), BatchIoError> {
-    let cut_short = || BatchIoError::Damaged { reason: "a message is cut short" };
-    let header = body.get(*rest..*rest + MESSAGE_HEADER_BYTES).ok_or_else(cut_short)?;
-    let length =
-        |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize;
-    let (metadata_bytes, data_bytes) = (length(0), length(4));
-    let metadata_at = *rest + MESSAGE_HEADER_BYTES;
-    let data_at = metadata_at + metadata_bytes.next_multiple_of(ALIGNMENT);
-    let end = data_at + data_bytes.next_multiple_of(ALIGNMENT);
-    if end > body.len() {
-        return Err(cut_short());
-    }
-    *rest = end;
-    Ok((body.slice_with_length(metadata_at, metadata_bytes), body.slice_with_length(data_at, data_bytes)))
 }

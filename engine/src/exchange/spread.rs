@@ -1,16 +1,17 @@
 //! Collects the rows of a stage and gives them back as batches, one partition each.
 //!
-//! Rows wait in the batches that they came in, with their indices sorted by partition; each is copied once, when the
-//! buffer is emptied, straight into the batch that is encoded. Hashes are those of DataFusion's own repartitioning.
+//! A batch is reordered by partition when it comes in, and its pieces are put together with those of other batches when
+//! the buffer is emptied: two plain copies are cheaper than one that looks up every value in two places. Hashes are those
+//! of DataFusion's own repartitioning.
 
 use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::{
         Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions,
-        StructArray,
+        StructArray, UInt32Array,
     },
-    compute::{concat_batches, interleave_record_batch},
+    compute::{concat_batches, take_record_batch},
     datatypes::DataType,
 };
 use datafusion::{
@@ -37,12 +38,17 @@ pub(super) struct HashBuffer {
     bytes: usize,
 }
 
-/// A batch and its rows in order of their partition: partition `p` has `order[starts[p]..starts[p + 1]]`.
+/// A batch in order of its rows' partitions: partition `p` has the rows `starts[p]..starts[p + 1]`.
 #[derive(Debug)]
 struct Spread {
     batch: RecordBatch,
-    order: Vec<u32>,
     starts: Vec<u32>,
+}
+
+impl Spread {
+    fn rows_of(&self, partition: usize) -> Range<usize> {
+        self.starts[partition] as usize..self.starts[partition + 1] as usize
+    }
 }
 
 impl HashBuffer {
@@ -74,12 +80,13 @@ impl HashBuffer {
         let (order, starts) = self.sort_rows();
         self.rows += batch.num_rows();
         self.bytes += data_bytes(&batch);
-        self.batches.push(Spread { batch, order, starts });
+        let batch = take_record_batch(&batch, &order)?;
+        self.batches.push(Spread { batch, starts });
         Ok(())
     }
 
     /// Counting sort of the row numbers by partition.
-    fn sort_rows(&mut self) -> (Vec<u32>, Vec<u32>) {
+    fn sort_rows(&mut self) -> (UInt32Array, Vec<u32>) {
         let mut starts = vec![0_u32; self.partitions + 1];
         let partitions = self.partitions as u64;
         self.assigned.clear();
@@ -100,14 +107,14 @@ impl HashBuffer {
             order[*at as usize] = row as u32;
             *at += 1;
         }
-        (order, starts)
+        (order.into(), starts)
     }
 
     /// Empties the buffer; the result gives each partition's batches.
     pub fn take(&mut self) -> Filled {
         let rows_max = rows_per_payload(self.bytes, self.rows, self.rows_max);
         (self.rows, self.bytes) = (0, 0);
-        Filled { batches: std::mem::take(&mut self.batches), rows_max, indices: vec![] }
+        Filled { batches: std::mem::take(&mut self.batches), rows_max }
     }
 }
 
@@ -116,26 +123,35 @@ impl HashBuffer {
 pub(super) struct Filled {
     batches: Vec<Spread>,
     rows_max: usize,
-    indices: Vec<(usize, usize)>,
 }
 
 impl Filled {
-    /// Positions of all rows of one partition, in the order in which they came.
-    pub fn select(&mut self, partition: usize) -> usize {
-        self.indices.clear();
-        for (index, spread) in self.batches.iter().enumerate() {
-            let rows = spread.starts[partition] as usize..spread.starts[partition + 1] as usize;
-            self.indices.extend(spread.order[rows].iter().map(|row| (index, *row as usize)));
-        }
-        self.indices.len().div_ceil(self.rows_max)
+    /// How many batches of one partition there are.
+    pub fn chunks(&self, partition: usize) -> usize {
+        let rows: usize = self.batches.iter().map(|spread| spread.rows_of(partition).len()).sum();
+        rows.div_ceil(self.rows_max)
     }
 
-    /// The `chunk`-th batch of the selected partition.
-    pub fn chunk(&self, chunk: usize) -> Result<RecordBatch> {
-        let from = chunk * self.rows_max;
-        let to = self.indices.len().min(from + self.rows_max);
-        let batches: Vec<&RecordBatch> = self.batches.iter().map(|spread| &spread.batch).collect();
-        compact(&interleave_record_batch(&batches, &self.indices[from..to])?)
+    /// The `chunk`-th batch of a partition: its rows in the order in which they came.
+    pub fn chunk(&self, partition: usize, chunk: usize) -> Result<RecordBatch> {
+        let (mut skip, mut want) = (chunk * self.rows_max, self.rows_max);
+        let mut pieces = vec![];
+        for spread in &self.batches {
+            let rows = spread.rows_of(partition);
+            let skipped = skip.min(rows.len());
+            let taken = want.min(rows.len() - skipped);
+            if taken > 0 {
+                pieces.push(spread.batch.slice(rows.start + skipped, taken));
+            }
+            (skip, want) = (skip - skipped, want - taken);
+            if want == 0 {
+                break;
+            }
+        }
+        match pieces.as_slice() {
+            [piece] => compact(piece),
+            pieces => compact(&concat_batches(self.batches[0].batch.schema_ref(), pieces)?),
+        }
     }
 }
 

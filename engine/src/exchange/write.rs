@@ -251,12 +251,12 @@ impl<'a> Writer<'a> {
     async fn flush(&mut self) -> Result<()> {
         match &mut self.buffer {
             Buffer::Hash(rows, partitions) => {
-                let (mut filled, partitions) = (rows.take(), *partitions);
+                let (filled, partitions) = (rows.take(), *partitions);
                 for partition in 0..partitions {
-                    for chunk in 0..filled.select(partition) {
+                    for chunk in 0..filled.chunks(partition) {
                         let batch = {
                             let _timer = self.spread_time.timer();
-                            filled.chunk(chunk)?
+                            filled.chunk(partition, chunk)?
                         };
                         self.push(PartitionIndex(partition as u32), batch).await?;
                     }

@@ -1,7 +1,7 @@
 //! Reads and checks `.slt` files: the part of sqllogictest's format that our files use.
 //!
 //! `statement ok`, `statement error PATTERN`, and `query TYPES [rowsort]` with the expected rows after `----`. A pattern
-//! is text with `.*` between parts that must occur in this order. (The crate of that name turns on features of `md-5`
+//! is text with `.*` between parts that must occur in this order, and `|` between alternatives. (The crate of that name turns on features of `md-5`
 //! that would compile object_store, and with it DataFusion, a second time for tests.)
 
 use super::database::Database;
@@ -31,7 +31,7 @@ pub async fn run(path: &str, place: &str, database: &mut Database) {
             (Expected::Success, Ok(_)) => {}
             (Expected::Error(pattern), Err(error)) => {
                 let message = error.to_string();
-                assert!(occurs_in_order(&pattern, &message), "{at}\nexpected an error like `{pattern}`\ngot {message}");
+                assert!(matches(&pattern, &message), "{at}\nexpected an error like `{pattern}`\ngot {message}");
             }
             (Expected::Rows { rows, sorted }, Ok(Some(got))) => {
                 let mut got: Vec<String> = got.into_iter().map(line).collect();
@@ -79,9 +79,14 @@ fn parse(text: &str) -> Vec<Record> {
     records
 }
 
+fn matches(pattern: &str, message: &str) -> bool {
+    let plain = pattern.trim_start_matches("(?s)").replace('\\', "");
+    plain.split('|').any(|alternative| occurs_in_order(alternative, message))
+}
+
 fn occurs_in_order(pattern: &str, message: &str) -> bool {
     let mut rest = message;
-    pattern.trim_start_matches("(?s)").replace('\\', "").split(".*").all(|part| match rest.split_once(part) {
+    pattern.split(".*").all(|part| match rest.split_once(part) {
         Some((_, after)) => {
             rest = after;
             true

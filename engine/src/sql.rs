@@ -146,13 +146,18 @@ fn carry_over(bound: &Bound, context: &mut PlanContext, pending: &mut Pending) -
             carry_change(change, schema.clone(), context, pending)
         }
         Bound::Sink(sink) => {
-            pending.written.push(sink.target.target_url.clone());
+            let file = sink.spec.single_file.as_deref().unwrap_or_default();
+            pending.written.push(format!("{}{file}", sink.target.target_url));
             match &sink.then {
                 Some(change) => carry_change(change, Some(Arc::clone(&sink.schema)), context, pending),
                 None => Ok(()),
             }
         }
-        Bound::Query(_) | Bound::Rows { .. } | Bound::Explain { .. } | Bound::Unknown { .. } => Ok(()),
+        Bound::Unknown { creates } => {
+            pending.tables.extend(creates.clone().map(|name| (name, None)));
+            Ok(())
+        }
+        Bound::Query(_) | Bound::Rows { .. } | Bound::Explain { .. } => Ok(()),
     }
 }
 

@@ -2,11 +2,10 @@
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
-    common::DataFusionError,
+    common::{DataFusionError, TableReference},
     logical_expr::{DdlStatement, LogicalPlan, Statement as PlanStatement, WriteOp},
     prelude::SessionContext,
     sql::{
-        TableReference,
         parser::{CopyToStatement, Statement},
         sqlparser::ast::{ObjectName, Statement as SqlStatement, TableObject},
     },
@@ -42,8 +41,8 @@ pub enum Bound {
     Rows { schema: SchemaRef, batches: Vec<RecordBatch> },
     Set { key: String, value: String },
     Explain { inner: Box<Bound>, distributed: bool },
-    /// Reads what an earlier statement writes; only met by `validate`.
-    Unknown,
+    /// Reads what an earlier statement writes; only met by `validate`. What it creates cannot be known either.
+    Unknown { creates: Option<TableName> },
 }
 
 pub struct Query {
@@ -69,7 +68,7 @@ impl Bound {
             Self::Catalog { .. } => "catalog",
             Self::Rows { .. } | Self::Explain { .. } => "rows",
             Self::Set { .. } => "set",
-            Self::Unknown => "unknown",
+            Self::Unknown { .. } => "unknown",
         }
     }
 
@@ -141,7 +140,10 @@ impl Binder<'_> {
     /// Statements whose kind the bound plan tells.
     async fn bind_any(&self, statement: Statement, session: SessionContext) -> Result<Bound, SqlError> {
         let text = statement.to_string();
-        let Some(plan) = self.logical_plan(statement, &session).await? else { return Ok(Bound::Unknown) };
+        let creates = created_name(&statement);
+        let Some(plan) = self.logical_plan(statement, &session).await? else {
+            return Ok(Bound::Unknown { creates });
+        };
         match plan {
             LogicalPlan::Ddl(DdlStatement::CreateView(view)) => {
                 let sql = view.definition.clone().unwrap_or_else(|| text.clone());
@@ -169,7 +171,9 @@ impl Binder<'_> {
 
     async fn bind_copy(&self, copy: CopyToStatement, session: SessionContext) -> Result<Bound, SqlError> {
         let statement = Statement::CopyTo(copy);
-        let Some(plan) = self.logical_plan(statement, &session).await? else { return Ok(Bound::Unknown) };
+        let Some(plan) = self.logical_plan(statement, &session).await? else {
+            return Ok(Bound::Unknown { creates: None });
+        };
         match plan {
             LogicalPlan::Copy(copy) => sinks::copy_to(self, copy, session),
             _ => Err(unsupported("this COPY")),
@@ -189,13 +193,13 @@ impl Binder<'_> {
         {
             let query = Statement::Statement(Box::new(SqlStatement::Query(source.clone())));
             if self.open_tables(&query, &session, Files::Needed).await? == Known::NotYet {
-                return Ok(Bound::Unknown);
+                return Ok(Bound::Unknown { creates: None });
             }
         }
         let target = TableReference::parse_str(&target.to_string());
         let scope = self.scope(&session);
         if scope.open(&[target], Files::NotNeeded).await? == Known::NotYet {
-            return Ok(Bound::Unknown);
+            return Ok(Bound::Unknown { creates: None });
         }
         let plan = session.state().statement_to_plan(statement).await.map_err(|error| self.locate(&error))?;
         match plan {
@@ -224,7 +228,7 @@ impl Binder<'_> {
                     .is_ok_and(|location| self.pending.writes_to(location.url.as_str()))
             });
         if is_written_later {
-            return Ok(Bound::Unknown);
+            return Ok(Bound::Unknown { creates: Some(name) });
         }
         let sql = self.script.statement_sql(self.index);
         let table = tables::define(&create, sql, base, &session.state()).await?;
@@ -260,6 +264,9 @@ impl Binder<'_> {
             }
             (Some(TableDefinition::External(_)), true) => {
                 Err(SqlError::sql(format!("`{name}` is a table")).with_suggestion(format!("use DROP TABLE {name}")))
+            }
+            (None, _) if self.pending.tables.contains_key(&name) => {
+                Ok(Bound::Catalog { change: CatalogChange::Drop { name, if_exists: true }, schema: None })
             }
             (None, _) if !if_exists => {
                 let error = DataFusionError::Plan(format!("table '{name}' not found"));
@@ -308,8 +315,15 @@ impl Binder<'_> {
         session: &SessionContext,
         files: Files,
     ) -> Result<Known, SqlError> {
-        let references =
+        let mut references =
             session.state().resolve_table_references(statement).map_err(|error| self.locate(&error))?;
+        if let Statement::Statement(sql) = statement
+            && let SqlStatement::CreateView(view) = sql.as_ref()
+        {
+            // A view that is replaced is not read, and may be broken.
+            let own = TableReference::parse_str(&view.name.to_string());
+            references.retain(|reference| table_name(reference) != table_name(&own));
+        }
         self.scope(session).open(&references, files).await
     }
 
@@ -320,6 +334,17 @@ impl Binder<'_> {
     pub fn locate(&self, error: &DataFusionError) -> SqlError {
         place::locate(error, self.script, self.index, &self.context.catalog)
     }
+}
+
+/// What a statement would create.
+fn created_name(statement: &Statement) -> Option<TableName> {
+    let Statement::Statement(sql) = statement else { return None };
+    let name = match sql.as_ref() {
+        SqlStatement::CreateView(view) => &view.name,
+        SqlStatement::CreateTable(create) => &create.name,
+        _ => return None,
+    };
+    table_name(&TableReference::parse_str(&name.to_string()))
 }
 
 /// The name in our catalog.

@@ -36,7 +36,7 @@ pub async fn plan(binder: &Binder<'_>, bound: Bound) -> Result<PlannedStatement,
             let inner = Box::pin(plan(binder, *inner)).await?;
             explain::rows(&inner, distributed).map(|kind| PlannedStatement { kind, sql, ..inner })
         }
-        Bound::Unknown => Err(unsupported("a statement whose input does not exist yet")),
+        Bound::Unknown { .. } => Err(unsupported("a statement whose input does not exist yet")),
     }
 }
 

@@ -1,9 +1,6 @@
 //! Finds where in a script an error of the planner belongs, and says it in our words.
 
-use datafusion::{
-    common::{DataFusionError, Diagnostic, SchemaError},
-    sql::TableReference,
-};
+use datafusion::common::{DataFusionError, Diagnostic, SchemaError, TableReference};
 use penstock_protocol::task::FailureClass;
 
 use crate::{

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::datatypes::SchemaRef;
 use datafusion::{
+    common::TableReference,
     catalog::{MemorySchemaProvider, TableProvider},
     datasource::{ViewTable, empty::EmptyTable},
     logical_expr::{DdlStatement, LogicalPlan},
     prelude::SessionContext,
-    sql::TableReference,
 };
 use futures::{FutureExt, future::BoxFuture};
 

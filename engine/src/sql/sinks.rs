@@ -211,8 +211,8 @@ fn flag(options: &mut BTreeMap<String, String>, key: &str) -> Result<Option<bool
 }
 
 fn single_file(binder: &Binder<'_>, location: Location) -> Result<(SinkTarget, Option<String>), SqlError> {
-    let segments = location.url.path_segments().map(|segments| segments.map(str::to_owned).collect::<Vec<_>>());
-    let name = segments.and_then(|mut segments| segments.pop()).filter(|name| !name.is_empty());
+    let name = location.listing_url()?.prefix().filename().map(str::to_owned);
+    let name = name.filter(|_| !location.is_folder());
     let name = name.ok_or_else(|| SqlError::sql(format!("`{location}` is a folder, not a file")))?;
     let folder = location.url.join(".").map_err(|error| SqlError::sql(error.to_string()))?;
     let folder = Location { url: folder, pattern: None };

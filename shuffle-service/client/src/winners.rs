@@ -87,7 +87,9 @@ mod tests {
         for id in [0, 1, 1, 2] {
             selection.admit(&batch(0, 0, id));
         }
-        [0, 1, 2].map(|id| expected.add(batch(0, 0, id).totals()));
+        for id in [0, 1, 2] {
+            expected.add(batch(0, 0, id).totals());
+        }
         assert_eq!(selection.totals(), expected);
         selection.admit(&batch(0, 0, 1));
         assert_eq!(selection.totals(), expected);

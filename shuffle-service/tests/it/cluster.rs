@@ -1,0 +1,231 @@
+//! A master, some workers, an owner and a client, all in this process.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use penstock_common::{
+    bytes::ByteSize,
+    clock::{TestClock, Timestamp},
+    lifecycle::Tasks,
+    net::{Network, Tcp},
+};
+use penstock_protocol::{
+    ids::{AttemptId, AttemptNumber, JobId, PartitionIndex, ShuffleId, StageId, TaskId, TaskIndex},
+    shuffle::{CommitVerdict, Location, MapOutput, PartitionSource, ShuffleTarget, Winner},
+};
+use penstock_shuffle_client::{
+    ClientOptions, FetchError, PushError, ShuffleClient, Writer,
+    owner::{Owner, sources},
+};
+use penstock_shuffle_service::{
+    disk::{Disk, MemoryDisk},
+    master, worker,
+};
+use uuid::Uuid;
+
+pub struct Cluster {
+    pub clock: Arc<TestClock>,
+    pub master: master::Handle,
+    pub workers: Vec<Worker>,
+    pub owner: Owner,
+    pub client: ShuffleClient,
+    tasks: Tasks,
+}
+
+pub struct Worker {
+    pub handle: worker::Handle,
+    pub disk: Arc<MemoryDisk>,
+    pub config: worker::Config,
+    tasks: Tasks,
+}
+
+/// What a test wants to be different.
+pub struct Setup {
+    pub workers: usize,
+    pub memory: ByteSize,
+    pub disk: u64,
+    pub locations_max: usize,
+    pub options: ClientOptions,
+    pub network: Arc<dyn Network>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            workers: 2,
+            memory: ByteSize::mib(64),
+            disk: u64::MAX,
+            locations_max: 1000,
+            options: ClientOptions::default(),
+            network: Arc::new(Tcp),
+        }
+    }
+}
+
+pub const JOB: JobId = JobId(Uuid::from_u128(1));
+pub const SHUFFLE: ShuffleId = shuffle(0);
+
+pub const fn shuffle(exchange: u32) -> ShuffleId {
+    ShuffleId { job: JOB, exchange: StageId(exchange), run: 0 }
+}
+
+pub fn attempt(map: u32, number: u32) -> AttemptId {
+    AttemptId {
+        task: TaskId { job: JOB, stage: StageId(0), index: TaskIndex(map) },
+        number: AttemptNumber(number),
+    }
+}
+
+pub fn winner(map: u32, number: u32) -> Winner {
+    Winner { map: TaskIndex(map), attempt: AttemptNumber(number) }
+}
+
+pub async fn cluster(setup: Setup) -> Cluster {
+    let clock = Arc::new(TestClock::at(Timestamp::from_millis(1_000_000)));
+    let tasks = Tasks::new("test");
+    let config = master::Config {
+        control_listen: "127.0.0.1:0".into(),
+        admin_listen: "127.0.0.1:0".into(),
+        heartbeat_interval_ms: 20,
+        ..Default::default()
+    };
+    let master = master::start(config, Arc::new(Tcp), clock.clone(), tasks.clone()).await.unwrap();
+    let address = master.control.to_string();
+    let owner = Owner::new(Arc::new(Tcp), vec![address.clone()]);
+    let client = ShuffleClient::new(Arc::clone(&setup.network), setup.options.clone(), tasks.clone());
+    let mut cluster = Cluster { clock, master, workers: Vec::new(), owner, client, tasks };
+    for index in 0..setup.workers {
+        let config = worker::Config {
+            name: format!("w{index}"),
+            admin_listen: String::new(),
+            masters: vec![address.clone()],
+            data_dirs: vec!["data".into()],
+            memory_bytes_max: setup.memory,
+            disk_reserve_bytes: ByteSize(0),
+            locations_max: setup.locations_max,
+            heartbeat_interval_ms: 20,
+            ..Default::default()
+        };
+        let disk = Arc::new(MemoryDisk::with_bytes_max(setup.disk));
+        let worker = cluster.start(config, disk).await;
+        cluster.workers.push(worker);
+    }
+    cluster
+}
+
+impl Cluster {
+    pub async fn start(&self, config: worker::Config, disk: Arc<MemoryDisk>) -> Worker {
+        let tasks = self.tasks.child("worker");
+        let on: Arc<dyn Disk> = disk.clone();
+        let handle = worker::start_on(config.clone(), Arc::new(Tcp), self.clock.clone(), on, tasks.clone()).await.unwrap();
+        handle.registered().await;
+        Worker { handle, disk, config, tasks }
+    }
+
+    pub async fn reserve(&self, shuffle: ShuffleId, partitions: u32) -> Arc<ShuffleTarget> {
+        Arc::new(self.owner.reserve(shuffle, partitions).await.unwrap())
+    }
+
+    pub async fn writer(&self, target: &Arc<ShuffleTarget>, map: u32, number: u32) -> Writer {
+        self.client.writer(attempt(map, number), Arc::clone(target)).await.unwrap()
+    }
+
+    /// Runs one attempt: pushes `(partition, payload)` in order, one row per byte.
+    pub async fn write(
+        &self,
+        target: &Arc<ShuffleTarget>,
+        map: u32,
+        number: u32,
+        batches: impl IntoIterator<Item = (u32, Bytes)>,
+    ) -> Result<MapOutput, PushError> {
+        let mut writer = self.writer(target, map, number).await;
+        for (partition, payload) in batches {
+            writer.push(PartitionIndex(partition), payload.len() as u32, payload).await?;
+        }
+        writer.finish().await
+    }
+
+    pub async fn commit(&self, target: &ShuffleTarget, winners: &[Winner]) -> Vec<(Location, CommitVerdict)> {
+        self.owner.commit(target, winners).await.unwrap()
+    }
+
+    /// Commits and returns what readers get.
+    pub async fn sources(
+        &self,
+        target: &ShuffleTarget,
+        winners: &[Winner],
+        outputs: &[MapOutput],
+    ) -> Vec<PartitionSource> {
+        let verdicts = self.commit(target, winners).await;
+        sources(target.shuffle, &verdicts, outputs).unwrap()
+    }
+
+    pub async fn read(
+        &self,
+        shuffle: ShuffleId,
+        winners: &[Winner],
+        source: PartitionSource,
+    ) -> Result<Vec<Bytes>, FetchError> {
+        self.client.read(shuffle, winners.into(), source).try_collect().await
+    }
+
+    /// The number of batches before the stream ended, and how it ended.
+    pub async fn read_until_error(
+        &self,
+        shuffle: ShuffleId,
+        winners: &[Winner],
+        source: PartitionSource,
+    ) -> (usize, Option<FetchError>) {
+        let mut stream = std::pin::pin!(self.client.read(shuffle, winners.into(), source));
+        let mut batches = 0;
+        while let Some(batch) = stream.next().await {
+            match batch {
+                Ok(_) => batches += 1,
+                Err(error) => return (batches, Some(error)),
+            }
+        }
+        (batches, None)
+    }
+
+    pub fn disk_writes(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.disk.writes()).sum()
+    }
+}
+
+impl Worker {
+    pub async fn stop(&self) {
+        self.tasks.stop(Duration::from_secs(10)).await.unwrap();
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.tasks.stop_token().cancel();
+    }
+}
+
+/// Bytes that tell which map, partition and batch they come from.
+pub fn payload(map: u32, partition: u32, batch: u32, length: usize) -> Bytes {
+    let tag = [map, partition, batch].map(u32::to_le_bytes).concat();
+    tag.into_iter().cycle().take(length).collect::<Vec<_>>().into()
+}
+
+/// What each partition got from each attempt, in order.
+pub fn by_partition(batches: &[(u32, Bytes)]) -> BTreeMap<u32, Vec<Bytes>> {
+    let mut partitions: BTreeMap<u32, Vec<Bytes>> = BTreeMap::new();
+    for (partition, payload) in batches {
+        partitions.entry(*partition).or_default().push(payload.clone());
+    }
+    partitions
+}
+
+/// Waits until something that other tasks do has happened.
+pub async fn eventually(what: &str, mut happened: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !happened().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(30), waiting).await.is_ok(), "{what} did not happen");
+}

@@ -1,0 +1,148 @@
+//! What strangers and broken clients can send to the data plane.
+
+use penstock_common::net::{Network, Stream, Tcp};
+use penstock_protocol::{
+    BUILD,
+    frame::{
+        Acks, Answer, BatchHeader, FRAME_BYTES_MAX, Fault, Frame, FrameHead, Hello, Kind, PushHead, PushRecorder,
+        PushVerdict, Purpose, Refusal, read_frame, write_all,
+    },
+    ids::{AttemptNumber, BatchId, Epoch, Incarnation, PartitionIndex, TaskIndex},
+    shuffle::CommitVerdict,
+};
+use tokio::io::AsyncWriteExt;
+
+use crate::cluster::{Cluster, SHUFFLE, Setup, cluster, winner};
+
+async fn one_worker() -> Cluster {
+    cluster(Setup { workers: 1, ..Setup::default() }).await
+}
+
+async fn connect(cluster: &Cluster) -> Stream {
+    Tcp.connect(&cluster.workers[0].handle.address.data).await.unwrap()
+}
+
+async fn say_hello(cluster: &Cluster, purpose: Purpose) -> Stream {
+    let mut stream = connect(cluster).await;
+    let incarnation = cluster.workers[0].handle.address.incarnation;
+    write_all(&mut stream, &[Hello { purpose, incarnation, build: BUILD.into() }.encode()]).await.unwrap();
+    assert_eq!(next(&mut stream).await.unwrap().kind, Kind::Welcome);
+    stream
+}
+
+/// The next frame; none if the worker closed the connection.
+async fn next(stream: &mut Stream) -> Option<Frame> {
+    read_frame(stream, FRAME_BYTES_MAX).await.unwrap_or(None)
+}
+
+async fn refusal(stream: &mut Stream) -> Refusal {
+    let frame = next(stream).await.expect("a fault before the end");
+    assert_eq!(frame.kind, Kind::Fault);
+    let refusal = Fault::parse(frame.body).unwrap().refusal;
+    assert_eq!(next(stream).await, None);
+    refusal
+}
+
+fn push(cluster: &Cluster, batches: u32) -> Vec<u8> {
+    let mut recorder = PushRecorder::default();
+    for batch in 0..batches {
+        let header = BatchHeader::of(TaskIndex(0), AttemptNumber(0), BatchId(batch), 1, b"some payload");
+        recorder.add(PartitionIndex(0), Epoch(0), &header, "some payload".into());
+    }
+    let incarnation = cluster.workers[0].handle.address.incarnation;
+    recorder.finish(PushHead { request: 77, incarnation, shuffle: SHUFFLE }).concat()
+}
+
+async fn committed(cluster: &Cluster, target: &penstock_protocol::shuffle::ShuffleTarget) -> CommitVerdict {
+    cluster.commit(target, &[winner(0, 0)]).await.remove(0).1
+}
+
+#[tokio::test]
+async fn a_stranger_gets_a_fault_and_the_worker_goes_on() {
+    let cluster = one_worker().await;
+    for garbage in [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], &[0; 64], &[255; 64]] {
+        let mut stream = connect(&cluster).await;
+        stream.write_all(garbage).await.unwrap();
+        assert_eq!(refusal(&mut stream).await, Refusal::BadFrame);
+    }
+    say_hello(&cluster, Purpose::Push).await;
+}
+
+#[tokio::test]
+async fn garbage_after_the_hello_ends_only_that_connection() {
+    let cluster = one_worker().await;
+    let mut bystander = say_hello(&cluster, Purpose::Push).await;
+    let target = cluster.reserve(SHUFFLE, 1).await;
+    for purpose in [Purpose::Push, Purpose::Fetch] {
+        let mut stream = say_hello(&cluster, purpose).await;
+        stream.write_all(&[7; 100]).await.unwrap();
+        assert_eq!(refusal(&mut stream).await, Refusal::BadFrame);
+        // A known frame in the wrong place.
+        let mut stream = say_hello(&cluster, purpose).await;
+        write_all(&mut stream, &[Acks(vec![]).encode()]).await.unwrap();
+        assert_eq!(refusal(&mut stream).await, Refusal::BadFrame);
+    }
+    bystander.write_all(&push(&cluster, 1)).await.unwrap();
+    let acks = Acks::parse(next(&mut bystander).await.unwrap().body).unwrap();
+    assert_eq!(acks, Acks(vec![Answer { request: 77, verdicts: vec![] }]));
+    assert!(matches!(committed(&cluster, &target).await, CommitVerdict::Committed { .. }));
+}
+
+// Invariant 8: a torn frame leaves no partial batch, not even the whole batches at its front.
+#[tokio::test]
+async fn a_frame_that_is_cut_off_stores_nothing() {
+    let cluster = one_worker().await;
+    let target = cluster.reserve(SHUFFLE, 1).await;
+    let frame = push(&cluster, 3);
+    for length in [1, 7, 8, 20, 51, 52, 60, 100, frame.len() - 1] {
+        let mut stream = say_hello(&cluster, Purpose::Push).await;
+        stream.write_all(&frame[..length]).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert_eq!(next(&mut stream).await, None);
+    }
+    assert_eq!(committed(&cluster, &target).await, CommitVerdict::Empty);
+}
+
+// Invariant 8 and the worker's check of each payload.
+#[tokio::test]
+async fn a_payload_that_does_not_match_its_checksum_is_refused_alone() {
+    let cluster = one_worker().await;
+    let target = cluster.reserve(SHUFFLE, 1).await;
+    let mut frame = push(&cluster, 3);
+    *frame.last_mut().unwrap() ^= 1;
+    let mut stream = say_hello(&cluster, Purpose::Push).await;
+    stream.write_all(&frame).await.unwrap();
+    let acks = Acks::parse(next(&mut stream).await.unwrap().body).unwrap();
+    let verdicts =
+        vec![PushVerdict::Accepted, PushVerdict::Accepted, PushVerdict::Refused(Refusal::Corrupt)];
+    assert_eq!(acks, Acks(vec![Answer { request: 77, verdicts }]));
+    assert_eq!(committed(&cluster, &target).await, CommitVerdict::Committed { stored_bytes: 2 * (28 + 12) });
+}
+
+#[tokio::test]
+async fn a_frame_longer_than_announced_is_refused_before_it_takes_memory() {
+    let cluster = one_worker().await;
+    let mut stream = say_hello(&cluster, Purpose::Push).await;
+    let head = FrameHead { kind: Kind::Push, body_bytes: FRAME_BYTES_MAX + 1 };
+    stream.write_all(&head.encode()).await.unwrap();
+    assert_eq!(refusal(&mut stream).await, Refusal::BadFrame);
+}
+
+// Invariant 16.
+#[tokio::test]
+async fn a_client_that_means_another_life_or_build_is_turned_away() {
+    let cluster = one_worker().await;
+    let incarnation = cluster.workers[0].handle.address.incarnation;
+    let cases = [
+        (Incarnation(incarnation.0 - 1), BUILD, Refusal::OtherIncarnation),
+        (incarnation, "0.0.0+other", Refusal::OtherBuild),
+    ];
+    for (incarnation, build, expected) in cases {
+        for purpose in [Purpose::Push, Purpose::Fetch] {
+            let mut stream = connect(&cluster).await;
+            let hello = Hello { purpose, incarnation, build: build.into() };
+            write_all(&mut stream, &[hello.encode()]).await.unwrap();
+            assert_eq!(refusal(&mut stream).await, expected);
+        }
+    }
+}

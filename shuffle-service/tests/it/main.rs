@@ -1,0 +1,13 @@
+//! The shuffle service as its users meet it: real sockets on loopback, disks and networks with faults on demand.
+#![allow(clippy::unwrap_used)]
+
+mod admin;
+mod backpressure;
+mod cluster;
+mod commit;
+mod data_plane;
+mod exchange;
+mod expiry;
+mod faults;
+mod network;
+mod restart;

@@ -12,16 +12,16 @@ use std::{
 };
 
 use penstock_protocol::{
-    ids::{AttemptId, JobId, ShuffleId, StageId, TaskIndex},
+    ids::{AttemptId, JobId, ShuffleId, StageId, StatementIndex, TaskIndex},
     task::{AttemptOutcome, Failure, FailureClass},
 };
 
 use super::language::World;
 use crate::{
     coordinator::Options,
-    effect::Effect,
+    effect::{Dispatch, Effect},
     event::Event,
-    job::{Host, JobStatus},
+    job::{AttemptTarget, Host, JobStatus},
     journal::Fact,
 };
 
@@ -97,8 +97,13 @@ struct Checks {
     versions: BTreeMap<JobId, u64>,
     /// Attempts that their executor has not reported, by its life.
     holding: BTreeMap<Host, BTreeSet<AttemptId>>,
+    /// Shuffles with room at the service that was not given back.
     reserved: BTreeSet<ShuffleId>,
+    ever_reserved: BTreeSet<ShuffleId>,
     accepted: BTreeSet<JobId>,
+    /// Publications and catalog changes that were ever asked for, and those whose outcome is not known yet.
+    asked: BTreeSet<(JobId, StatementIndex, &'static str)>,
+    unanswered: BTreeSet<(JobId, StatementIndex)>,
 }
 
 impl Walk {
@@ -211,7 +216,7 @@ impl Walk {
         self.world.faults.insert(fault.to_owned());
     }
 
-    /// One of the answers that wait, sometimes twice.
+    /// One of the answers that wait; sometimes it comes again later.
     fn answer(&mut self) {
         let waiting = self.world.answers.len() as u64;
         if waiting == 0 {
@@ -220,12 +225,18 @@ impl Walk {
         let position = self.dice.roll(waiting) as usize;
         let event = self.world.answers[position].clone();
         if let Event::ShuffleReserved { shuffle, outcome: Ok(_) } = &event {
-            self.checks.reserved.insert(*shuffle);
+            if self.checks.ever_reserved.insert(*shuffle) {
+                self.checks.reserved.insert(*shuffle);
+            }
+        }
+        if let Event::SinkPublished { job, statement, .. } | Event::CatalogApplied { job, statement, .. } =
+            &event
+        {
+            self.checks.unanswered.remove(&(*job, *statement));
         }
         self.world.answer(position);
-        if self.dice.roll(8) == 0 {
-            self.check();
-            self.world.step(event);
+        if self.dice.roll(6) == 0 {
+            self.world.answers.push_back(event);
         }
     }
 
@@ -330,6 +341,7 @@ impl Checks {
                 self.must_be_active(attempt.task.job, "dispatches");
                 let won = (attempt.task.job, attempt.task.stage, attempt.task.index);
                 assert!(!self.winners.contains(&won), "{attempt} is not needed");
+                self.must_have_room(dispatch);
                 let host = Host { executor: dispatch.executor.clone(), incarnation: dispatch.incarnation };
                 let name = dispatch.executor.as_str();
                 assert_eq!(world.hosts.get(name), Some(&host), "{attempt} goes to a life that is");
@@ -343,13 +355,25 @@ impl Checks {
             Effect::PlanStatement { job, .. } => self.must_be_active(*job, "plans"),
             Effect::ReserveShuffle { shuffle, .. } => self.must_be_active(shuffle.job, "reserves"),
             Effect::CommitShuffle { target, .. } => self.must_be_active(target.shuffle.job, "commits"),
-            Effect::PublishSink { job, .. } => self.must_be_active(*job, "publishes"),
-            Effect::ApplyCatalog { job, .. } => self.must_be_active(*job, "changes the catalog"),
+            Effect::PublishSink { job, statement, .. } => self.publishes(*job, *statement, "files"),
+            Effect::ApplyCatalog { job, statement } => self.publishes(*job, *statement, "the catalog"),
             Effect::ReleaseShuffles { shuffles, .. } => {
                 self.reserved.retain(|shuffle| !shuffles.contains(shuffle));
             }
             Effect::ReleaseJob { job } => self.reserved.retain(|shuffle| shuffle.job != *job),
             _ => {}
+        }
+    }
+
+    /// What an attempt reads and writes must not have been given back.
+    fn must_have_room(&self, dispatch: &Dispatch) {
+        let target = match &dispatch.target {
+            AttemptTarget::Shuffle(target) | AttemptTarget::Result(target) => Some(target.shuffle),
+            AttemptTarget::Files => None,
+        };
+        let inputs = dispatch.inputs.iter().map(|input| input.shuffle);
+        for shuffle in inputs.chain(target) {
+            assert!(self.reserved.contains(&shuffle), "{shuffle} is in use by {}", dispatch.attempt);
         }
     }
 
@@ -359,11 +383,21 @@ impl Checks {
                 assert!(self.winners.insert((job, *stage, *task)), "a task is won once");
                 self.must_be_active(job, "wins");
             }
-            Fact::Finished { state, .. } => {
+            Fact::Finished { state, failure } => {
+                let class = failure.as_ref().map(|failure| failure.failure.class);
+                assert_ne!(class, Some(FailureClass::Internal), "nothing here is Penstock's fault");
+                let unknown = self.unanswered.iter().any(|(of, _)| *of == job);
+                assert!(!unknown, "a job ends after what it publishes is published");
                 assert!(self.ended.insert(job, *state).is_none(), "a job ends once");
             }
             _ => self.must_be_active(job, "journals"),
         }
+    }
+
+    fn publishes(&mut self, job: JobId, statement: StatementIndex, what: &'static str) {
+        self.must_be_active(job, "publishes");
+        assert!(self.asked.insert((job, statement, what)), "{what} of a statement are published once");
+        self.unanswered.insert((job, statement));
     }
 
     fn see_status(&mut self, status: &JobStatus) {

@@ -98,7 +98,7 @@ impl EventLoop {
         }
     }
 
-    async fn take_turn(&mut self, turn: &mut Vec<Message>, effects: &Effects) -> Result<(), StoreError> {
+    async fn take_turn(&mut self, turn: &mut Vec<Message>, effects: &Arc<Effects>) -> Result<(), StoreError> {
         ::metrics::histogram!(metrics::INBOX_DEPTH).record(turn.len() as f64);
         let (mut wanted, mut questions) = (Vec::new(), Vec::new());
         for message in turn.drain(..) {

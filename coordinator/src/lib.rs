@@ -14,17 +14,6 @@ pub mod job;
 pub mod journal;
 pub mod outbox;
 pub mod scheduler;
-
-// What outlives the process.
-pub mod store;
-pub mod coordinator;
-pub mod effect;
-pub mod event;
-pub mod executors;
-pub mod job;
-pub mod journal;
-mod outbox;
-pub mod scheduler;
 pub mod store;
 
 // The shell: everything that touches the world.

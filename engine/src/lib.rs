@@ -11,7 +11,7 @@ pub mod scan;
 pub mod stage_graph;
 pub mod catalog;
 pub mod error;
-mod nearest;
+pub mod nearest;
 pub mod parameters;
 pub mod rules;
 pub mod script;

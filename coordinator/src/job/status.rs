@@ -16,6 +16,7 @@ use super::{JobFailure, JobSpec, Outputs, StageOutput, StatementKind};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobStatus {
     pub job: JobId,
+    #[serde(with = "penstock_protocol::arc")]
     pub spec: Arc<JobSpec>,
     pub definition_hash: String,
     #[serde(rename = "try")]
@@ -51,6 +52,7 @@ pub struct Progress {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatementStatus {
     pub index: StatementIndex,
+    #[serde(with = "penstock_protocol::arc")]
     pub sql: Arc<str>,
     /// Known once the statement is planned.
     pub kind: Option<StatementKind>,

@@ -3,7 +3,7 @@
 //! One connection writes, a few read (write-ahead log). What a client was told, and what becomes visible outside, is
 //! synced to the disk; the rest survives the process but may be lost with the machine, which costs work and no promise.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use penstock_common::clock::Timestamp;
@@ -197,7 +197,7 @@ async fn apply(connection: &mut SqliteConnection, write: Write) -> Result<(), St
                 .bind(status.try_number)
                 .bind(&status.definition_hash)
                 .bind(finished_at(&record))
-                .bind(json(status));
+                .bind(json(&**status));
             insert.execute(connection).await.map(|_| ()).map_err(|error| match &error {
                 sqlx::Error::Database(inner) if inner.is_unique_violation() => StoreError::Exists { job },
                 _ => database("inserting a job")(error),
@@ -210,7 +210,7 @@ async fn apply(connection: &mut SqliteConnection, write: Write) -> Result<(), St
                 .bind(job.to_string())
                 .bind(state_name(record.status.state))
                 .bind(finished_at(&record))
-                .bind(json(&record.status));
+                .bind(json(&*record.status));
             let done = update.execute(connection).await.map_err(database("updating a job"))?;
             if done.rows_affected() == 0 { Err(StoreError::Unknown { job }) } else { Ok(()) }
         }
@@ -245,7 +245,7 @@ fn json(value: &(impl Serialize + ?Sized)) -> String {
 }
 
 fn record(row: &SqliteRow) -> Result<JobRecord, StoreError> {
-    Ok(JobRecord { status: parsed(row, "status")? })
+    Ok(JobRecord { status: Arc::new(parsed(row, "status")?) })
 }
 
 fn stored_key(row: &SqliteRow) -> Result<StoredKey, StoreError> {

@@ -26,8 +26,9 @@ use crate::{
     source::{Source, SourceError},
 };
 
-/// Summaries read at the same time.
-const READS_MAX: usize = 32;
+/// Summaries read at the same time: so many groups of so many jobs.
+const GROUPS_MAX: usize = 4;
+const GROUP_JOBS: usize = 16;
 /// A LOST job is looked at again this rarely: somebody may still go on with it.
 const LOST_RECHECK: Duration = Duration::from_secs(60);
 
@@ -136,20 +137,15 @@ impl Index {
                 _ => changed.push(id),
             }
         }
+        let groups: Vec<Vec<JobId>> = changed.chunks(GROUP_JOBS).map(<[JobId]>::to_vec).collect();
+        let mut reads =
+            futures::stream::iter(groups).map(|group| self.read_group(group)).buffer_unordered(GROUPS_MAX);
         let mut unreadable = 0;
-        let mut reads = futures::stream::iter(changed)
-            .map(|id| async move { (id, self.read(id).await) })
-            .buffer_unordered(READS_MAX);
-        while let Some((id, entry)) = reads.next().await {
-            match entry {
-                Ok(Some(entry)) => drop(jobs.insert(id, entry)),
-                Ok(None) => unreadable += 1,
-                Err(error) => {
-                    tracing::warn!(job = %id, error = describe(&error), "cannot read job");
-                    match known.get(&id) {
-                        Some(entry) => drop(jobs.insert(id, entry.clone())),
-                        None => unreadable += 1,
-                    }
+        while let Some(group) = reads.next().await {
+            for (id, entry) in group {
+                match entry.or_else(|| known.get(&id).cloned()) {
+                    Some(entry) => drop(jobs.insert(id, entry)),
+                    None => unreadable += 1,
                 }
             }
         }
@@ -166,15 +162,34 @@ impl Index {
         }
     }
 
-    /// Reads the summary; a job without a readable one is summarised from its log.
+    /// Jobs that cannot be read come back without an entry.
+    async fn read_group(&self, jobs: Vec<JobId>) -> Vec<(JobId, Option<Entry>)> {
+        let mut entries = Vec::with_capacity(jobs.len());
+        for (job, summary) in self.source.summaries(jobs).await {
+            let entry = match summary {
+                Ok(summary) => self.entry(job, summary.as_deref()).await,
+                Err(error) => Err(error),
+            };
+            let entry = entry.unwrap_or_else(|error| {
+                tracing::warn!(%job, error = describe(&error), "cannot read job");
+                None
+            });
+            entries.push((job, entry));
+        }
+        entries
+    }
+
     async fn read(&self, job: JobId) -> Result<Option<Entry>, SourceError> {
-        let summary = match self.source.summary(job).await? {
-            Some(bytes) => {
-                serde_json::from_slice::<Summary>(&bytes).ok().filter(|summary| summary.job == job)
-            }
-            None => None,
-        };
-        let summary = match summary {
+        match self.source.summaries(vec![job]).await.pop() {
+            Some((_, summary)) => self.entry(job, summary?.as_deref()).await,
+            None => Ok(None),
+        }
+    }
+
+    /// A job without a readable summary is summarised from its log.
+    async fn entry(&self, job: JobId, summary: Option<&[u8]>) -> Result<Option<Entry>, SourceError> {
+        let parsed = summary.and_then(|bytes| serde_json::from_slice::<Summary>(bytes).ok());
+        let summary = match parsed.filter(|summary| summary.job == job) {
             Some(summary) => summary,
             None => match self.summarise_log(job).await? {
                 Some(summary) => summary,

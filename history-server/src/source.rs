@@ -3,10 +3,10 @@
 //! A log is a directory named by its job id with `00000000.jsonl.zst`, `00000001.jsonl.zst`, … and `summary.json`.
 //! Anything else in the store is ignored. Not here: what is in the files.
 
-use std::path::Path;
+use std::{fs, io, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{TryStreamExt, future::join_all};
 use opendal::{EntryMode, ErrorKind, Operator, layers::RetryLayer};
 use penstock_protocol::ids::JobId;
 
@@ -38,7 +38,13 @@ pub enum SourceError {
 pub struct Source {
     store: Operator,
     location: String,
+    /// The root, if it is a folder: lists and summaries are then read without OpenDAL, which takes ten times the CPU
+    /// and is most of what a cold start waits for.
+    folder: Option<Arc<Path>>,
 }
+
+/// A job's summary as it was read, if there is one.
+pub type SummaryRead = Result<Option<Bytes>, SourceError>;
 
 /// One immutable piece of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +56,11 @@ pub struct Segment {
 impl Source {
     /// `location` is a path or an OpenDAL URL such as `s3://bucket/logs`; credentials come from the environment.
     pub fn open(location: &str) -> Result<Self, SourceError> {
-        let store = open_store(location)
+        let folder = local_folder(location);
+        let store = open_store(location, folder.as_deref())
             .map_err(|source| SourceError::Location { location: location.to_owned(), source })?;
-        Ok(Self { store: store.layer(RetryLayer::new().with_max_times(3)), location: location.to_owned() })
+        let store = store.layer(RetryLayer::new().with_max_times(3));
+        Ok(Self { store, location: location.to_owned(), folder })
     }
 
     /// The root as it was configured, for people.
@@ -62,6 +70,9 @@ impl Source {
 
     pub async fn jobs(&self) -> Result<Vec<JobId>, SourceError> {
         let failed = |source| SourceError::List { path: "/".to_owned(), source };
+        if let Some(folder) = self.folder.clone() {
+            return blocking(move || folder_jobs(&folder)).await.map_err(|error| failed(io_error(error)));
+        }
         let mut jobs = Vec::new();
         let mut entries = match self.store.lister("/").await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(jobs),
@@ -97,8 +108,15 @@ impl Source {
         }
     }
 
-    /// The bytes of `summary.json`, if it is there.
-    pub async fn summary(&self, job: JobId) -> Result<Option<Bytes>, SourceError> {
+    /// The bytes of each job's `summary.json`, in the order of the jobs. All are read at the same time.
+    pub async fn summaries(&self, jobs: Vec<JobId>) -> Vec<(JobId, SummaryRead)> {
+        match self.folder.clone() {
+            Some(folder) => blocking(move || folder_summaries(&folder, jobs)).await,
+            None => join_all(jobs.into_iter().map(|job| async move { (job, self.summary(job).await) })).await,
+        }
+    }
+
+    async fn summary(&self, job: JobId) -> SummaryRead {
         let path = format!("{job}/summary.json");
         match self.store.read(&path).await {
             Ok(bytes) => Ok(Some(bytes.to_bytes())),
@@ -119,13 +137,54 @@ impl Source {
     }
 }
 
-fn open_store(location: &str) -> opendal::Result<Operator> {
+fn local_folder(location: &str) -> Option<Arc<Path>> {
     let path = location.strip_prefix("file://").unwrap_or(location);
     if path.contains("://") {
-        return Operator::from_uri(location);
+        return None;
     }
-    let root = std::path::absolute(Path::new(path)).unwrap_or_else(|_| path.into());
-    Ok(Operator::new(opendal::services::Fs::default().root(&root.to_string_lossy()))?)
+    Some(std::path::absolute(path).unwrap_or_else(|_| path.into()).into())
+}
+
+fn open_store(location: &str, folder: Option<&Path>) -> opendal::Result<Operator> {
+    match folder {
+        Some(folder) => Operator::new(opendal::services::Fs::default().root(&folder.to_string_lossy())),
+        None => Operator::from_uri(location),
+    }
+}
+
+fn folder_jobs(folder: &Path) -> io::Result<Vec<JobId>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut jobs = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            jobs.extend(entry.file_name().to_str().and_then(|name| name.parse::<JobId>().ok()));
+        }
+    }
+    Ok(jobs)
+}
+
+fn folder_summaries(folder: &Path, jobs: Vec<JobId>) -> Vec<(JobId, SummaryRead)> {
+    let read = |job: JobId| match fs::read(folder.join(job.to_string()).join("summary.json")) {
+        Ok(bytes) => Ok(Some(bytes.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(SourceError::Read { path: format!("{job}/summary.json"), source: io_error(error) }),
+    };
+    jobs.into_iter().map(|job| (job, read(job))).collect()
+}
+
+fn io_error(error: io::Error) -> opendal::Error {
+    opendal::Error::new(ErrorKind::Unexpected, error.to_string()).set_source(error)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(failure) => std::panic::resume_unwind(failure.into_panic()),
+    }
 }
 
 fn parse_segment(name: &str) -> Option<Segment> {

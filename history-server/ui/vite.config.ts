@@ -6,11 +6,6 @@ export default defineConfig({
   build: {
     target: 'es2022',
     chunkSizeWarningLimit: 1600,
-    rollupOptions: {
-      output: {
-        manualChunks: { elk: ['elkjs/lib/elk.bundled.js'], graph: ['@xyflow/react'] },
-      },
-    },
   },
   server: { proxy: { '/api': process.env.PENSTOCK_HISTORY ?? 'http://127.0.0.1:7080' } },
   test: { include: ['src/**/*.test.ts', 'src/**/*.test.tsx'] },

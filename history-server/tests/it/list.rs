@@ -97,10 +97,10 @@ async fn jobs_are_ordered_as_asked() {
 }
 
 #[tokio::test]
-async fn ten_thousand_jobs_are_listed_and_a_deleted_one_disappears() {
+async fn a_long_list_is_searched_and_a_deleted_job_disappears() {
     let server = Server::new();
     let mut first = None;
-    for n in 0..10_000 {
+    for n in 0..1000 {
         let summary = bare_summary(NOW_MS - i64::from(n) * 1000 - 10_000, n, JobState::Succeeded);
         let dir = server.root.path().join(summary.job.to_string());
         fs::create_dir(&dir).unwrap();
@@ -108,8 +108,8 @@ async fn ten_thousand_jobs_are_listed_and_a_deleted_one_disappears() {
         first.get_or_insert(dir);
     }
     let list = server.list("?q=team-3&limit=3").await;
-    assert_eq!((&list["indexed"], &list["total"]), (&10_000.into(), &2000.into()));
+    assert_eq!((&list["indexed"], &list["total"]), (&1000.into(), &200.into()));
     assert_eq!(names(&list), ["job_3", "job_8", "job_13"]);
     fs::remove_dir_all(first.unwrap()).unwrap();
-    assert_eq!(server.list("").await["indexed"], 9999);
+    assert_eq!(server.list("").await["indexed"], 999);
 }

@@ -1,6 +1,6 @@
 // Where the stages of a job stand in the picture. Layout by ELK, in layers along the flow of data.
 
-import ELK, { type ElkNode } from 'elkjs/lib/elk.bundled.js'
+import type { ElkNode } from 'elkjs/lib/elk.bundled.js'
 import type { Stage } from '../api/types'
 
 export const NODE_WIDTH = 212
@@ -70,6 +70,8 @@ export async function layout(stages: Stage[], direction: 'RIGHT' | 'DOWN'): Prom
     children: stages.map((stage) => ({ id: String(stage.stage), width: NODE_WIDTH, height: NODE_HEIGHT })),
     edges: links(stages).map((link) => ({ id: link.id, sources: [String(link.from)], targets: [String(link.to)] })),
   }
+  // Large, and only needed for pictures.
+  const { default: ELK } = await import('elkjs/lib/elk.bundled.js')
   const placed = await new ELK().layout(graph)
   return new Map((placed.children ?? []).map((node) => [Number(node.id), { x: node.x ?? 0, y: node.y ?? 0 }]))
 }

@@ -22,7 +22,7 @@ export function SqlTab({ job }: { job: Job }) {
           <div className="card__head">
             <h2>Parameters</h2>
           </div>
-          <table className="table">
+          <table className="table parameters">
             <tbody>
               {parameters.map(([name, value]) => (
                 <tr key={name}>
@@ -44,7 +44,8 @@ export function SqlTab({ job }: { job: Job }) {
 type View = 'sql' | 'logical' | 'physical'
 
 function StatementCard({ job, statement }: { job: Job; statement: Statement }) {
-  const [view, setView] = useState<View>('sql')
+  // The SQL of a script's only statement is the script, which stands above.
+  const [view, setView] = useState<View>(job.statements.length === 1 && statement.physical_plan ? 'physical' : 'sql')
   const text = { sql: statement.sql, logical: statement.logical_plan, physical: statement.physical_plan }[view]
   return (
     <section className="card" aria-label={`Statement ${statement.statement + 1}`}>

@@ -34,6 +34,7 @@ function Bar({ stage, span, endMs }: { stage: Stage; span: Span; endMs: number }
   const at = (ms: number) => (100 * (ms - span.from)) / (span.to - span.from)
   const left = Math.max(0, at(from))
   const width = Math.max(0.3, Math.min(100, at(to)) - left)
+  const place = left + width < 88 ? 'after' : left > 12 ? 'before' : 'inside'
   const text = `Stage ${stage.stage}, ${stage.name}: ${duration(to - from)}, ${plural(stage.tasks, 'task')}, ${stage.state}`
   return (
     <div className="gantt__row">
@@ -52,8 +53,8 @@ function Bar({ stage, span, endMs }: { stage: Stage; span: Span; endMs: number }
         )}
         {at(to) >= 0 && at(from) <= 100 && (
           <span
-            className="gantt__label num"
-            style={left + width < 86 ? { left: `${left + width}%` } : { right: `${100 - left}%` }}
+            className={`gantt__label num${place === 'inside' ? ' gantt__label--inside' : ''}`}
+            style={place === 'after' ? { left: `${left + width}%` } : { right: `${100 - (place === 'before' ? left : left + width)}%` }}
           >
             {duration(to - from)}
           </span>

@@ -10,14 +10,13 @@ import {
   Position,
   ReactFlow,
   ReactFlowProvider,
-  useReactFlow,
   type Edge,
   type EdgeProps,
   type Node,
   type NodeProps,
 } from '@xyflow/react'
 import '@xyflow/react/dist/style.css'
-import { memo, useEffect, useLayoutEffect, useMemo, useRef, useState } from 'react'
+import { memo, useEffect, useMemo, useRef, useState, type RefObject } from 'react'
 import type { Stage } from '../../api/types'
 import { Skeleton } from '../../components/skeleton'
 import { stageTone } from '../../components/state'
@@ -41,21 +40,19 @@ interface Props {
 export function StageGraph(props: Props) {
   const section = useRef<HTMLElement>(null)
   const down = useNarrow()
-  const { shape, places } = usePlaces(props.stages, down)
-  const [height, setHeight] = useState(HEIGHT_MIN)
-  useLayoutEffect(() => {
-    if (places && section.current) setHeight(fittingHeight(places, section.current.clientWidth))
-  }, [places])
+  const picture = usePicture(props.stages, down, section)
   return (
     <ReactFlowProvider>
-      <section ref={section} className="card graph" aria-label="Stage graph" style={{ height }}>
-        {places === null || shape === null ? (
-          <div className="card__body">
-            <Skeleton lines={6} />
-          </div>
-        ) : (
-          <Graph key={shape} {...props} places={places} height={height} down={down} />
-        )}
+      <section ref={section} className="card graph" aria-label="Stage graph">
+        <div style={{ height: picture?.height ?? HEIGHT_MIN }}>
+          {picture === null ? (
+            <div className="card__body">
+              <Skeleton lines={6} />
+            </div>
+          ) : (
+            <Graph key={picture.shape} {...props} places={picture.places} down={down} />
+          )}
+        </div>
         <Legend />
       </section>
     </ReactFlowProvider>
@@ -67,22 +64,15 @@ function fittingHeight(places: Map<number, Place>, width: number): number {
   const right = Math.max(1, ...[...places.values()].map((place) => place.x + NODE_WIDTH))
   const bottom = Math.max(1, ...[...places.values()].map((place) => place.y + NODE_HEIGHT))
   const zoom = Math.min(1, (width * 0.92) / right)
-  return Math.round(Math.min(HEIGHT_MAX, Math.max(HEIGHT_MIN, bottom * zoom * 1.1 + 70)))
+  return Math.round(Math.min(HEIGHT_MAX, Math.max(HEIGHT_MIN, bottom * zoom * 1.1 + 24)))
 }
 
 interface GraphProps extends Props {
   places: Map<number, Place>
-  height: number
   down: boolean
 }
 
-function Graph({ stages, selected, onSelect, places, height, down }: GraphProps) {
-  const flow = useReactFlow()
-  useEffect(() => {
-    const frame = requestAnimationFrame(() => void flow.fitView(FIT))
-    return () => cancelAnimationFrame(frame)
-  }, [height, flow])
-
+function Graph({ stages, selected, onSelect, places, down }: GraphProps) {
   const nodes = useMemo(() => stageNodes(stages, places, selected, down), [stages, places, selected, down])
   const edges = useMemo(() => stageEdges(stages), [stages])
   return (
@@ -92,9 +82,15 @@ function Graph({ stages, selected, onSelect, places, height, down }: GraphProps)
       nodeTypes={NODE_TYPES}
       edgeTypes={EDGE_TYPES}
       onNodeClick={(_, node) => onSelect(Number(node.id))}
-      onSelectionChange={({ nodes: [node] }) => {
-        if (node && Number(node.id) !== selected) onSelect(Number(node.id))
+      onKeyDown={(event) => {
+        const node = event.target instanceof Element ? event.target.closest('.react-flow__node') : null
+        if (node && (event.key === 'Enter' || event.key === ' ')) {
+          event.preventDefault()
+          onSelect(Number(node.getAttribute('data-id')))
+        }
       }}
+      elementsSelectable={false}
+      nodesFocusable
       nodesDraggable={false}
       nodesConnectable={false}
       edgesFocusable={false}
@@ -107,7 +103,7 @@ function Graph({ stages, selected, onSelect, places, height, down }: GraphProps)
       panOnDrag
     >
       <Background variant={BackgroundVariant.Dots} gap={22} size={1} />
-      <Controls showInteractive={false} />
+      <Controls showInteractive={false} position="bottom-right" orientation="horizontal" />
     </ReactFlow>
   )
 }
@@ -128,14 +124,21 @@ function Legend() {
   )
 }
 
+interface Picture {
+  shape: string
+  places: Map<number, Place>
+  height: number
+}
+
 /** The layout is computed again only when the graph's shape changes. */
-function usePlaces(stages: Stage[], down: boolean) {
+function usePicture(stages: Stage[], down: boolean, section: RefObject<HTMLElement | null>): Picture | null {
   const shape = `${down ? 'down' : 'right'} ${shapeOf(stages)}`
-  const [result, setResult] = useState<{ shape: string; places: Map<number, Place> } | null>(null)
+  const [picture, setPicture] = useState<Picture | null>(null)
   useEffect(() => {
     let current = true
     void layout(stages, down ? 'DOWN' : 'RIGHT').then((places) => {
-      if (current) setResult({ shape, places })
+      if (!current) return
+      setPicture({ shape, places, height: fittingHeight(places, section.current?.clientWidth ?? 1000) })
     })
     return () => {
       current = false
@@ -143,7 +146,7 @@ function usePlaces(stages: Stage[], down: boolean) {
     // The stages' numbers do not move the picture.
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [shape])
-  return { shape: result?.shape ?? null, places: result?.places ?? null }
+  return picture
 }
 
 function useNarrow(): boolean {

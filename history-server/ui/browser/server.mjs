@@ -1,0 +1,51 @@
+// The page under test: a real history server with made-up jobs, and a real Chromium.
+
+import { execFileSync, spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { createInterface } from 'node:readline'
+import { chromium } from 'playwright-core'
+
+const ui = path.dirname(import.meta.dirname)
+const root = path.dirname(path.dirname(ui))
+
+/** Where Debian puts it, unless `PENSTOCK_CHROMIUM` says otherwise. */
+export async function launch() {
+  const executablePath = process.env.PENSTOCK_CHROMIUM ?? '/usr/bin/chromium'
+  if (!existsSync(executablePath)) {
+    throw new Error(`there is no Chromium at ${executablePath}: install it, or set PENSTOCK_CHROMIUM`)
+  }
+  // Chromium's sandbox does not work as root, as in containers.
+  const args = process.getuid?.() === 0 ? ['--no-sandbox'] : []
+  return chromium.launch({ executablePath, args })
+}
+
+/** Builds the example with the page in `dist` embedded, fills a folder with jobs, and serves it. */
+export async function serve() {
+  if (!existsSync(path.join(ui, 'dist/index.html'))) throw new Error('there is no page to test: run `npm run build`')
+  const folder = mkdtempSync(path.join(tmpdir(), 'penstock-history-'))
+  const server = spawn(binary(), ['--fixtures', folder], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const lines = createInterface({ input: server.stdout })[Symbol.asyncIterator]()
+  const jobs = JSON.parse((await lines.next()).value)
+  const url = (await lines.next()).value
+  const stop = async () => {
+    const gone = new Promise((resolve) => server.once('exit', resolve))
+    server.kill('SIGTERM')
+    await gone
+    rmSync(folder, { recursive: true })
+  }
+  return { url, jobs, folder, stop }
+}
+
+function binary() {
+  const args = ['build', '--quiet', '-p', 'penstock-history-server', '--example', 'serve']
+  const options = { cwd: root, encoding: 'utf8', maxBuffer: 64 << 20, stdio: ['ignore', 'pipe', 'inherit'] }
+  const output = execFileSync('cargo', [...args, '--message-format=json-render-diagnostics'], options)
+  const built = output
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line))
+    .find((message) => message.executable && message.target?.name === 'serve')
+  return built.executable
+}

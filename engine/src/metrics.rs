@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use datafusion::common::Statistics;
 use datafusion::physical_plan::{
-    DisplayFormatType, ExecutionPlan,
+    ExecutionPlan,
     display::DisplayableExecutionPlan,
     metrics::{MetricValue, MetricsSet},
+    statistics::{StatisticsArgs, StatisticsContext},
 };
 use penstock_protocol::{
     event::PlannedOperator,
@@ -30,7 +32,6 @@ impl Operator {
 
 /// The operator as `EXPLAIN` prints it.
 fn detail(node: &Arc<dyn ExecutionPlan>) -> String {
-    let _ = DisplayFormatType::Default;
     DisplayableExecutionPlan::new(node.as_ref()).one_line().to_string().trim_end().to_owned()
 }
 
@@ -44,8 +45,14 @@ pub(crate) fn planned_operators(plan: &Arc<dyn ExecutionPlan>) -> Vec<PlannedOpe
 fn plan_operator(node: &Arc<dyn ExecutionPlan>, parent: Option<u32>, operators: &mut Vec<PlannedOperator>) {
     let operator = operators.len() as u32;
     let Operator { name, detail, .. } = Operator::of(node, parent);
-    operators.push(PlannedOperator { operator, parent, name, detail, estimated_rows: None });
+    let estimated_rows = expected(node).and_then(|rows| rows.num_rows.get_value().map(|rows| *rows as u64));
+    operators.push(PlannedOperator { operator, parent, name, detail, estimated_rows });
     node.children().into_iter().for_each(|child| plan_operator(child, Some(operator), operators));
+}
+
+/// What the planner expects a node to give; none if it cannot tell.
+pub(crate) fn expected(node: &Arc<dyn ExecutionPlan>) -> Option<Arc<Statistics>> {
+    StatisticsContext::new().compute(node.as_ref(), &StatisticsArgs::new()).ok()
 }
 
 /// What the operators of an attempt measured, and the sums that the attempt reports.

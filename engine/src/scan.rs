@@ -9,11 +9,13 @@ mod named;
 use std::{fmt, sync::Arc};
 
 use datafusion::{
-    common::tree_node::TreeNodeRecursion,
+    common::{Statistics, tree_node::TreeNodeRecursion},
     datasource::{
         file_format::file_compression_type::FileCompressionType,
         listing::PartitionedFile,
-        physical_plan::{CsvSource, FileGroup, FileScanConfig, FileScanConfigBuilder},
+        physical_plan::{
+            CsvSource, FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, JsonSource,
+        },
         source::DataSourceExec,
     },
     error::{DataFusionError, Result},
@@ -21,10 +23,12 @@ use datafusion::{
     physical_expr::PhysicalExpr,
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
-        execution_plan::ReplaceChildrenOptions, metrics::MetricsSet, stream::RecordBatchStreamAdapter,
+        execution_plan::ReplaceChildrenOptions, metrics::MetricsSet, statistics::StatisticsArgs,
+        stream::RecordBatchStreamAdapter,
     },
 };
 use futures::StreamExt;
+use object_store::memory::InMemory;
 
 pub use files::ChangedFile;
 pub(crate) use files::{Found, partitioned_file, scan_file, verify};
@@ -43,6 +47,8 @@ pub struct StageScanExec {
     declared: Declared,
     properties: Arc<PlanProperties>,
     progress: Option<Arc<Progress>>,
+    /// What the planner expects to read; known where the plan was cut.
+    expected: Option<Arc<Statistics>>,
 }
 
 /// What DataFusion's encoding of a scan leaves out.
@@ -51,6 +57,8 @@ pub(crate) struct Forgotten {
     pub compression: FileCompressionType,
     pub preserve_order: bool,
     pub csv_terminator: Option<u8>,
+    /// The files are arrays of objects, not one object per line.
+    pub json_array: bool,
 }
 
 impl StageScanExec {
@@ -76,7 +84,7 @@ impl StageScanExec {
         declared: Declared,
     ) -> Result<Self> {
         let properties = declared.properties(partitions)?;
-        Ok(Self { scan, whole, source, forgotten, declared, properties, progress: None })
+        Ok(Self { scan, whole, source, forgotten, declared, properties, progress: None, expected: None })
     }
 
     /// The leaf that one task runs: a partition for each group of files.
@@ -86,6 +94,10 @@ impl StageScanExec {
         let config = named::with_file_names(self.forgotten.restore(self.config()?.clone(), groups));
         let source = DataSourceExec::from_data_source(config);
         Ok(Self { source, properties, progress: Some(progress), ..self.clone() })
+    }
+
+    pub(crate) fn expecting(self, expected: Option<Arc<Statistics>>) -> Self {
+        Self { expected, ..self }
     }
 
     pub fn scan(&self) -> u32 {
@@ -133,20 +145,39 @@ impl Forgotten {
             compression: config.file_compression_type,
             preserve_order: config.preserve_order,
             csv_terminator: csv(config).and_then(CsvSource::terminator),
+            json_array: is_json_array(config),
         }
     }
 
     fn restore(&self, config: FileScanConfig, groups: Vec<FileGroup>) -> FileScanConfig {
-        let csv = csv(&config).map(|source| Arc::new(source.with_terminator(self.csv_terminator)));
-        let builder = FileScanConfigBuilder::from(config)
+        let source = self.source(config.file_source());
+        FileScanConfigBuilder::from(config)
             .with_file_groups(groups)
             .with_file_compression_type(self.compression)
-            .with_preserve_order(self.preserve_order);
-        match csv {
-            Some(source) if self.csv_terminator.is_some() => builder.with_source(source).build(),
-            _ => builder.build(),
+            .with_preserve_order(self.preserve_order)
+            .with_source(source)
+            .build()
+    }
+
+    fn source(&self, decoded: &Arc<dyn FileSource>) -> Arc<dyn FileSource> {
+        match (decoded.downcast_ref::<CsvSource>(), decoded.downcast_ref::<JsonSource>()) {
+            (Some(csv), _) if self.csv_terminator.is_some() => {
+                Arc::new(csv.with_terminator(self.csv_terminator))
+            }
+            (_, Some(json)) if self.json_array => Arc::new(json.clone().with_newline_delimited(false)),
+            _ => decoded.clone(),
         }
     }
+}
+
+/// A JSON source does not tell its form, but one of arrays refuses byte ranges, before it reads anything.
+pub(crate) fn is_json_array(config: &FileScanConfig) -> bool {
+    if !config.file_source().is::<JsonSource>() {
+        return false;
+    }
+    let source = config.file_source().with_batch_size(1);
+    let opener = source.create_file_opener(Arc::new(InMemory::new()), config, 0);
+    opener.and_then(|opener| opener.open(PartitionedFile::new_with_range(String::new(), 1, 0, 1))).is_err()
 }
 
 fn csv(config: &FileScanConfig) -> Option<&CsvSource> {
@@ -223,5 +254,10 @@ impl ExecutionPlan for StageScanExec {
 
     fn fetch(&self) -> Option<usize> {
         self.source.fetch()
+    }
+
+    fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        let unknown = || Arc::new(Statistics::new_unknown(&self.schema()));
+        Ok(self.expected.clone().unwrap_or_else(unknown))
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct ScanNode {
     csv_terminator: Option<u32>,
     #[prost(message, optional, tag = "8")]
     declared: Option<DeclaredNode>,
+    #[prost(bool, tag = "9")]
+    json_array: bool,
 }
 
 pub(super) fn encode(node: &Arc<dyn ExecutionPlan>, ctx: Encoding<'_>) -> Option<Result<Own>> {
@@ -50,6 +52,7 @@ impl ScanNode {
             preserve_order: forgotten.preserve_order,
             csv_terminator: forgotten.csv_terminator.map(u32::from),
             declared: Some(ctx.declared(scan.declared())?),
+            json_array: forgotten.json_array,
         })
     }
 
@@ -62,6 +65,7 @@ impl ScanNode {
             compression: FileCompressionType::from_str(&self.compression)?,
             preserve_order: self.preserve_order,
             csv_terminator: self.csv_terminator.map(|byte| byte as u8),
+            json_array: self.json_array,
         };
         let declared = ctx.declared(self.declared.as_ref().ok_or_else(|| missing("properties"))?)?;
         let source = Arc::new(source.clone());

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, fmt, sync::Arc, time::Instant};
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use datafusion::{
-    common::tree_node::TreeNodeRecursion,
+    common::{Statistics, tree_node::TreeNodeRecursion},
     error::{DataFusionError, Result},
     execution::TaskContext,
     physical_expr::PhysicalExpr,
@@ -13,6 +13,7 @@ use datafusion::{
         DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
         execution_plan::ReplaceChildrenOptions,
         metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time},
+        statistics::StatisticsArgs,
         stream::RecordBatchStreamAdapter,
     },
 };
@@ -43,6 +44,8 @@ pub struct ExchangeReadExec {
     declared: Declared,
     properties: Arc<PlanProperties>,
     source: Option<Arc<ReadSource>>,
+    /// What the planner expects to come; known where the plan was cut.
+    expected: Option<Arc<Statistics>>,
     metrics: ExecutionPlanMetricsSet,
 }
 
@@ -65,7 +68,11 @@ impl ExchangeReadExec {
     ) -> Result<Self> {
         let properties = declared.properties(partitions)?;
         let metrics = ExecutionPlanMetricsSet::new();
-        Ok(Self { input, mode, declared, properties, source: None, metrics })
+        Ok(Self { input, mode, declared, properties, source: None, expected: None, metrics })
+    }
+
+    pub(crate) fn expecting(self, expected: Option<Arc<Statistics>>) -> Self {
+        Self { expected, ..self }
     }
 
     /// The leaf that one task runs.
@@ -147,6 +154,11 @@ impl ExecutionPlan for ExchangeReadExec {
 
     fn metrics(&self) -> Option<MetricsSet> {
         Some(self.metrics.clone_inner())
+    }
+
+    fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        let unknown = || Arc::new(Statistics::new_unknown(&self.schema()));
+        Ok(self.expected.clone().unwrap_or_else(unknown))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{ops::Range, sync::Arc};
 
 use datafusion::{
+    common::Statistics,
     datasource::{memory::MemorySourceConfig, physical_plan::FileScanConfig, source::DataSourceExec},
     physical_expr::Partitioning,
     physical_plan::{
@@ -22,10 +23,13 @@ use datafusion::{
     },
 };
 
+use penstock_protocol::task::ScanFile;
+
 use super::{CutError, Cutter, Leaving, Sources};
 use crate::{
     exchange::{Declared, ExchangeReadExec, WritePartitioning},
-    scan::{StageScanExec, scan_file},
+    metrics,
+    scan::{StageScanExec, is_json_array, scan_file},
     stage_graph::{Input, ReadMode, StageScan},
 };
 
@@ -130,8 +134,9 @@ impl Cutter {
                 return Err(CutError::Unsupported { operator, reason: "this partitioning has no exchange" });
             }
         };
+        let expected = metrics::expected(&input);
         let producer = self.stage(input, Leaving::Exchange(leaving))?;
-        self.read(producer, run.mode, declared, run, sources)
+        self.read(producer, run.mode, declared, expected, run, sources)
     }
 
     /// A coalesce or merge: it stays, and reads what the stage below it wrote.
@@ -143,12 +148,13 @@ impl Cutter {
             let known = input.properties().equivalence_properties().clone();
             let ordered = plan.is::<SortPreservingMergeExec>();
             let input = limited(input, plan.fetch());
+            let expected = metrics::expected(&input);
             if ordered {
                 let producer = self.stage(input, Leaving::Exchange(WritePartitioning::ByTask))?;
-                self.read(producer, ReadMode::All, Declared::of(&known), run, sources)?
+                self.read(producer, ReadMode::All, Declared::of(&known), expected, run, sources)?
             } else {
                 let producer = self.stage(input, Leaving::Exchange(WritePartitioning::Gather))?;
-                self.read(producer, ReadMode::All, Declared::unordered(&known), run, sources)?
+                self.read(producer, ReadMode::All, Declared::unordered(&known), expected, run, sources)?
             }
         };
         replace(plan, vec![input])
@@ -157,8 +163,9 @@ impl Cutter {
     /// Several partitions where one is wanted.
     fn gathered(&mut self, input: Plan, run: &Run, sources: &mut Sources) -> Result<Plan, CutError> {
         let declared = Declared::unordered(input.properties().equivalence_properties());
+        let expected = metrics::expected(&input);
         let producer = self.stage(input, Leaving::Exchange(WritePartitioning::Gather))?;
-        self.read(producer, ReadMode::All, declared, run, sources)
+        self.read(producer, ReadMode::All, declared, expected, run, sources)
     }
 
     /// The build side is whole in every task. When there are several, it is computed once, by a stage of its own.
@@ -187,12 +194,7 @@ impl Cutter {
 
     /// Runs whole within one task: its terms read the work table of the same process.
     fn recursive(&mut self, plan: Plan, run: &Run, sources: &mut Sources) -> Result<Plan, CutError> {
-        if run.owners.len() > 1 {
-            let declared = Declared::unordered(plan.properties().equivalence_properties());
-            let producer = self.stage(plan, Leaving::Exchange(WritePartitioning::Gather))?;
-            return self.read(producer, ReadMode::All, declared, run, sources);
-        }
-        within_task(plan, run, sources)
+        if run.owners.len() > 1 { self.gathered(plan, run, sources) } else { within_task(plan, run, sources) }
     }
 
     fn read(
@@ -200,13 +202,15 @@ impl Cutter {
         producer: usize,
         mode: ReadMode,
         declared: Declared,
+        expected: Option<Arc<Statistics>>,
         run: &Run,
         sources: &mut Sources,
     ) -> Result<Plan, CutError> {
         let partitions = self.stages[producer].output_partitions;
         let input = sources.inputs.len() as u32;
         sources.inputs.push(Input { stage: producer, mode, partitions, owners: run.owners.clone() });
-        Ok(Arc::new(ExchangeReadExec::template(input, mode, partitions as usize, declared)?))
+        let read = ExchangeReadExec::template(input, mode, partitions as usize, declared)?;
+        Ok(Arc::new(read.expecting(expected)))
     }
 }
 
@@ -229,7 +233,8 @@ fn scan(plan: &Plan, config: &FileScanConfig, run: &Run, sources: &mut Sources) 
     let partitions = config.file_groups.len();
     sources.scans.push(StageScan { groups: groups(config)?, owners: run.owners.clone(), mode: run.mode });
     let declared = Declared::of(plan.properties().equivalence_properties());
-    Ok(Arc::new(StageScanExec::template(index, false, config, partitions, declared)?))
+    let scan = StageScanExec::template(index, false, config, partitions, declared)?;
+    Ok(Arc::new(scan.expecting(metrics::expected(plan))))
 }
 
 /// Each group becomes a scan with one group, so that the task gets all of them apart.
@@ -244,13 +249,24 @@ fn whole_scan(
     let one = |group| StageScan { groups: vec![group], owners: run.owners.clone(), mode: ReadMode::All };
     sources.scans.extend(groups(config)?.into_iter().map(one));
     let declared = Declared::of(plan.properties().equivalence_properties());
-    Ok(Arc::new(StageScanExec::template(index, true, config, partitions, declared)?))
+    let scan = StageScanExec::template(index, true, config, partitions, declared)?;
+    Ok(Arc::new(scan.expecting(metrics::expected(plan))))
 }
 
-fn groups(config: &FileScanConfig) -> Result<Vec<Vec<penstock_protocol::task::ScanFile>>, CutError> {
-    let group =
-        |group: &datafusion::datasource::physical_plan::FileGroup| group.iter().map(scan_file).collect();
-    Ok(config.file_groups.iter().map(group).collect::<datafusion::error::Result<_>>()?)
+fn groups(config: &FileScanConfig) -> Result<Vec<Vec<ScanFile>>, CutError> {
+    let whole_files = is_json_array(config);
+    let mut groups = vec![];
+    for group in &config.file_groups {
+        let files = group.iter().map(scan_file).collect::<datafusion::error::Result<Vec<_>>>()?;
+        groups.push(if whole_files { files.into_iter().filter_map(whole).collect() } else { files });
+    }
+    Ok(groups)
+}
+
+/// DataFusion splits files that it cannot read in parts: who has the start of one reads all of it.
+fn whole(file: ScanFile) -> Option<ScanFile> {
+    let starts_here = file.range.is_none_or(|(start, _)| start == 0);
+    starts_here.then_some(ScanFile { range: None, ..file })
 }
 
 pub(super) fn file_scan(plan: &Plan) -> Option<&FileScanConfig> {

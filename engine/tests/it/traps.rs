@@ -9,7 +9,7 @@ use arrow::{
         Int64Array, ListArray, MapBuilder, RecordBatch, StringArray, StringBuilder, StringViewArray,
         StructArray, TimestampMicrosecondArray,
     },
-    datatypes::{DataType, Field, Int32Type},
+    datatypes::{DataType, Field, Int32Type, Schema},
 };
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use tempfile::TempDir;
@@ -387,4 +387,55 @@ async fn a_small_memory_budget_gives_the_same_rows() {
     cluster.check("select a.id, a.s, b.s from t a join t b on a.id = b.id").await;
     cluster.check("select id, s, count(*) from t group by id, s").await;
     cluster.check("select id, s from t order by s, id").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_of_file_formats_survive_the_encoding() {
+    use datafusion::{
+        datasource::file_format::{
+            csv::CsvFormat, file_compression_type::FileCompressionType, json::JsonFormat,
+        },
+        prelude::SessionContext,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("array.json"), r#"[{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]"#).unwrap();
+    std::fs::write(path("lines.json"), "{\"a\": 1, \"b\": \"x\"}\n{\"a\": 2, \"b\": \"y\"}\n").unwrap();
+    std::fs::write(path("odd.csv"), "a;b#1;'x;y'#2;z#3;w#").unwrap();
+    let copy = format!(
+        "copy (values (1, 'x'), (2, 'y')) to '{}' stored as csv options ('format.compression' 'gzip')",
+        path("packed.csv.gz")
+    );
+    SessionContext::new().sql(&copy).await.unwrap().collect().await.unwrap();
+    let odd = CsvFormat::default()
+        .with_has_header(false)
+        .with_delimiter(b';')
+        .with_quote(b'\'')
+        .with_terminator(Some(b'#'));
+    let packed = CsvFormat::default().with_file_compression_type(FileCompressionType::GZIP);
+    let formats: [(&str, &str, &str, Arc<dyn datafusion::datasource::file_format::FileFormat>); 4] = [
+        ("j", "array.json", ".json", Arc::new(JsonFormat::default().with_newline_delimited(false))),
+        ("l", "lines.json", ".json", Arc::new(JsonFormat::default())),
+        ("o", "odd.csv", ".csv", Arc::new(odd)),
+        ("p", "packed.csv.gz", ".csv.gz", Arc::new(packed)),
+    ];
+    for partitions in PARTITIONS {
+        let cluster = Cluster::with(partitions, &[]);
+        for (name, file, extension, format) in &formats {
+            let url = ListingTableUrl::parse(path(file)).unwrap();
+            let options = ListingOptions::new(format.clone()).with_file_extension(*extension);
+            let schema = match *name {
+                // Inference does not know about terminators.
+                "o" => Schema::new(["a", "b"].map(|name| Field::new(name, DataType::Utf8, true)).to_vec()),
+                _ => options.infer_schema(&cluster.context.state(), &url).await.unwrap().as_ref().clone(),
+            };
+            let config =
+                ListingTableConfig::new(url).with_listing_options(options).with_schema(Arc::new(schema));
+            cluster.context.register_table(*name, Arc::new(ListingTable::try_new(config).unwrap())).unwrap();
+            let rows_of = |batches: &[RecordBatch]| rows(batches).len();
+            let all = cluster.run(&format!("select * from {name}")).await;
+            assert_eq!(rows_of(&all.batches), if *name == "o" { 4 } else { 2 }, "{name}");
+            cluster.run(&format!("select count(*) from {name}")).await;
+        }
+    }
 }

@@ -12,7 +12,8 @@ pub struct Config {
     pub event_log: String,
     /// Seconds between two looks at the store for new and changed jobs.
     pub refresh_seconds: u64,
-    /// Seconds without a sign of life after which an unfinished job is shown as LOST.
+    /// Seconds after which an unfinished job without a new summary or segment is shown as LOST. Longer than a job may
+    /// be silent, which it is while no task starts or ends.
     pub lost_after_seconds: u64,
     /// Attempts, over all jobs, whose details are kept in memory; the jobs that were looked at longest ago go first.
     pub cached_attempts_max: usize,
@@ -24,7 +25,7 @@ impl Default for Config {
             listen: "127.0.0.1:7080".to_owned(),
             event_log: "events".to_owned(),
             refresh_seconds: 2,
-            lost_after_seconds: 120,
+            lost_after_seconds: 300,
             cached_attempts_max: 400_000,
         }
     }

@@ -1,9 +1,11 @@
 import { keepPreviousData, useInfiniteQuery, useQuery } from '@tanstack/react-query'
 import { api, ApiError } from './client'
+import type { Job } from './types'
 
 /** How often a page looks again while something may still change. */
 const LIVE_MS = 1500
 const LIST_MS = 3000
+const LOST_MS = 15_000
 
 const retry = (count: number, error: Error) => !(error instanceof ApiError && error.status >= 400) && count < 2
 
@@ -21,10 +23,15 @@ export function useJob(job: string) {
   return useQuery({
     queryKey: ['job', job],
     queryFn: ({ signal }) => api.job(job, signal),
-    // A job that is not there yet may be about to write its first event.
-    refetchInterval: (query) => (query.state.data?.live === false ? false : LIVE_MS),
+    refetchInterval: (query) => jobInterval(query.state.data),
     retry,
   })
+}
+
+/** A job that is not there yet may be about to write its first event; a LOST one may turn out to live. */
+function jobInterval(job: Job | undefined): number | false {
+  if (job?.state === 'LOST') return LOST_MS
+  return job?.live === false ? false : LIVE_MS
 }
 
 export function useTimeline(job: string, live: boolean) {

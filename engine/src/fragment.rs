@@ -129,10 +129,9 @@ impl Leaving {
             Self::Result => (exchange(WritePartitioning::ByTask), StageOutput::Result, tasks),
             Self::Exchange(partitioning) => {
                 let (output, partitions) = match &partitioning {
-                    WritePartitioning::Hash(exprs, partitions) => (
-                        StageOutput::Hash { keys: exprs.iter().map(|expr| short(expr)).collect() },
-                        *partitions as u32,
-                    ),
+                    WritePartitioning::Hash(exprs, partitions) => {
+                        (StageOutput::Hash { keys: exprs.iter().map(short).collect() }, *partitions as u32)
+                    }
                     WritePartitioning::RoundRobin(partitions) => {
                         (StageOutput::RoundRobin, *partitions as u32)
                     }

@@ -204,7 +204,7 @@ fn rows_per_payload(bytes: usize, rows: usize, rows_max: usize) -> usize {
 
 /// Bytes of the rows themselves, not of the buffers that they share with others.
 fn data_bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(|column| array_bytes(column)).sum()
+    batch.columns().iter().map(array_bytes).sum()
 }
 
 fn array_bytes(array: &ArrayRef) -> usize {

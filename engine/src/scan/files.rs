@@ -8,7 +8,7 @@ use datafusion::{
     error::{DataFusionError, Result},
 };
 use datafusion_proto::protobuf;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use penstock_protocol::task::ScanFile;
 use prost::Message;
@@ -74,11 +74,9 @@ fn decode_value(bytes: &[u8]) -> Result<ScalarValue> {
 pub(crate) async fn verify(store: &dyn ObjectStore, files: &[ScanFile]) -> Result<Found, ChangedFile> {
     // A file that was split into ranges is looked at once.
     let distinct: BTreeMap<&str, &ScanFile> = files.iter().map(|file| (file.path.as_str(), file)).collect();
-    stream::iter(distinct.into_values())
-        .map(|file| verify_one(store, file))
-        .buffer_unordered(LOOKS)
-        .try_collect()
-        .await
+    // Boxed here: as a closure of the stream, the compiler cannot prove the whole future to be `Send`.
+    let looks: Vec<_> = distinct.into_values().map(|file| verify_one(store, file).boxed()).collect();
+    stream::iter(looks).buffer_unordered(LOOKS).try_collect().await
 }
 
 async fn verify_one(store: &dyn ObjectStore, file: &ScanFile) -> Result<(String, ObjectMeta), ChangedFile> {

@@ -48,7 +48,7 @@ impl ShuffleClient {
         shuffle: ShuffleId,
         winners: Arc<[Winner]>,
         source: PartitionSource,
-    ) -> impl Stream<Item = Result<Bytes, FetchError>> + Send + 'static {
+    ) -> impl Stream<Item = Result<Bytes, FetchError>> + Send + 'static + use<> {
         fetch::read(Arc::clone(&self.fetchers), shuffle, winners, source)
     }
 }

@@ -1,0 +1,106 @@
+//! How the process divides its memory.
+//!
+//! One pool for all attempts, so that a single large one may use it all; operators that can spill share it fairly. What
+//! operators do not count (decoded pages, batches on their way, the code itself) gets a reserve, and the windows of the
+//! shuffle client get a fixed part, so that the process stays within its limit as a whole.
+
+use std::{fs, sync::Arc};
+
+use datafusion::{error::DataFusionError, execution::runtime_env::RuntimeEnv};
+use penstock_common::bytes::ByteSize;
+use penstock_engine::session;
+use penstock_shuffle_client::ClientOptions;
+
+use crate::scratch::Scratch;
+
+/// Share of the machine or container that an executor takes unless told otherwise.
+const MACHINE_PERCENT: u64 = 60;
+/// Of what the shuffle windows leave, operators may reserve this much.
+const OPERATORS_PERCENT: u64 = 60;
+/// One part in so many of all memory is the window of each direction, within bounds.
+const WINDOW_PART: u64 = 16;
+const WINDOW_BYTES_MIN: u64 = 4 << 20;
+const WINDOW_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of each use; together less than the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    pub limit: u64,
+    /// What operators may reserve.
+    pub operators: u64,
+    /// Pushed and not acknowledged.
+    pub push: u64,
+    /// Fetched and not consumed.
+    pub fetch: u64,
+}
+
+impl Budget {
+    /// Divides `memory`; 0 is a share of what the machine or container has.
+    pub fn of(memory: ByteSize) -> Self {
+        let limit = match memory.as_u64() {
+            0 => machine_bytes() / 100 * MACHINE_PERCENT,
+            bytes => bytes,
+        };
+        let window = (limit / WINDOW_PART).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
+        let operators = limit.saturating_sub(2 * window) / 100 * OPERATORS_PERCENT;
+        Self { limit, operators, push: window, fetch: window }
+    }
+
+    /// Memory pool, spill space and object stores of the process.
+    pub fn runtime_env(&self, scratch: &Scratch) -> Result<Arc<RuntimeEnv>, DataFusionError> {
+        session::runtime_env(Some(self.operators), Some(scratch.dir()), scratch.quota_bytes())
+    }
+
+    pub fn client_options(&self) -> ClientOptions {
+        let defaults = ClientOptions::default();
+        let (push, fetch) = (bytes(self.push), bytes(self.fetch));
+        ClientOptions {
+            push_bytes_total: push,
+            push_window_bytes: defaults.push_window_bytes.min(push / 2),
+            fetch_bytes_total: fetch,
+            fetch_stream_bytes_max: defaults.fetch_stream_bytes_max.min(fetch / 2),
+            ..defaults
+        }
+    }
+}
+
+fn bytes(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+/// What this process could have: the container's limit or the machine's memory, whichever is less.
+fn machine_bytes() -> u64 {
+    const UNKNOWN: u64 = 4 << 30;
+    let container =
+        fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| parse_mem_total(&text));
+    container.into_iter().chain(machine).min().unwrap_or(UNKNOWN)
+}
+
+fn parse_mem_total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_stay_below_the_limit_and_leave_a_reserve() {
+        for memory in [ByteSize::mib(64), ByteSize::mib(512), ByteSize::gib(8), ByteSize::gib(512)] {
+            let budget = Budget::of(memory);
+            assert_eq!(budget.limit, memory.as_u64());
+            let used = budget.operators + budget.push + budget.fetch;
+            assert!(used <= budget.limit / 4 * 3, "{budget:?}");
+            assert!(budget.operators > budget.limit / 2, "{budget:?}");
+        }
+    }
+
+    #[test]
+    fn the_machine_has_memory() {
+        assert_eq!(parse_mem_total("MemTotal:       24000000 kB\nMemFree: 1 kB\n"), Some(24_000_000 << 10));
+        assert!(Budget::of(ByteSize(0)).limit > 0);
+    }
+}

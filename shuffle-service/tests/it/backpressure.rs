@@ -52,7 +52,10 @@ async fn a_full_disk_fails_the_attempt_by_name_and_the_location_for_good() {
     // The job's end makes room for others.
     cluster.owner.release_job(JOB).await.unwrap();
     cluster.workers[0].disk.set_bytes_max(u64::MAX);
-    let other = penstock_protocol::ids::ShuffleId { job: penstock_protocol::ids::JobId(uuid::Uuid::from_u128(2)), ..SHUFFLE };
+    let other = penstock_protocol::ids::ShuffleId {
+        job: penstock_protocol::ids::JobId(uuid::Uuid::from_u128(2)),
+        ..SHUFFLE
+    };
     let target = cluster.reserve(other, 3).await;
     cluster.write(&target, 0, 0, batches(120)).await.unwrap();
 }

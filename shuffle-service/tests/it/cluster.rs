@@ -118,7 +118,9 @@ impl Cluster {
     pub async fn start(&self, config: worker::Config, disk: Arc<MemoryDisk>) -> Worker {
         let tasks = self.tasks.child("worker");
         let on: Arc<dyn Disk> = disk.clone();
-        let handle = worker::start_on(config.clone(), Arc::new(Tcp), self.clock.clone(), on, tasks.clone()).await.unwrap();
+        let handle = worker::start_on(config.clone(), Arc::new(Tcp), self.clock.clone(), on, tasks.clone())
+            .await
+            .unwrap();
         handle.registered().await;
         Worker { handle, disk, config, tasks }
     }

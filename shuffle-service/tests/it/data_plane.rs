@@ -4,8 +4,8 @@ use penstock_common::net::{Network, Stream, Tcp};
 use penstock_protocol::{
     BUILD,
     frame::{
-        Acks, Answer, BatchHeader, FRAME_BYTES_MAX, Fault, Frame, FrameHead, Hello, Kind, PushHead, PushRecorder,
-        PushVerdict, Purpose, Refusal, read_frame, write_all,
+        Acks, Answer, BatchHeader, FRAME_BYTES_MAX, Fault, Frame, FrameHead, Hello, Kind, Purpose, PushHead,
+        PushRecorder, PushVerdict, Refusal, read_frame, write_all,
     },
     ids::{AttemptNumber, BatchId, Epoch, Incarnation, PartitionIndex, TaskIndex},
     shuffle::CommitVerdict,
@@ -113,8 +113,7 @@ async fn a_payload_that_does_not_match_its_checksum_is_refused_alone() {
     let mut stream = say_hello(&cluster, Purpose::Push).await;
     stream.write_all(&frame).await.unwrap();
     let acks = Acks::parse(next(&mut stream).await.unwrap().body).unwrap();
-    let verdicts =
-        vec![PushVerdict::Accepted, PushVerdict::Accepted, PushVerdict::Refused(Refusal::Corrupt)];
+    let verdicts = vec![PushVerdict::Accepted, PushVerdict::Accepted, PushVerdict::Refused(Refusal::Corrupt)];
     assert_eq!(acks, Acks(vec![Answer { request: 77, verdicts }]));
     assert_eq!(committed(&cluster, &target).await, CommitVerdict::Committed { stored_bytes: 2 * (28 + 12) });
 }

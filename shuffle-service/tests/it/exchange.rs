@@ -13,7 +13,9 @@ use crate::cluster::{SHUFFLE, Setup, by_partition, cluster, payload, shuffle, wi
 
 fn batches(map: u32, partitions: u32, per_partition: u32, length: usize) -> Vec<(u32, Bytes)> {
     (0..per_partition)
-        .flat_map(|batch| (0..partitions).map(move |partition| (partition, payload(map, partition, batch, length))))
+        .flat_map(|batch| {
+            (0..partitions).map(move |partition| (partition, payload(map, partition, batch, length)))
+        })
         .collect()
 }
 
@@ -32,7 +34,8 @@ async fn round_trip(setup: Setup, per_partition: u32, length: usize) -> u64 {
         assert_eq!(read.len(), 3 * per_partition as usize);
         // Maps are interleaved; the batches of each map come in their order.
         for (map, batches) in (0_u32..).zip(&written) {
-            let of_map: Vec<_> = read.iter().filter(|batch| batch.starts_with(&map.to_le_bytes())).cloned().collect();
+            let of_map: Vec<_> =
+                read.iter().filter(|batch| batch.starts_with(&map.to_le_bytes())).cloned().collect();
             assert_eq!(of_map, by_partition(batches)[&partition]);
         }
     }

@@ -37,7 +37,8 @@ async fn exchange(network: Arc<Breaking>) {
 #[tokio::test]
 async fn pushes_survive_connections_that_break_while_sending() {
     for write in [0, 1, 30, 60, 100, 5000, 7777, 20_000, 60_000] {
-        let network = Breaking::new(vec![Limits { write, read: ANY }, Limits { write: write + 911, read: ANY }]);
+        let network =
+            Breaking::new(vec![Limits { write, read: ANY }, Limits { write: write + 911, read: ANY }]);
         exchange(Arc::clone(&network)).await;
         assert!(network.connections.load(Ordering::SeqCst) >= 3);
     }

@@ -41,7 +41,10 @@ async fn a_restarted_worker_answers_nothing_for_its_former_life() {
     assert!(matches!(error, PushError::Lost { .. }), "{error}");
     for target in [&target, &open] {
         let verdicts = cluster.commit(target, &[winner(0, 0)]).await;
-        assert!(verdicts.iter().all(|(_, verdict)| matches!(verdict, CommitVerdict::Failed { .. })), "{verdicts:?}");
+        assert!(
+            verdicts.iter().all(|(_, verdict)| matches!(verdict, CommitVerdict::Failed { .. })),
+            "{verdicts:?}"
+        );
     }
     // The new life takes new work.
     let target = cluster.reserve(shuffle(2), 1).await;

@@ -33,9 +33,34 @@ struct Opened {
     connection: Arc<Connection>,
     stream: u32,
     inbox: Arc<Inbox>,
+    window: Window,
+}
+
+/// What the worker may have on its way to one stream.
+struct Window {
+    /// Credit given minus bytes that were consumed and told; a batch larger than the credit overdraws it.
+    open: i64,
     /// Consumed bytes that the worker has not been told of.
-    consumed: u32,
-    credit: u32,
+    consumed: i64,
+}
+
+impl Window {
+    fn new(credit: u32) -> Self {
+        Self { open: credit.into(), consumed: 0 }
+    }
+
+    /// Counts consumed bytes and returns the credit to give, once it is worth a frame. With more streams than before the
+    /// share is smaller, and less is given back than was used.
+    fn consume(&mut self, bytes: usize, share: u32) -> u32 {
+        self.consumed += i64::try_from(bytes).expect("frames are small");
+        if self.consumed < self.open / 2 {
+            return 0;
+        }
+        self.open -= std::mem::take(&mut self.consumed);
+        let grant = u32::try_from(i64::from(share) - self.open).unwrap_or(0);
+        self.open += i64::from(grant);
+        grant
+    }
 }
 
 impl LocationReader {
@@ -97,23 +122,18 @@ impl LocationReader {
             credit,
         };
         let opened = connection.open(open);
-        self.opened = opened.map(|(stream, inbox)| Opened { connection, stream, inbox, consumed: 0, credit });
+        self.opened =
+            opened.map(|(stream, inbox)| Opened { connection, stream, inbox, window: Window::new(credit) });
     }
 
     fn consumed(&mut self, bytes: usize) {
         self.offset += bytes as u64;
         self.waits = waits(&self.fetchers, &self.location);
-        let target = self.fetchers.credit();
+        let share = self.fetchers.credit();
         let Some(opened) = &mut self.opened else { return };
-        opened.consumed = opened.consumed.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-        if opened.consumed >= opened.credit / 2 {
-            // With more streams than before the share is smaller: give back less than was used.
-            let grant = opened.consumed.saturating_add(target).saturating_sub(opened.credit);
-            opened.credit = opened.credit.saturating_sub(opened.consumed).saturating_add(grant);
-            opened.consumed = 0;
-            if grant > 0 {
-                opened.connection.add_credit(opened.stream, grant);
-            }
+        let grant = opened.window.consume(bytes, share);
+        if grant > 0 {
+            opened.connection.add_credit(opened.stream, grant);
         }
     }
 
@@ -146,5 +166,37 @@ impl Drop for LocationReader {
         if let Some(opened) = &self.opened {
             opened.connection.close(opened.stream);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worker's side: sends while it has credit, whole batches of one size.
+    fn all_arrive(batch: usize, share: impl Fn(usize) -> u32) {
+        let mut window = Window::new(share(0));
+        let mut credit = i64::from(share(0));
+        for sent in 0..1000 {
+            assert!(credit > 0, "stalled after {sent} batches of {batch} bytes");
+            credit -= batch as i64;
+            credit += i64::from(window.consume(batch, share(sent)));
+        }
+    }
+
+    #[test]
+    fn credit_never_dries_up_whatever_the_size_of_batches_and_shares() {
+        for batch in [1, 100, 999, 1000, 1001, 5000, 1_000_000] {
+            all_arrive(batch, |_| 1000);
+            all_arrive(batch, |sent| if sent % 100 < 50 { 1000 } else { 7000 });
+        }
+    }
+
+    #[test]
+    fn a_smaller_share_is_reached_by_giving_less_back() {
+        let mut window = Window::new(1000);
+        assert_eq!(window.consume(400, 500), 0);
+        assert_eq!(window.consume(200, 500), 100);
+        assert_eq!(window.open, 500);
     }
 }

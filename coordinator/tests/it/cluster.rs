@@ -100,18 +100,18 @@ pub fn tcp() -> Arc<dyn Network> {
 async fn start_shuffle_service(folder: &std::path::Path, tasks: &Tasks) -> String {
     use penstock_shuffle_service::{master, worker};
     let any = || "127.0.0.1:0".to_owned();
-    let config = master::Config { grpc_addr: any(), ..Default::default() };
+    let config = master::Config { control_listen: any(), admin_listen: String::new(), ..Default::default() };
     let master = master::start(config, tcp(), Arc::new(SystemClock), tasks.clone()).await.unwrap();
     let config = worker::Config {
         name: "worker-1".into(),
-        masters: vec![master.grpc.to_string()],
-        control_addr: any(),
-        data_addr: any(),
-        data_dir: folder.join("worker"),
+        masters: vec![master.control.to_string()],
+        admin_listen: String::new(),
+        data_dirs: vec![folder.join("worker")],
         ..Default::default()
     };
-    worker::start(config, tcp(), Arc::new(SystemClock), tasks.clone()).await.unwrap();
-    master.grpc.to_string()
+    let worker = worker::start(config, tcp(), Arc::new(SystemClock), tasks.clone()).await.unwrap();
+    worker.registered().await;
+    master.control.to_string()
 }
 
 fn json_or_text(bytes: impl AsRef<[u8]>) -> Value {

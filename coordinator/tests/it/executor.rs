@@ -49,9 +49,14 @@ impl Executor {
         Self { outbound, inbound }
     }
 
-    /// The next message; none when the stream has ended.
+    /// The next order; none when the stream has ended.
     pub async fn next(&mut self) -> Option<to_executor::Message> {
-        self.inbound.message().await.ok().flatten().and_then(|message| message.message)
+        loop {
+            match self.inbound.message().await.ok().flatten()?.message? {
+                to_executor::Message::ReportTaken(_) => {}
+                order => return Some(order),
+            }
+        }
     }
 
     /// The next task, with the definition of its stage if it came just before.

@@ -107,3 +107,6 @@ pub enum WinnerOutput {
     },
     Files(Vec<WrittenFile>),
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ pub struct JobIds {
 }
 
 impl JobIds {
+    #[allow(clippy::disallowed_methods, reason = "an id must differ from those of every other coordinator")]
     pub fn next(&self, now: Timestamp) -> JobId {
         let (millis, counter) = self.advance(u64::try_from(now.as_millis()).unwrap_or(0));
         let random: u64 = rand::random();

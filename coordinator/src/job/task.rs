@@ -152,13 +152,15 @@ impl Task {
         }
     }
 
-    /// Executors on which it failed or was lost, to be tried last.
+    /// Executors on which it failed or was lost, to be tried last; the latest one at the end.
     pub fn avoid(&self) -> Vec<ExecutorId> {
-        let bad = |attempt: &&Attempt| matches!(attempt.state, AttemptState::Failed | AttemptState::Lost);
-        let mut avoid: Vec<_> =
-            self.attempts.iter().filter(bad).map(|attempt| attempt.host.executor.clone()).collect();
-        avoid.sort();
-        avoid.dedup();
+        let mut avoid: Vec<ExecutorId> = Vec::new();
+        for attempt in &self.attempts {
+            if matches!(attempt.state, AttemptState::Failed | AttemptState::Lost) {
+                avoid.retain(|executor| *executor != attempt.host.executor);
+                avoid.push(attempt.host.executor.clone());
+            }
+        }
         avoid
     }
 

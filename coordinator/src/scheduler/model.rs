@@ -47,7 +47,7 @@ pub struct Job<'a> {
 pub struct Stage<'a> {
     pub stage: StageId,
     pub ready: &'a BTreeSet<TaskIndex>,
-    /// Executors on which a task failed before: taken only if no other executor takes work.
+    /// Executors on which a task failed before, the latest one last: taken only if no other executor takes work.
     pub avoid: &'a BTreeMap<TaskIndex, Vec<ExecutorId>>,
     /// Executors that have a task's data near: taken if one of them is free.
     pub prefer: &'a BTreeMap<TaskIndex, Vec<ExecutorId>>,

@@ -36,9 +36,11 @@ impl<'a> Placement<'a> {
 
     /// Takes a slot, if there is a fitting one.
     pub fn place(&mut self, avoid: &[ExecutorId], prefer: &[ExecutorId]) -> Option<usize> {
-        let avoid: Vec<_> = avoid.iter().filter_map(|id| self.positions.get(id)).copied().collect();
-        // With nowhere else to go, the task is tried where it failed.
-        let avoid = if avoid.len() < self.positions.len() { avoid } else { Vec::new() };
+        let mut avoid: Vec<_> = avoid.iter().filter_map(|id| self.positions.get(id)).copied().collect();
+        if avoid.len() >= self.positions.len() {
+            // With nowhere else to go, the task is tried where it failed, but not where it failed last.
+            avoid.drain(..avoid.len() - usize::from(self.positions.len() > 1));
+        }
         let near = prefer.iter().filter_map(|id| self.positions.get(id)).copied();
         let near = near.filter(|position| self.free[*position] > 0 && !avoid.contains(position)).min();
         let executor = near.or_else(|| {

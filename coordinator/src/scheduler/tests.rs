@@ -194,6 +194,7 @@ fn a_task_avoids_executors_where_it_failed_unless_there_are_no_others() {
     check("e1 5; e2 0; job a 2 avoid 0:e1", expect!["a1@e1"]);
     check("e1 5; job a 2 avoid 0:e1", expect!["a0@e1 a1@e1"]);
     check("e1 5; e2 5; job a 1 avoid 0:e1+e2", expect!["a0@e1"]);
+    check("e1 5; e2 5; job a 1 avoid 0:e2+e1", expect!["a0@e2"]);
     check("e1 5; job a 1 avoid 0:gone", expect!["a0@e1"]);
 }
 

@@ -84,7 +84,7 @@ fn a_failed_task_is_tried_elsewhere_up_to_four_times() {
         expect![[r#"
             run a/x0#1 on e2
             run a/x0#2 on e1
-            run a/x0#3 on e1
+            run a/x0#3 on e2
             release a/x, a failed: it did not work, release all of a"#]],
     );
 }

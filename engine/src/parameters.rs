@@ -17,7 +17,9 @@ pub type Parameters = BTreeMap<String, Value>;
 pub fn check(script: &Script, parameters: &Parameters) -> Result<(), SqlError> {
     let mut used = BTreeSet::new();
     for (name, position) in script.placeholders() {
-        let value = parameters.get(name).ok_or_else(|| missing(name, parameters))
+        let value = parameters
+            .get(name)
+            .ok_or_else(|| missing(name, parameters))
             .map_err(|error| error.at(script.text(), *position))?;
         check_value(name, value).map_err(|error| error.at(script.text(), *position))?;
         used.insert(name.as_str());
@@ -56,7 +58,9 @@ pub(crate) fn substitute(tokens: &[TokenWithSpan], parameters: &Parameters) -> V
             _ => None,
         };
         match value {
-            Some(value) => literal(value).into_iter().map(|literal| TokenWithSpan::new(literal, token.span)).collect(),
+            Some(value) => {
+                literal(value).into_iter().map(|literal| TokenWithSpan::new(literal, token.span)).collect()
+            }
             None => vec![token.clone()],
         }
     });
@@ -121,7 +125,8 @@ mod tests {
     fn a_text_that_looks_like_sql_stays_a_text() {
         let script = Script::parse("select * from t where a = $a").expect("parses");
         let parameters = Parameters::from([("a".to_owned(), Value::from("1' or '1' = '1"))]);
-        let crate::script::Parsed::Statement(statement) = script.parsed(0, &parameters).expect("parses") else {
+        let crate::script::Parsed::Statement(statement) = script.parsed(0, &parameters).expect("parses")
+        else {
             panic!("is a plain statement");
         };
         assert_eq!(statement.to_string(), "SELECT * FROM t WHERE a = '1'' or ''1'' = ''1'");

@@ -14,7 +14,8 @@ pub use single_task::SingleTaskExec;
 pub fn physical() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     // Joins have their final mode and sides after `join_selection`; exchanges are put in after it.
-    let after = rules.iter().position(|rule| rule.name() == "join_selection").map_or(rules.len(), |at| at + 1);
+    let after =
+        rules.iter().position(|rule| rule.name() == "join_selection").map_or(rules.len(), |at| at + 1);
     rules.insert(after, Arc::new(spread_joins::SpreadJoins));
     // Projections, limits and sorts have their final place before the last check.
     let last = rules.iter().position(|rule| rule.name() == "SanityCheckPlan").unwrap_or(rules.len());

@@ -210,14 +210,15 @@ fn rewrite_insert_overwrite(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan
     }
 }
 
-fn syntax_error(
-    text: &str,
-    error: &datafusion::error::DataFusionError,
-    end: Option<Position>,
-) -> SqlError {
+fn syntax_error(text: &str, error: &datafusion::error::DataFusionError, end: Option<Position>) -> SqlError {
     let message = error.strip_backtrace();
+    if message.contains("RecursionLimitExceeded") {
+        let error = SqlError::sql(format!("the statement is nested more than {NESTING_MAX} levels deep"));
+        return end.map_or(error.clone(), |end| error.at(text, end));
+    }
     let message = message.strip_prefix("SQL error: ").unwrap_or(&message);
-    let message = message.strip_prefix("ParserError(\"").and_then(|m| m.strip_suffix("\")")).unwrap_or(message);
+    let message =
+        message.strip_prefix("ParserError(\"").and_then(|m| m.strip_suffix("\")")).unwrap_or(message);
     let (message, position) = split_position(message);
     let error = SqlError::sql(format!("syntax error: {}", lower_first(message)));
     match position.or(end) {
@@ -230,9 +231,9 @@ fn syntax_error(
 fn split_position(message: &str) -> (&str, Option<Position>) {
     let Some((before, place)) = message.rsplit_once(" at Line: ") else { return (message, None) };
     let digits = |text: &str| text.trim_matches(|c: char| !c.is_ascii_digit()).parse().ok();
-    let position = place.split_once(", Column: ").and_then(|(line, column)| {
-        Some(Position { line: digits(line)?, column: digits(column)? })
-    });
+    let position = place
+        .split_once(", Column: ")
+        .and_then(|(line, column)| Some(Position { line: digits(line)?, column: digits(column)? }));
     match position {
         Some(position) if position.line > 0 => (before, Some(position)),
         _ => (before, None),

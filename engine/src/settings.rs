@@ -273,7 +273,9 @@ mod tests {
     #[test]
     fn pinned_and_derived_settings_cannot_be_changed() {
         assert!(refusal("datafusion.optimizer.prefer_existing_union", "false").contains("is always `true`"));
-        assert!(refusal("datafusion.execution.target_partitions", "3").contains("`penstock.partitions` instead"));
+        assert!(
+            refusal("datafusion.execution.target_partitions", "3").contains("`penstock.partitions` instead")
+        );
     }
 
     #[test]

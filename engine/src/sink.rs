@@ -12,7 +12,7 @@ mod task_writer;
 mod write_exec;
 
 pub use run::SinkRun;
-pub(crate) use target::{staging_beside, staging_inside};
 pub use target::{SinkMode, SinkTarget};
+pub(crate) use target::{staging_beside, staging_inside};
 pub(crate) use write_exec::check_spec;
 pub use write_exec::{WriteExec, WriteSpec};

@@ -59,14 +59,27 @@ pub struct PlannedStatement {
 
 #[derive(Debug)]
 pub enum StatementKind {
-    Query { graph: StageGraph, schema: SchemaRef },
+    Query {
+        graph: StageGraph,
+        schema: SchemaRef,
+    },
     /// Runs, publishes, then changes the catalog.
-    Sink { graph: StageGraph, sink: SinkTarget, then: Option<CatalogChange> },
+    Sink {
+        graph: StageGraph,
+        sink: SinkTarget,
+        then: Option<CatalogChange>,
+    },
     Catalog(CatalogChange),
     /// The answer is known already: EXPLAIN, SHOW, DESCRIBE.
-    Rows { schema: SchemaRef, batches: Vec<RecordBatch> },
+    Rows {
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+    },
     /// Holds for the following statements of the job.
-    Set { key: String, value: String },
+    Set {
+        key: String,
+        value: String,
+    },
 }
 
 impl StatementKind {
@@ -142,9 +155,7 @@ pub async fn optimized_plan(
 fn carry_over(bound: &Bound, context: &mut PlanContext, pending: &mut Pending) -> Result<(), SqlError> {
     match bound {
         Bound::Set { key, value } => context.settings.set(key, value),
-        Bound::Catalog { change, schema } => {
-            carry_change(change, schema.clone(), context, pending)
-        }
+        Bound::Catalog { change, schema } => carry_change(change, schema.clone(), context, pending),
         Bound::Sink(sink) => {
             let file = sink.spec.single_file.as_deref().unwrap_or_default();
             pending.written.push(format!("{}{file}", sink.target.target_url));

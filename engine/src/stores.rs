@@ -70,8 +70,7 @@ fn open_s3(url: &Url) -> Result<Arc<dyn ObjectStore>, DataFusionError> {
 }
 
 fn open_opendal(url: &Url) -> Result<Arc<dyn ObjectStore>, DataFusionError> {
-    let operator = Operator::from_uri(key(url).as_str()).map_err(|error| {
-        exec_datafusion_err!("`{}` locations cannot be opened: {error}", url.scheme())
-    })?;
+    let operator = Operator::from_uri(key(url).as_str())
+        .map_err(|error| exec_datafusion_err!("`{}` locations cannot be opened: {error}", url.scheme()))?;
     Ok(Arc::new(OpendalStore::new(operator)))
 }

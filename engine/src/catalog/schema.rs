@@ -2,7 +2,10 @@
 
 use arrow::{
     datatypes::{Schema, SchemaRef},
-    ipc::convert::{IpcSchemaEncoder, fb_to_schema},
+    ipc::{
+        convert::{IpcSchemaEncoder, fb_to_schema},
+        writer::DictionaryTracker,
+    },
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::sync::Arc;
@@ -23,7 +26,9 @@ impl TableSchema {
 
 impl Serialize for TableSchema {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let encoded = IpcSchemaEncoder::new().schema_to_fb(&self.0);
+        let mut dictionaries = DictionaryTracker::new(false);
+        let encoded =
+            IpcSchemaEncoder::new().with_dictionary_tracker(&mut dictionaries).schema_to_fb(&self.0);
         serializer.serialize_str(&to_hex(encoded.finished_data()))
     }
 }
@@ -32,7 +37,10 @@ impl<'de> Deserialize<'de> for TableSchema {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let bytes = from_hex(&text).ok_or_else(|| D::Error::custom("a table's schema is not hexadecimal"))?;
-        let schema: Schema = arrow::ipc::root_as_schema(&bytes).map(fb_to_schema).map_err(D::Error::custom)?;
+        let encoded = arrow::ipc::root_as_schema(&bytes).map_err(D::Error::custom)?;
+        // The conversion takes the list of fields for granted.
+        encoded.fields().ok_or_else(|| D::Error::custom("a table's schema has no fields"))?;
+        let schema: Schema = fb_to_schema(encoded);
         Ok(Self(Arc::new(schema)))
     }
 }

@@ -51,7 +51,10 @@ fn classify_within(error: &DataFusionError, context: &mut Vec<String>) -> Failur
 }
 
 /// Errors that arrive as `dyn Error`: ours, or DataFusion's and Arrow's wrapped once more.
-fn classify_source(source: &(dyn std::error::Error + Send + Sync + 'static), context: &mut Vec<String>) -> Failure {
+fn classify_source(
+    source: &(dyn std::error::Error + Send + Sync + 'static),
+    context: &mut Vec<String>,
+) -> Failure {
     if let Some(known) = known(source, context) {
         return known;
     }
@@ -147,13 +150,12 @@ fn classify_store(error: &object_store::Error) -> Failure {
             format!("file `{path}` does not exist any more"),
             "run the job again when nobody changes its input",
         ),
-        object_store::Error::PermissionDenied { path, .. } | object_store::Error::Unauthenticated { path, .. } => {
-            advised(
-                FailureClass::UserData,
-                format!("no permission to use `{path}`"),
-                "check the credentials of coordinator and executors",
-            )
-        }
+        object_store::Error::PermissionDenied { path, .. }
+        | object_store::Error::Unauthenticated { path, .. } => advised(
+            FailureClass::UserData,
+            format!("no permission to use `{path}`"),
+            "check the credentials of coordinator and executors",
+        ),
         object_store::Error::Precondition { path, .. } => {
             failure(FailureClass::UserData, format!("file `{path}` changed while it was read"))
         }
@@ -194,10 +196,15 @@ fn full_disk(text: &str) -> Failure {
 
 /// Memory and spill space have different remedies.
 fn resources(text: &str) -> Failure {
-    let is_spill = text.contains("spill") || text.contains("temporary") || text.contains("max_temp_directory_size");
+    let is_spill =
+        text.contains("spill") || text.contains("temporary") || text.contains("max_temp_directory_size");
     let advice = match is_spill {
-        true => "raise the executor's `spill_bytes_max`, or spread the work with a higher `penstock.partitions`",
-        false => "raise the executor's `memory_bytes`, or spread the work with a higher `penstock.partitions`",
+        true => {
+            "raise the executor's `spill_bytes_max`, or spread the work with a higher `penstock.partitions`"
+        }
+        false => {
+            "raise the executor's `memory_bytes`, or spread the work with a higher `penstock.partitions`"
+        }
     };
     advised(FailureClass::Resources, lower_first(text), advice)
 }
@@ -222,7 +229,8 @@ pub(crate) fn plain(error: &DataFusionError) -> String {
         "SQL error: ",
         "Internal error: ",
     ];
-    let stripped = prefixes.iter().fold(text.as_str(), |text, prefix| text.strip_prefix(prefix).unwrap_or(text));
+    let stripped =
+        prefixes.iter().fold(text.as_str(), |text, prefix| text.strip_prefix(prefix).unwrap_or(text));
     let stripped = stripped.split(".\nThis issue was likely caused by a bug").next().unwrap_or(stripped);
     lower_first(stripped)
 }

@@ -83,12 +83,23 @@ impl fmt::Display for SqlError {
 
 impl std::error::Error for SqlError {}
 
+/// Characters shown on each side of the caret: generated SQL can be one long line.
+const SHOWN_MAX: usize = 100;
+
 /// The line under its number, and a caret under the column. Tabs stay tabs, so that the caret lines up.
 fn write_source(f: &mut fmt::Formatter<'_>, line: u64, column: u64, source: &str) -> fmt::Result {
     let number = line.to_string();
-    let before = usize::try_from(column.saturating_sub(1)).unwrap_or(usize::MAX);
-    let indent: String = source.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-    write!(f, "\n  {number} | {source}\n  {} | {indent}^", " ".repeat(number.len()))
+    let chars: Vec<char> = source.chars().collect();
+    let caret = usize::try_from(column.saturating_sub(1)).unwrap_or(usize::MAX).min(chars.len());
+    let (start, end) = (caret.saturating_sub(SHOWN_MAX), (caret + SHOWN_MAX).min(chars.len()));
+    let (before, after) = (if start > 0 { "…" } else { "" }, if end < chars.len() { "…" } else { "" });
+    let shown: String = chars[start..end].iter().collect();
+    let indent: String = before
+        .chars()
+        .chain(chars[start..caret].iter().copied())
+        .map(|c| if c == '\t' { '\t' } else { ' ' })
+        .collect();
+    write!(f, "\n  {number} | {before}{shown}{after}\n  {} | {indent}^", " ".repeat(number.len()))
 }
 
 #[cfg(test)]
@@ -107,8 +118,17 @@ mod tests {
     }
 
     #[test]
+    fn a_long_line_is_shown_around_the_caret() {
+        let script = format!("select {}", "x, ".repeat(10_000));
+        let error = SqlError::sql("no").at(&script, Position { line: 1, column: 15_000 });
+        let shown = error.to_string();
+        assert!(shown.len() < 600 && shown.contains("| …") && shown.contains("…\n"), "{shown}");
+    }
+
+    #[test]
     fn a_column_past_the_end_of_its_line_is_still_shown() {
-        let error = SqlError::sql("the statement ends too early").at("select", Position { line: 1, column: 40 });
+        let error =
+            SqlError::sql("the statement ends too early").at("select", Position { line: 1, column: 40 });
         assert!(error.to_string().ends_with("1 | select\n    |       ^"));
     }
 }

@@ -96,11 +96,7 @@ impl ExecutionPlan for SingleTaskExec {
 pub struct RemoveSingleTask;
 
 impl PhysicalOptimizerRule for RemoveSingleTask {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|node| match node.downcast_ref::<SingleTaskExec>() {
             Some(barrier) => Ok(Transformed::yes(Arc::clone(&barrier.input))),
             None => Ok(Transformed::no(node)),

@@ -26,11 +26,7 @@ use super::single_task::SingleTaskExec;
 pub struct SpreadJoins;
 
 impl PhysicalOptimizerRule for SpreadJoins {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|node| {
             let rewritten = if let Some(join) = node.downcast_ref::<HashJoinExec>() {
                 spread_hash_join(join, &node)?
@@ -63,15 +59,23 @@ fn spread_hash_join(
     if *join.partition_mode() != PartitionMode::CollectLeft || !emits_build_rows(*join.join_type()) {
         return Ok(None);
     }
-    join.builder().with_partition_mode(PartitionMode::Partitioned).recompute_properties().build_exec().map(Some)
+    join.builder()
+        .with_partition_mode(PartitionMode::Partitioned)
+        .recompute_properties()
+        .build_exec()
+        .map(Some)
 }
 
 fn emits_build_rows(join_type: JoinType) -> bool {
     match join_type {
-        JoinType::Left | JoinType::Full | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => true,
-        JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
-            false
+        JoinType::Left | JoinType::Full | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
+            true
         }
+        JoinType::Inner
+        | JoinType::Right
+        | JoinType::RightSemi
+        | JoinType::RightAnti
+        | JoinType::RightMark => false,
     }
 }
 

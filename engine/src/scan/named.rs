@@ -167,6 +167,9 @@ struct NamedFile {
 
 impl NamedFile {
     fn name(&self, error: DataFusionError) -> DataFusionError {
+        if !is_about_file(&error) {
+            return error;
+        }
         error.context(format!("file `{}`", self.file.object_meta.location))
     }
 
@@ -220,5 +223,18 @@ impl NamedFile {
         let read = self.store.get_range(&self.file.object_meta.location, 0..range_start - 1).await?;
         let newlines = read.iter().filter(|byte| **byte == b'\n').count() as u64;
         Ok(newlines + 1)
+    }
+}
+
+/// Expressions are evaluated within scans too; where they fail says nothing about the file.
+fn is_about_file(error: &DataFusionError) -> bool {
+    match error {
+        DataFusionError::ResourcesExhausted(_) => false,
+        DataFusionError::ArrowError(arrow, _) => {
+            !matches!(arrow.as_ref(), ArrowError::DivideByZero | ArrowError::ArithmeticOverflow(_))
+        }
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => is_about_file(inner),
+        DataFusionError::Shared(inner) => is_about_file(inner),
+        _ => true,
     }
 }

@@ -27,7 +27,9 @@ pub struct HiveSplit {
 impl HiveSplit {
     pub fn new(schema: &SchemaRef, columns: &[String], keep: bool) -> Result<Self> {
         let index = |column: &String| {
-            schema.index_of(column).map_err(|_| internal_datafusion_err!("partition column {column} is missing"))
+            schema
+                .index_of(column)
+                .map_err(|_| internal_datafusion_err!("partition column {column} is missing"))
         };
         let partition: Vec<(String, usize)> =
             columns.iter().map(|column| Ok((column.clone(), index(column)?))).collect::<Result<_>>()?;
@@ -58,8 +60,11 @@ impl HiveSplit {
     }
 
     fn groups(&self, batch: &RecordBatch) -> Result<HashMap<Folder, Vec<u32>>> {
-        let values =
-            self.partition.iter().map(|(name, index)| text(batch, name, *index)).collect::<Result<Vec<_>>>()?;
+        let values = self
+            .partition
+            .iter()
+            .map(|(name, index)| text(batch, name, *index))
+            .collect::<Result<Vec<_>>>()?;
         let mut groups: HashMap<Vec<&str>, Vec<u32>> = HashMap::new();
         let mut key = Vec::with_capacity(values.len());
         for row in 0..batch.num_rows() {
@@ -98,7 +103,10 @@ fn text(batch: &RecordBatch, name: &str, index: usize) -> Result<StringArray> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::{array::{ArrayRef, Int64Array}, util::pretty::pretty_format_batches};
+    use arrow::{
+        array::{ArrayRef, Int64Array},
+        util::pretty::pretty_format_batches,
+    };
     use std::sync::Arc;
 
     fn batch(days: Vec<Option<&str>>) -> RecordBatch {

@@ -68,7 +68,8 @@ impl TaskWriter {
         let own = PathPart::from(run.folder());
         let folder = staging.prefix().parts().chain([own]).collect();
         let memory = MemoryConsumer::new("WriteExec").register(context.memory_pool());
-        let rows_per_file_max = context.session_config().options().execution.soft_max_rows_per_output_file.get();
+        let rows_per_file_max =
+            context.session_config().options().execution.soft_max_rows_per_output_file.get();
         Ok(Self {
             spec,
             split,
@@ -134,7 +135,8 @@ impl TaskWriter {
 
     fn open_file(&mut self, folder: Folder) -> Result<()> {
         let name = self.file_name();
-        let below = |name: &str| folder.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join("/");
+        let below =
+            |name: &str| folder.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join("/");
         let final_path = below(&name);
         let staged_name = format!("{name}{STAGED_SUFFIX}");
         let staged_path = format!("{}/{}", self.run.folder(), below(&staged_name));

@@ -46,7 +46,11 @@ pub(crate) fn check_spec(spec: &WriteSpec, state: &SessionState) -> Result<(), S
     let format = tables::file_format(spec.format, &spec.options, state)?;
     let encoding = Encoding::new(format.as_ref(), &Arc::new(Schema::empty()), state.config_options());
     encoding.map(drop).map_err(|error| {
-        SqlError::sql(format!("{} files cannot be written so: {}", spec.format.name(), error.strip_backtrace()))
+        SqlError::sql(format!(
+            "{} files cannot be written so: {}",
+            spec.format.name(),
+            error.strip_backtrace()
+        ))
     })
 }
 
@@ -144,7 +148,11 @@ impl ExecutionPlan for WriteExec {
 }
 
 /// Writes all rows; they are in finished files when it returns.
-async fn write(mut input: SendableRecordBatchStream, spec: WriteSpec, context: Arc<TaskContext>) -> Result<u64> {
+async fn write(
+    mut input: SendableRecordBatchStream,
+    spec: WriteSpec,
+    context: Arc<TaskContext>,
+) -> Result<u64> {
     let run = context
         .session_config()
         .get_extension::<SinkRun>()

@@ -37,12 +37,26 @@ pub struct Binder<'a> {
 pub enum Bound {
     Query(Query),
     Sink(Box<Sink>),
-    Catalog { change: CatalogChange, schema: Option<SchemaRef> },
-    Rows { schema: SchemaRef, batches: Vec<RecordBatch> },
-    Set { key: String, value: String },
-    Explain { inner: Box<Bound>, distributed: bool },
+    Catalog {
+        change: CatalogChange,
+        schema: Option<SchemaRef>,
+    },
+    Rows {
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+    },
+    Set {
+        key: String,
+        value: String,
+    },
+    Explain {
+        inner: Box<Bound>,
+        distributed: bool,
+    },
     /// Reads what an earlier statement writes; only met by `validate`. What it creates cannot be known either.
-    Unknown { creates: Option<TableName> },
+    Unknown {
+        creates: Option<TableName>,
+    },
 }
 
 pub struct Query {
@@ -242,11 +256,17 @@ impl Binder<'_> {
         self.checked_change(change, Some(schema))
     }
 
-    async fn bind_empty_table(&self, statement: Statement, session: SessionContext) -> Result<Bound, SqlError> {
+    async fn bind_empty_table(
+        &self,
+        statement: Statement,
+        session: SessionContext,
+    ) -> Result<Bound, SqlError> {
         let text = statement.to_string();
         let plan = session.state().statement_to_plan(statement).await.map_err(|error| self.locate(&error))?;
         match plan {
-            LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => sinks::create_empty(self, &create, text),
+            LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
+                sinks::create_empty(self, &create, text)
+            }
             _ => Err(unsupported("this CREATE TABLE")),
         }
     }
@@ -260,11 +280,11 @@ impl Binder<'_> {
         };
         match (self.context.catalog.get(&name), is_view) {
             (Some(TableDefinition::View { .. }), false) => {
-                Err(SqlError::sql(format!("`{name}` is a view")).with_suggestion(format!("use DROP VIEW {name}")))
+                Err(SqlError::sql(format!("`{name}` is a view"))
+                    .with_suggestion(format!("use DROP VIEW {name}")))
             }
-            (Some(TableDefinition::External(_)), true) => {
-                Err(SqlError::sql(format!("`{name}` is a table")).with_suggestion(format!("use DROP TABLE {name}")))
-            }
+            (Some(TableDefinition::External(_)), true) => Err(SqlError::sql(format!("`{name}` is a table"))
+                .with_suggestion(format!("use DROP TABLE {name}"))),
             (None, _) if self.pending.tables.contains_key(&name) => {
                 Ok(Bound::Catalog { change: CatalogChange::Drop { name, if_exists: true }, schema: None })
             }
@@ -291,7 +311,11 @@ impl Binder<'_> {
     }
 
     /// A change that can be applied now; later, when the statement ended, it may still clash with another job's.
-    pub fn checked_change(&self, change: CatalogChange, schema: Option<SchemaRef>) -> Result<Bound, SqlError> {
+    pub fn checked_change(
+        &self,
+        change: CatalogChange,
+        schema: Option<SchemaRef>,
+    ) -> Result<Bound, SqlError> {
         let mut catalog = self.context.catalog.clone();
         change.apply(&mut catalog).map_err(|error| SqlError::sql(error.to_string()))?;
         Ok(Bound::Catalog { change, schema })
@@ -350,7 +374,10 @@ fn created_name(statement: &Statement) -> Option<TableName> {
 /// The name in our catalog.
 pub fn own_name(reference: &TableReference) -> Result<TableName, SqlError> {
     table_name(reference).ok_or_else(|| {
-        SqlError::sql(format!("`{reference}` is in another catalog; there is only `{}`", super::scope::CATALOG))
+        SqlError::sql(format!(
+            "`{reference}` is in another catalog; there is only `{}`",
+            super::scope::CATALOG
+        ))
     })
 }
 

@@ -16,7 +16,9 @@ pub fn rows(planned: &PlannedStatement, distributed: bool) -> Result<StatementKi
     let mut rows = Vec::new();
     match graph(planned) {
         Some(graph) if distributed => {
-            rows.extend((0..graph.stages.len()).map(|index| row(&format!("stage {index}"), &stage(graph, index))));
+            rows.extend(
+                (0..graph.stages.len()).map(|index| row(&format!("stage {index}"), &stage(graph, index))),
+            );
         }
         Some(_) => {
             rows.push(row("logical_plan", &planned.logical_plan));
@@ -45,7 +47,11 @@ fn stage(graph: &StageGraph, index: usize) -> String {
         let from = &graph.stages[input.stage];
         let reason = why(from, input.mode, input.owners.len());
         let partitions = input.partitions;
-        let _ = writeln!(text, "reads exchange {number}: stage {}, {partitions} partitions: {reason}", input.stage);
+        let _ = writeln!(
+            text,
+            "reads exchange {number}: stage {}, {partitions} partitions: {reason}",
+            input.stage
+        );
     }
     let _ = writeln!(text, "writes {}", output(stage));
     text.push_str(&displayable(stage.plan.as_ref()).indent(false).to_string());
@@ -66,7 +72,9 @@ fn why(from: &Stage, mode: ReadMode, readers: usize) -> String {
         }
         (ReadMode::Partitioned, _) => "each task takes its share".to_owned(),
         (ReadMode::All, _) if readers > 1 => "every task needs all of these rows (broadcast)".to_owned(),
-        (ReadMode::All, StageOutput::ByTask) => "one task needs all rows, those of each task in their order".to_owned(),
+        (ReadMode::All, StageOutput::ByTask) => {
+            "one task needs all rows, those of each task in their order".to_owned()
+        }
         (ReadMode::All, _) => "one task needs all rows".to_owned(),
     }
 }

@@ -24,8 +24,12 @@ use crate::{
 
 pub async fn plan(binder: &Binder<'_>, bound: Bound) -> Result<PlannedStatement, SqlError> {
     let sql = binder.script.statement_sql(binder.index).to_owned();
-    let simple =
-        |kind| PlannedStatement { kind, sql: sql.clone(), logical_plan: String::new(), physical_plan: String::new() };
+    let simple = |kind| PlannedStatement {
+        kind,
+        sql: sql.clone(),
+        logical_plan: String::new(),
+        physical_plan: String::new(),
+    };
     match bound {
         Bound::Query(query) => plan_query(binder, query, sql).await,
         Bound::Sink(sink) => plan_sink(binder, *sink, sql).await,

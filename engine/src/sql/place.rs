@@ -1,6 +1,9 @@
 //! Finds where in a script an error of the planner belongs, and says it in our words.
 
-use datafusion::common::{DataFusionError, Diagnostic, SchemaError, TableReference};
+use datafusion::{
+    common::{DataFusionError, Diagnostic, SchemaError, TableReference},
+    execution::SessionStateDefaults,
+};
 use penstock_protocol::task::FailureClass;
 
 use crate::{
@@ -85,14 +88,14 @@ fn describe_schema_error(error: &SchemaError, words: &[(String, Position)]) -> D
                 None => name.to_owned(),
             };
             let mut described = SqlError::sql(format!("there is no column `{shown}`"));
-            let names: Vec<String> = valid_fields
-                .iter()
-                .flat_map(|field| [field.name().to_owned(), field.flat_name()])
-                .collect();
+            let names: Vec<String> =
+                valid_fields.iter().flat_map(|field| [field.name().to_owned(), field.flat_name()]).collect();
             described.suggestion = did_you_mean(name, names.iter().map(String::as_str))
-                .map(|text| match names.iter().any(|other| other != name && other.eq_ignore_ascii_case(name)) {
-                    true => format!("{text} quote names that have capital letters: \"…\""),
-                    false => text,
+                .map(|text| {
+                    match names.iter().any(|other| other != name && other.eq_ignore_ascii_case(name)) {
+                        true => format!("{text} quote names that have capital letters: \"…\""),
+                        false => text,
+                    }
                 })
                 .or_else(|| columns(valid_fields.iter().map(|field| field.name())));
             Described { error: described, position: place_of(name, words) }
@@ -103,7 +106,8 @@ fn describe_schema_error(error: &SchemaError, words: &[(String, Position)]) -> D
                 .with_suggestion(format!("say which, as in `table.{name}`"));
             Described { error, position: place_of(name, words) }
         }
-        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+        SchemaError::DuplicateQualifiedField { name, .. }
+        | SchemaError::DuplicateUnqualifiedField { name } => {
             let error = SqlError::sql(format!("column `{name}` appears twice"))
                 .with_suggestion(format!("give one of them another name: `{name} AS …`"));
             Described { error, position: place_of(name, words) }
@@ -131,7 +135,7 @@ fn describe_plan_error(text: &str, catalog: &Catalog, words: &[(String, Position
     }
     if let Some(name) = between(text, "Invalid function '", "'") {
         let mut error = SqlError::sql(format!("there is no function `{name}`"));
-        error.suggestion = between(text, "Did you mean '", "'").map(|nearest| format!("did you mean `{nearest}`?"));
+        error.suggestion = did_you_mean(name, function_names().iter().map(String::as_str));
         return Described { error, position: place_of(name, words) };
     }
     let message = plain(&DataFusionError::Plan(text.to_owned()));
@@ -142,6 +146,23 @@ fn describe_plan_error(text: &str, catalog: &Catalog, words: &[(String, Position
     let mut error = SqlError::new(FailureClass::UserSql, message);
     error.suggestion = help.filter(|help| !help.is_empty());
     Described::of(error)
+}
+
+/// Names and aliases of all functions.
+fn function_names() -> Vec<String> {
+    let scalar = SessionStateDefaults::default_scalar_functions();
+    let aggregate = SessionStateDefaults::default_aggregate_functions();
+    let window = SessionStateDefaults::default_window_functions();
+    let scalar =
+        scalar.iter().flat_map(|function| [vec![function.name().to_owned()], function.aliases().to_vec()]);
+    let aggregate =
+        aggregate.iter().flat_map(|function| [vec![function.name().to_owned()], function.aliases().to_vec()]);
+    let window =
+        window.iter().flat_map(|function| [vec![function.name().to_owned()], function.aliases().to_vec()]);
+    let mut names: Vec<String> = scalar.chain(aggregate).chain(window).flatten().collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn missing_table(name: &str, catalog: &Catalog, words: &[(String, Position)]) -> Described {

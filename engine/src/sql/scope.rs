@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::datatypes::SchemaRef;
 use datafusion::{
-    common::TableReference,
     catalog::{MemorySchemaProvider, TableProvider},
+    common::TableReference,
     datasource::{ViewTable, empty::EmptyTable},
     logical_expr::{DdlStatement, LogicalPlan},
     prelude::SessionContext,
@@ -39,7 +39,9 @@ pub struct Pending {
 
 impl Pending {
     pub fn writes_to(&self, location: &str) -> bool {
-        self.written.iter().any(|folder| location.starts_with(folder.as_str()) || folder.starts_with(location))
+        self.written
+            .iter()
+            .any(|folder| location.starts_with(folder.as_str()) || folder.starts_with(location))
     }
 }
 
@@ -89,20 +91,21 @@ impl Scope<'_> {
         depth: usize,
     ) -> BoxFuture<'a, Result<Known, SqlError>> {
         async move {
-            let provider: Arc<dyn TableProvider> = match (self.pending.tables.get(name), self.catalog.get(name)) {
-                (Some(None), _) => return Ok(Known::NotYet),
-                (Some(Some(schema)), _) => Arc::new(EmptyTable::new(Arc::clone(schema))),
-                (None, None) => return Ok(Known::Yes),
-                (None, Some(TableDefinition::External(table))) => {
-                    tables::open(name, table, files, &self.session.state()).await?
-                }
-                (None, Some(TableDefinition::View { statement, .. })) => {
-                    match self.view(name, statement, depth).await? {
-                        Some(view) => view,
-                        None => return Ok(Known::NotYet),
+            let provider: Arc<dyn TableProvider> =
+                match (self.pending.tables.get(name), self.catalog.get(name)) {
+                    (Some(None), _) => return Ok(Known::NotYet),
+                    (Some(Some(schema)), _) => Arc::new(EmptyTable::new(Arc::clone(schema))),
+                    (None, None) => return Ok(Known::Yes),
+                    (None, Some(TableDefinition::External(table))) => {
+                        tables::open(name, table, files, &self.session.state()).await?
                     }
-                }
-            };
+                    (None, Some(TableDefinition::View { statement, .. })) => {
+                        match self.view(name, statement, depth).await? {
+                            Some(view) => view,
+                            None => return Ok(Known::NotYet),
+                        }
+                    }
+                };
             self.register(name, provider)?;
             Ok(Known::Yes)
         }
@@ -130,8 +133,9 @@ impl Scope<'_> {
             return Err(SqlError::sql(format!("view `{name}` is damaged")));
         };
         let state = self.session.state();
-        let references =
-            state.resolve_table_references(&parsed).map_err(|error| in_view(SqlError::sql(error.to_string())))?;
+        let references = state
+            .resolve_table_references(&parsed)
+            .map_err(|error| in_view(SqlError::sql(error.to_string())))?;
         // The view's own name is among them.
         for reference in references.iter().filter_map(table_name).filter(|other| other != name) {
             if self.open_table(&reference, Files::Needed, depth + 1).await? == Known::NotYet {
@@ -150,7 +154,8 @@ impl Scope<'_> {
 
     fn register(&self, name: &TableName, provider: Arc<dyn TableProvider>) -> Result<(), SqlError> {
         let internal = |error: datafusion::error::DataFusionError| SqlError::sql(error.strip_backtrace());
-        let catalog = self.session.catalog(CATALOG).ok_or_else(|| SqlError::sql("the session has no catalog"))?;
+        let catalog =
+            self.session.catalog(CATALOG).ok_or_else(|| SqlError::sql("the session has no catalog"))?;
         let schema = match catalog.schema(&name.schema) {
             Some(schema) => schema,
             None => {

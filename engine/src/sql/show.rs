@@ -7,9 +7,7 @@ use arrow::{
     datatypes::{DataType, Field, Schema},
 };
 use datafusion::{
-    common::tree_node::TreeNodeRecursion,
-    logical_expr::LogicalPlan,
-    sql::sqlparser::ast::Ident,
+    common::tree_node::TreeNodeRecursion, logical_expr::LogicalPlan, sql::sqlparser::ast::Ident,
 };
 
 use super::{
@@ -64,9 +62,9 @@ pub fn default_value(key: &str) -> Result<String, SqlError> {
     let defaults = Settings::default();
     defaults.clone().reset(key)?;
     let entry = defaults.entries()?.into_iter().find(|(name, _)| name == key);
-    entry.and_then(|(_, value)| value).ok_or_else(|| {
-        SqlError::sql(format!("setting `{key}` has no default value to go back to"))
-    })
+    entry
+        .and_then(|(_, value)| value)
+        .ok_or_else(|| SqlError::sql(format!("setting `{key}` has no default value to go back to")))
 }
 
 /// Whether a query is only about the catalog. One that mixes it with tables is refused: it could only run here.

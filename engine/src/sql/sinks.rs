@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::{
-    logical_expr::{CreateMemoryTable, DmlStatement, LogicalPlan, dml::{CopyTo, InsertOp}},
+    logical_expr::{
+        CreateMemoryTable, DmlStatement, LogicalPlan,
+        dml::{CopyTo, InsertOp},
+    },
     prelude::SessionContext,
 };
 
@@ -41,7 +44,9 @@ pub fn copy_to(binder: &Binder<'_>, copy: CopyTo, session: SessionContext) -> Re
     });
     let (target, single_file) = match (is_single, mode) {
         (true, None) => single_file(binder, location)?,
-        (true, Some(_)) => return Err(SqlError::sql("`mode` is for folders; a single file is always replaced")),
+        (true, Some(_)) => {
+            return Err(SqlError::sql("`mode` is for folders; a single file is always replaced"));
+        }
         (false, mode) => (folder(binder, location.into_folder(), copy_mode(mode.as_deref())?), None),
     };
     let plan = Arc::unwrap_or_clone(copy.input);
@@ -89,7 +94,11 @@ pub fn create_table_as(
 }
 
 /// `CREATE TABLE t (…)`: a table without rows, for INSERT.
-pub fn create_empty(binder: &Binder<'_>, create: &CreateMemoryTable, statement: String) -> Result<Bound, SqlError> {
+pub fn create_empty(
+    binder: &Binder<'_>,
+    create: &CreateMemoryTable,
+    statement: String,
+) -> Result<Bound, SqlError> {
     let name = own_name(&create.name)?;
     let schema: SchemaRef = create.input.schema().inner().clone();
     if schema.fields().is_empty() {
@@ -104,8 +113,7 @@ pub fn create_empty(binder: &Binder<'_>, create: &CreateMemoryTable, statement: 
         return binder.checked_change(keep(name, existing), None);
     }
     let location = warehouse_folder(binder, &name)?;
-    let change =
-        create_managed(name, &location, &schema, statement, create.or_replace, create.if_not_exists);
+    let change = create_managed(name, &location, &schema, statement, create.or_replace, create.if_not_exists);
     binder.checked_change(change, Some(schema))
 }
 
@@ -164,16 +172,23 @@ fn check_columns(schema: &Schema, spec: &WriteSpec) -> Result<(), SqlError> {
     for column in &spec.partition_columns {
         let Ok(field) = schema.field_with_name(column) else {
             let mut error = SqlError::sql(format!("there is no column `{column}` to partition by"));
-            error.suggestion = did_you_mean(column, schema.fields().iter().map(|field| field.name().as_str()));
+            error.suggestion =
+                did_you_mean(column, schema.fields().iter().map(|field| field.name().as_str()));
             return Err(error);
         };
-        if field.data_type().is_nested() || matches!(field.data_type(), DataType::Binary | DataType::BinaryView) {
+        if field.data_type().is_nested()
+            || matches!(field.data_type(), DataType::Binary | DataType::BinaryView)
+        {
             let data_type = field.data_type();
-            return Err(SqlError::sql(format!("column `{column}` of type {data_type} cannot be a folder's name")));
+            return Err(SqlError::sql(format!(
+                "column `{column}` of type {data_type} cannot be a folder's name"
+            )));
         }
     }
     if schema.fields().len() == spec.partition_columns.len() && !spec.keep_partition_columns {
-        return Err(SqlError::sql("there is no column left for the files: all of them are partition columns"));
+        return Err(SqlError::sql(
+            "there is no column left for the files: all of them are partition columns",
+        ));
     }
     Ok(())
 }
@@ -230,7 +245,9 @@ fn insert_location(name: &TableName, table: &ExternalTable) -> Result<Location, 
     let locations: Vec<Location> =
         table.locations.iter().map(|location| Location::resolve(location, None)).collect::<Result<_, _>>()?;
     match locations.as_slice() {
-        [location] if location.pattern.is_none() && (location.is_folder() || location.extension().is_none()) => {
+        [location]
+            if location.pattern.is_none() && (location.is_folder() || location.extension().is_none()) =>
+        {
             Ok(location.clone().into_folder())
         }
         _ => Err(SqlError::sql(format!(

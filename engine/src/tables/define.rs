@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::{
-    datasource::{file_format::FileFormat as DataFusionFormat, listing::{ListingOptions, ListingTableUrl}},
+    datasource::{
+        file_format::FileFormat as DataFusionFormat,
+        listing::{ListingOptions, ListingTableUrl},
+    },
     execution::SessionState,
     logical_expr::{CreateExternalTable, Expr, SortExpr},
 };
@@ -54,7 +57,11 @@ pub async fn define(
         locations: locations.iter().map(Location::to_string).collect(),
         options,
         partition_columns,
-        sort_orders: create.order_exprs.iter().map(|order| sort_order(order, &schema)).collect::<Result<_, _>>()?,
+        sort_orders: create
+            .order_exprs
+            .iter()
+            .map(|order| sort_order(order, &schema))
+            .collect::<Result<_, _>>()?,
         schema: TableSchema::new(schema),
         managed: false,
         statement: statement.to_owned(),
@@ -75,8 +82,8 @@ fn parse_format(name: &str) -> Result<FileFormat, SqlError> {
     FileFormat::parse(name).ok_or_else(|| {
         let mut error = SqlError::sql(format!("there is no file format `{}`", name.to_lowercase()));
         let known = FileFormat::ALL.map(FileFormat::name);
-        error.suggestion =
-            did_you_mean(name, known).or_else(|| Some(format!("tables can be stored as {}", known.join(", "))));
+        error.suggestion = did_you_mean(name, known)
+            .or_else(|| Some(format!("tables can be stored as {}", known.join(", "))));
         error
     })
 }
@@ -85,9 +92,9 @@ fn check_one_store(urls: &[ListingTableUrl]) -> Result<(), SqlError> {
     let mut stores = urls.iter().map(ListingTableUrl::object_store);
     let Some(first) = stores.next() else { return Ok(()) };
     match stores.find(|store| *store != first) {
-        Some(other) => {
-            Err(SqlError::sql(format!("the locations of a table are in one store, not in {first} and {other}")))
-        }
+        Some(other) => Err(SqlError::sql(format!(
+            "the locations of a table are in one store, not in {first} and {other}"
+        ))),
         None => Ok(()),
     }
 }
@@ -110,7 +117,8 @@ async fn schema(
         return Ok((names, schema));
     }
     let names = create.table_partition_cols.clone();
-    let partitions = names.iter().map(|name| declared_field(declared, name)).collect::<Result<Vec<_>, _>>()?;
+    let partitions =
+        names.iter().map(|name| declared_field(declared, name)).collect::<Result<Vec<_>, _>>()?;
     Ok((names, with_partitions(declared, partitions)))
 }
 
@@ -124,7 +132,11 @@ fn declared_field(schema: &Schema, name: &str) -> Result<Field, SqlError> {
 
 fn with_partitions(schema: &Schema, partitions: Vec<Field>) -> SchemaRef {
     let is_partition = |name: &str| partitions.iter().any(|field| field.name() == name);
-    let files = schema.fields().iter().filter(|field| !is_partition(field.name())).map(|field| field.as_ref().clone());
+    let files = schema
+        .fields()
+        .iter()
+        .filter(|field| !is_partition(field.name()))
+        .map(|field| field.as_ref().clone());
     let fields: Vec<Field> = files.chain(partitions.iter().cloned()).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
@@ -143,7 +155,10 @@ async fn partition_names(
     let options = ListingOptions::new(Arc::clone(format)).with_file_extension("");
     options.infer_partitions(state, url).await.map_err(|error| {
         let failure = classify(&error);
-        SqlError::new(failure.class, format!("the partitions of `{}` are unclear: {}", create.name, failure.message))
+        SqlError::new(
+            failure.class,
+            format!("the partitions of `{}` are unclear: {}", create.name, failure.message),
+        )
     })
 }
 
@@ -168,7 +183,8 @@ async fn infer_schema(
 ) -> Result<Schema, SqlError> {
     let mut schemas: Vec<Schema> = Vec::new();
     for url in urls {
-        let store = state.runtime_env().object_store(url).map_err(|error| named(table, url.as_str(), &error))?;
+        let store =
+            state.runtime_env().object_store(url).map_err(|error| named(table, url.as_str(), &error))?;
         let files: Vec<ObjectMeta> = match url.list_all_files(state, store.as_ref(), "").await {
             Ok(files) => files.try_filter(|file| futures::future::ready(file.size > 0)).try_collect().await,
             Err(error) => Err(error),
@@ -212,11 +228,9 @@ fn named(table: &str, file: &str, error: &datafusion::error::DataFusionError) ->
 
 fn sort_order(order: &[SortExpr], schema: &Schema) -> Result<Vec<SortColumn>, SqlError> {
     let column = |sort: &SortExpr| match &sort.expr {
-        Expr::Column(column) if schema.field_with_name(&column.name).is_ok() => Ok(SortColumn {
-            column: column.name.clone(),
-            ascending: sort.asc,
-            nulls_first: sort.nulls_first,
-        }),
+        Expr::Column(column) if schema.field_with_name(&column.name).is_ok() => {
+            Ok(SortColumn { column: column.name.clone(), ascending: sort.asc, nulls_first: sort.nulls_first })
+        }
         other => Err(SqlError::sql(format!("WITH ORDER takes columns of the table, not `{other}`"))),
     };
     order.iter().map(column).collect()

@@ -40,8 +40,8 @@ async fn expand(
     pattern: &str,
     state: &SessionState,
 ) -> Result<Vec<ListingTableUrl>, SqlError> {
-    let matcher =
-        Pattern::new(pattern).map_err(|error| SqlError::sql(format!("`{pattern}` is not a pattern: {error}")))?;
+    let matcher = Pattern::new(pattern)
+        .map_err(|error| SqlError::sql(format!("`{pattern}` is not a pattern: {error}")))?;
     let options = MatchOptions { require_literal_separator: true, ..MatchOptions::new() };
     let mut urls = Vec::new();
     for file in list(url, state).await? {
@@ -112,9 +112,9 @@ async fn other_file(location: &Location, state: &SessionState) -> Option<String>
     let store = state.runtime_env().object_store(&url).ok()?;
     let files = store.list(Some(url.prefix())).take(OTHERS_MAX);
     let names = files.filter_map(|file| {
-        let below: Option<Vec<String>> = file
-            .ok()
-            .and_then(|file| url.strip_prefix(&file.location).map(|parts| parts.map(str::to_owned).collect()));
+        let below: Option<Vec<String>> = file.ok().and_then(|file| {
+            url.strip_prefix(&file.location).map(|parts| parts.map(str::to_owned).collect())
+        });
         futures::future::ready(below.filter(|parts| parts.len() == 1).map(|mut parts| parts.remove(0)))
     });
     std::pin::pin!(names).next().await

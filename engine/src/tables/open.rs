@@ -52,7 +52,9 @@ pub async fn open(
         urls.extend(found);
     }
     if urls.is_empty() {
-        return Ok(Arc::new(datafusion::datasource::empty::EmptyTable::new(Arc::clone(table.schema.arrow()))));
+        return Ok(Arc::new(datafusion::datasource::empty::EmptyTable::new(Arc::clone(
+            table.schema.arrow(),
+        ))));
     }
     let (file_schema, partition_columns) = split_schema(table);
     let options = ListingOptions::new(format)
@@ -92,9 +94,11 @@ pub fn extension(format: &dyn DataFusionFormat) -> String {
 fn split_schema(table: &ExternalTable) -> (Schema, Vec<(String, DataType)>) {
     let schema = table.schema.arrow();
     let is_partition = |name: &str| table.partition_columns.iter().any(|column| column == name);
-    let fields: Vec<_> = schema.fields().iter().filter(|field| !is_partition(field.name())).cloned().collect();
+    let fields: Vec<_> =
+        schema.fields().iter().filter(|field| !is_partition(field.name())).cloned().collect();
     let partitions = table.partition_columns.iter().map(|column| {
-        let data_type = schema.field_with_name(column).map_or(DataType::Utf8, |field| field.data_type().clone());
+        let data_type =
+            schema.field_with_name(column).map_or(DataType::Utf8, |field| field.data_type().clone());
         (column.clone(), data_type)
     });
     (Schema::new_with_metadata(fields, schema.metadata().clone()), partitions.collect())

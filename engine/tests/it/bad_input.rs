@@ -30,7 +30,8 @@ async fn a_broken_csv_line_is_named_with_its_file_and_line() {
     let folder = database.folder().join("lines");
     std::fs::create_dir(&folder).unwrap();
     let lines = |bad: usize, line: &str| -> String {
-        let rows = (2..=3_000).map(|n| if n == bad { format!("{line}\n") } else { format!("{n},word {n}\n") });
+        let rows =
+            (2..=3_000).map(|n| if n == bad { format!("{line}\n") } else { format!("{n},word {n}\n") });
         format!("id,word\n{}", rows.collect::<String>())
     };
     std::fs::write(folder.join("good.csv"), lines(0, "")).unwrap();
@@ -60,7 +61,8 @@ async fn a_corrupt_parquet_file_is_named() {
     let mut database = database().await;
     std::fs::create_dir(database.folder().join("bad")).unwrap();
     std::fs::copy(database.folder().join("one.parquet"), database.folder().join("bad/a.parquet")).unwrap();
-    std::fs::write(database.folder().join("bad/b.parquet"), "this is no Parquet file, whatever its name").unwrap();
+    std::fs::write(database.folder().join("bad/b.parquet"), "this is no Parquet file, whatever its name")
+        .unwrap();
     let message = mistake(&mut database, "create external table bad stored as parquet location 'bad/'").await;
     assert!(message.contains("bad/b.parquet"), "{message}");
 }
@@ -85,7 +87,10 @@ async fn a_file_that_vanished_is_named() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
     }
     let message = mistake(&mut database, "select * from nothing").await;
-    assert!(message.starts_with("table `nothing` has no files: there is no `*.parquet` file in `file:///"), "{message}");
+    assert!(
+        message.starts_with("table `nothing` has no files: there is no `*.parquet` file in `file:///"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -101,7 +106,11 @@ async fn a_value_that_cannot_be_cast_is_shown() {
     let mut database = database().await;
     let failure = failure(&mut database, "select cast(s as bigint) from t").await;
     assert_eq!(failure.class, FailureClass::UserData);
-    assert!(failure.message.contains("'apple'") || failure.message.contains("'pear'") || failure.message.contains('\''));
+    assert!(
+        failure.message.contains("'apple'")
+            || failure.message.contains("'pear'")
+            || failure.message.contains('\'')
+    );
     assert!(failure.advice.unwrap().contains("try_cast"));
 }
 
@@ -116,7 +125,12 @@ async fn a_type_error_is_found_before_anything_runs() {
 async fn an_unknown_column_has_line_column_caret_and_the_nearest_name() {
     let mut database = database().await;
     let message = mistake(&mut database, "select id\nfrom t\nwhere nmae = 1").await;
-    assert!(message.starts_with("there is no column `nmae`\n  at line 3, column 7\n  3 | where nmae = 1\n    |       ^"), "{message}");
+    assert!(
+        message.starts_with(
+            "there is no column `nmae`\n  at line 3, column 7\n  3 | where nmae = 1\n    |       ^"
+        ),
+        "{message}"
+    );
     let message = mistake(&mut database, "select x.nam from u x").await;
     assert!(message.starts_with("there is no column `x.nam`\n  at line 1, column 8"), "{message}");
     assert!(message.ends_with("help: did you mean `name`?"), "{message}");

@@ -70,7 +70,8 @@ async fn such_a_script_runs() {
 #[tokio::test]
 async fn parameters_are_typed_values_wherever_a_literal_may_stand() {
     let mut database = database().await;
-    let values = json!({"low": -3, "words": ["fig", "pear"], "out": "by_parameter/", "day": "1997-06-01", "n": 4});
+    let values =
+        json!({"low": -3, "words": ["fig", "pear"], "out": "by_parameter/", "day": "1997-06-01", "n": 4});
     database.parameters = serde_json::from_value(values).unwrap();
     database
         .execute("copy (select id, s from t where id > $low and array_has($words, s) and d > $day order by id limit $n) to $out stored as parquet")
@@ -78,7 +79,9 @@ async fn parameters_are_typed_values_wherever_a_literal_may_stand() {
         .unwrap();
     database.parameters.clear();
     let rows = database
-        .execute("create external table p stored as parquet location 'by_parameter/'; select s from p order by id")
+        .execute(
+            "create external table p stored as parquet location 'by_parameter/'; select s from p order by id",
+        )
         .await
         .unwrap()
         .unwrap();
@@ -89,7 +92,8 @@ async fn parameters_are_typed_values_wherever_a_literal_may_stand() {
 #[tokio::test]
 async fn explain_distributed_says_why_there_is_each_exchange() {
     let database = database().await;
-    let script = Script::parse("explain distributed select k, count(*) from t group by k order by k").unwrap();
+    let script =
+        Script::parse("explain distributed select k, count(*) from t group by k order by k").unwrap();
     let planned = plan_statement(&script, 0, &database.context()).await.unwrap();
     let StatementKind::Rows { batches, .. } = planned.kind else { panic!("has rows") };
     let text: String = crate::support::rows(&batches).into_iter().flatten().collect();

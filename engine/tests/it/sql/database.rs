@@ -82,11 +82,16 @@ impl Database {
         ]);
         if let Joins::Partitioned = joins {
             settings.insert("penstock.broadcast.bytes_max".to_owned(), "0".to_owned());
-            settings.insert("datafusion.optimizer.hash_join_single_partition_threshold_rows".to_owned(), "0".to_owned());
+            settings.insert(
+                "datafusion.optimizer.hash_join_single_partition_threshold_rows".to_owned(),
+                "0".to_owned(),
+            );
         }
         let env = runtime_env(None, None, 1 << 34).unwrap();
-        let oracle =
-            SessionContext::new_with_config_rt(SessionConfig::new().with_target_partitions(2), Arc::clone(&env));
+        let oracle = SessionContext::new_with_config_rt(
+            SessionConfig::new().with_target_partitions(2),
+            Arc::clone(&env),
+        );
         let mut database = Self {
             folder,
             settings: Settings::new(settings).unwrap(),
@@ -127,7 +132,11 @@ impl Database {
         Ok(last)
     }
 
-    async fn execute_one(&mut self, script: &Script, index: usize) -> Result<Option<Vec<Vec<String>>>, Wrong> {
+    async fn execute_one(
+        &mut self,
+        script: &Script,
+        index: usize,
+    ) -> Result<Option<Vec<Vec<String>>>, Wrong> {
         let sql = script.statement_sql(index);
         let planned = plan_statement(script, index, &self.context()).await.map_err(Wrong::Planning)?;
         match planned.kind {
@@ -179,8 +188,11 @@ impl Database {
             _ => true,
         };
         let statement = match change {
-            CatalogChange::Create { name, definition: TableDefinition::External(table), .. } if !in_memory(name) => {
-                let absolute = table.locations.join("', '");
+            CatalogChange::Create { name, definition: TableDefinition::External(table), .. }
+                if !in_memory(name) =>
+            {
+                // Patterns in URLs are unknown to it.
+                let absolute = table.locations.join("', '").replace("file://", "");
                 absolute_locations(sql, &absolute)
             }
             _ => sql.to_owned(),
@@ -223,10 +235,12 @@ fn is_ordered(sql: &str) -> bool {
 fn absolute_locations(sql: &str, locations: &str) -> String {
     let at = sql.to_lowercase().rfind("location").unwrap();
     let rest = &sql[at..];
-    let after = match rest.trim_end().ends_with(')') && rest.contains('(') && rest.to_lowercase().contains("options") {
-        true => &rest[rest.to_lowercase().find("options").unwrap()..],
-        false => "",
-    };
+    let after =
+        match rest.trim_end().ends_with(')') && rest.contains('(') && rest.to_lowercase().contains("options")
+        {
+            true => &rest[rest.to_lowercase().find("options").unwrap()..],
+            false => "",
+        };
     format!("{} location '{locations}' {after}", &sql[..at])
 }
 
@@ -246,7 +260,10 @@ fn publish(sink: &SinkTarget, files: &[WrittenFile]) -> Result<(), Wrong> {
     for file in files {
         let to = target.join(&file.final_path);
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-        assert_eq!(std::fs::metadata(path_of(&sink.staging_url).join(&file.staged_path)).unwrap().len(), file.bytes);
+        assert_eq!(
+            std::fs::metadata(path_of(&sink.staging_url).join(&file.staged_path)).unwrap().len(),
+            file.bytes
+        );
         std::fs::rename(path_of(&sink.staging_url).join(&file.staged_path), to).unwrap();
     }
     Ok(())

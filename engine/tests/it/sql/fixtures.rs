@@ -4,8 +4,8 @@ use std::{path::Path, sync::Arc};
 
 use arrow::{
     array::{
-        ArrayRef, Date32Array, Decimal128Array, DictionaryArray, Float64Array, Int32Array, Int64Array, ListBuilder,
-        RecordBatch, StringArray, StringBuilder, StructArray, TimestampMicrosecondArray,
+        Array, ArrayRef, Date32Array, Decimal128Array, DictionaryArray, Float64Array, Int32Array, Int64Array,
+        ListBuilder, RecordBatch, StringArray, StringBuilder, StructArray, TimestampMicrosecondArray,
     },
     datatypes::{DataType, Field, Int32Type},
 };
@@ -55,26 +55,37 @@ fn t(ids: &[i64]) -> RecordBatch {
         ("id", Arc::new(Int64Array::from(ids.to_vec()))),
         ("k", Arc::new(ids.iter().map(|id| key(*id)).collect::<Int32Array>())),
         ("s", Arc::new(StringArray::from(words(ids)))),
-        ("v", Arc::new(ids.iter().map(|id| (id % 13 != 0).then(|| *id as f64 / 8.0)).collect::<Float64Array>())),
+        (
+            "v",
+            Arc::new(ids.iter().map(|id| (id % 13 != 0).then(|| *id as f64 / 8.0)).collect::<Float64Array>()),
+        ),
         ("d", Arc::new(ids.iter().map(|id| Some(10_000 + (*id % 50) as i32)).collect::<Date32Array>())),
         ("dec", decimals(ids)),
-        ("ts", Arc::new(ids.iter().map(|id| Some(id * 3_600_000_000)).collect::<TimestampMicrosecondArray>())),
+        (
+            "ts",
+            Arc::new(ids.iter().map(|id| Some(id * 3_600_000_000)).collect::<TimestampMicrosecondArray>()),
+        ),
         ("dict", Arc::new(words(ids).into_iter().collect::<DictionaryArray<Int32Type>>())),
     ];
     with_nulls_allowed(columns)
 }
 
 fn decimals(ids: &[i64]) -> ArrayRef {
-    let values: Decimal128Array = ids.iter().map(|id| (id % 9 != 0).then(|| i128::from(id * 125 - 700))).collect();
+    let values: Decimal128Array =
+        ids.iter().map(|id| (id % 9 != 0).then(|| i128::from(id * 125 - 700))).collect();
     Arc::new(values.with_precision_and_scale(12, 2).unwrap())
 }
 
 /// id, k (with NULLs and keys that `t` lacks), name
 fn u(ids: &[i64]) -> RecordBatch {
-    let names: Vec<Option<String>> = ids.iter().map(|id| (id % 4 != 0).then(|| format!("u{}", id % 6))).collect();
+    let names: Vec<Option<String>> =
+        ids.iter().map(|id| (id % 4 != 0).then(|| format!("u{}", id % 6))).collect();
     with_nulls_allowed(vec![
         ("id", Arc::new(Int64Array::from(ids.to_vec())) as ArrayRef),
-        ("k", Arc::new(ids.iter().map(|id| (id % 8 != 0).then_some((id % 15) as i32)).collect::<Int32Array>())),
+        (
+            "k",
+            Arc::new(ids.iter().map(|id| (id % 8 != 0).then_some((id % 15) as i32)).collect::<Int32Array>()),
+        ),
         ("name", Arc::new(StringArray::from(names))),
     ])
 }
@@ -113,7 +124,8 @@ fn tags(ids: &[i64]) -> ArrayRef {
 
 fn items(ids: &[i64]) -> ArrayRef {
     let counts: Vec<usize> = ids.iter().map(|id| (id % 3) as usize).collect();
-    let flat: Vec<i64> = ids.iter().zip(&counts).flat_map(|(id, count)| (0..*count as i64).map(move |n| id + n)).collect();
+    let flat: Vec<i64> =
+        ids.iter().zip(&counts).flat_map(|(id, count)| (0..*count as i64).map(move |n| id + n)).collect();
     let prices: Float64Array = flat.iter().map(|n| Some(*n as f64 / 4.0)).collect();
     let structs = StructArray::from(vec![
         (Arc::new(Field::new("item", DataType::Int64, true)), Arc::new(Int64Array::from(flat)) as ArrayRef),
@@ -125,5 +137,6 @@ fn items(ids: &[i64]) -> ArrayRef {
 }
 
 fn with_nulls_allowed(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).unwrap()
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+        .unwrap()
 }

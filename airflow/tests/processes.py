@@ -50,23 +50,24 @@ class Cluster:
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        self.rest_port = free_port()
-        self.history_port = free_port()
 
     def __enter__(self) -> Cluster:
-        self._penstock("cluster", "up", "--rest-port", str(self.rest_port), "--history-port", str(self.history_port))
+        cluster = json.loads(self._penstock("cluster", "up", "--port", "0", "--json"))
+        self.url: str = cluster["url"]
+        self.rest_port = httpx.URL(self.url).port
         return self
 
     def __exit__(self, *_: object) -> None:
         self._penstock("cluster", "down")
 
-    def _penstock(self, *arguments: str) -> None:
+    def _penstock(self, *arguments: str) -> str:
         command = [penstock_binary(), *arguments, "--state", str(self.state)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
 
     def jobs(self) -> list[dict[str, Any]]:
-        answer = httpx.get(f"http://127.0.0.1:{self.rest_port}/api/v1/jobs").raise_for_status()
+        answer = httpx.get(f"{self.url}/api/v1/jobs").raise_for_status()
         jobs: list[dict[str, Any]] = answer.json()["jobs"]
         return jobs
 

@@ -43,7 +43,7 @@ def test_a_dag_runs_its_jobs_end_to_end(airflow: Airflow, cluster: Cluster, repo
     assert counted["rows"] == 1, "ids 2 and 3 are both of kind b"
     states = {job["name"]: job["state"] for job in cluster.jobs()}
     assert states == {"penstock_report.load": "SUCCEEDED", "penstock_report.count": "SUCCEEDED"}
-    assert list((Path(airflow.home) / "data" / "report").glob("*.parquet"))
+    assert list((Path(airflow.home) / "data" / "report").rglob("*.parquet"))
 
 
 def test_the_log_names_the_job_and_the_button_opens_its_page(airflow: Airflow, report: dict[str, Any]) -> None:
@@ -52,7 +52,7 @@ def test_the_log_names_the_job_and_the_button_opens_its_page(airflow: Airflow, r
     assert job_id in airflow.xcom(report, "load", "_link_PenstockJobLink")
 
 
-def test_clearing_nothing_and_running_again_submits_new_jobs(airflow: Airflow, cluster: Cluster) -> None:
+def test_the_next_run_of_the_dag_submits_jobs_of_its_own(airflow: Airflow, cluster: Cluster) -> None:
     before = {job["job_id"] for job in cluster.jobs()}
     run = airflow.run_dag("penstock_report", 180)
     assert run["state"] == "success"

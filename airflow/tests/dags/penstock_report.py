@@ -6,19 +6,21 @@ from airflow.sdk import DAG
 
 from penstock_airflow.operators.penstock import PenstockOperator
 
+# Each run writes a folder of its own.
+FOLDER = "report/{{ run_id | replace(':', '-') | replace('+', '-') }}/"
 BASE_URL = os.environ["PENSTOCK_TEST_BASE_URL"]
 
 with DAG("penstock_report", schedule=None, catchup=False) as dag:
     load = PenstockOperator(
         task_id="load",
-        sql="copy (select * from (values (1, 'a'), (2, 'b'), (3, 'b')) t(id, kind)) to 'report/' stored as parquet",
+        sql=f"copy (select * from (values (1, 'a'), (2, 'b'), (3, 'b')) t(id, kind)) to '{FOLDER}' stored as parquet",
         base_url=BASE_URL,
         inline_wait=60,
     )
     count = PenstockOperator(
         task_id="count",
-        sql="""
-        create external table if not exists report stored as parquet location 'report/';
+        sql=f"""
+        create or replace external table report stored as parquet location '{FOLDER}';
         select kind, count(*) as n from report where id > $least group by kind order by kind;
         """,
         parameters={"least": 1},

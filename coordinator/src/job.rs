@@ -1,12 +1,13 @@
 //! A job and its parts as small state machines that only move forward.
 //!
 //! In: what was reported. Out: effects that follow from it for this job. Not here: executors, slots, other jobs.
-//! Reading order: this file (life of a job), `sequence` (statements one after the other), `running` (attempts),
-//! `stage`, `task`, `attempt`.
+//! Reading order: this file (life of a job), `sequence` (statements one after the other), `publication`, `running`
+//! (attempts), `stage`, `task`, `attempt`.
 
 mod attempt;
 mod exchange;
 mod limits;
+mod publication;
 mod running;
 mod sequence;
 mod spec;

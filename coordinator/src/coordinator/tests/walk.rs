@@ -108,8 +108,7 @@ struct Checks {
 
 impl Walk {
     fn new(seed: u64) -> Self {
-        let mut options = Options::default();
-        options.user_jobs_max = 6;
+        let options = Options { user_jobs_max: 6, ..Options::default() };
         let mut world = World::new(options);
         world.holding = true;
         let dice = Dice(seed.wrapping_mul(0x2545_F491_4F6C_DD1D));
@@ -224,10 +223,10 @@ impl Walk {
         }
         let position = self.dice.roll(waiting) as usize;
         let event = self.world.answers[position].clone();
-        if let Event::ShuffleReserved { shuffle, outcome: Ok(_) } = &event {
-            if self.checks.ever_reserved.insert(*shuffle) {
-                self.checks.reserved.insert(*shuffle);
-            }
+        if let Event::ShuffleReserved { shuffle, outcome: Ok(_) } = &event
+            && self.checks.ever_reserved.insert(*shuffle)
+        {
+            self.checks.reserved.insert(*shuffle);
         }
         if let Event::SinkPublished { job, statement, .. } | Event::CatalogApplied { job, statement, .. } =
             &event

@@ -52,7 +52,11 @@ impl Job {
     }
 
     /// The statement that an answer is for, if it is the current one and in the state that waits for this answer.
-    pub(super) fn awaiting(&mut self, index: StatementIndex, state: StatementState) -> Option<&mut Statement> {
+    pub(super) fn awaiting(
+        &mut self,
+        index: StatementIndex,
+        state: StatementState,
+    ) -> Option<&mut Statement> {
         if self.phase != Phase::Running {
             return None;
         }

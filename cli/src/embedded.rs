@@ -36,6 +36,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
 pub struct Cluster {
     tasks: Tasks,
+    /// Stop first: they say goodbye to a coordinator that still listens.
+    executors: Tasks,
     rest: SocketAddr,
     history: Option<SocketAddr>,
     scratch: TempDir,
@@ -50,9 +52,10 @@ impl Cluster {
             .with_context(|| format!("creating the folder of event logs {}", options.event_log.display()))?;
         let scratch = scratch_folder()?;
         let tasks = Tasks::new("penstock");
-        let started = start_roles(&options, scratch.path(), &tasks).await;
+        let executors = tasks.child("executors");
+        let started = start_roles(&options, scratch.path(), &tasks, &executors).await;
         match started {
-            Ok((rest, history)) => Ok(Self { tasks, rest, history, scratch, _state: state }),
+            Ok((rest, history)) => Ok(Self { tasks, executors, rest, history, scratch, _state: state }),
             Err(cause) => {
                 tasks.stop(STOP_DEADLINE).await.ok();
                 Err(cause)
@@ -74,6 +77,7 @@ impl Cluster {
     }
 
     pub async fn stop(self) {
+        self.executors.stop(STOP_DEADLINE).await.ok();
         if let Err(stragglers) = self.tasks.stop(STOP_DEADLINE).await {
             tracing::warn!(%stragglers, "the cluster did not stop in order");
         }
@@ -89,7 +93,12 @@ pub fn processors() -> u32 {
 
 type Started = (SocketAddr, Option<SocketAddr>);
 
-async fn start_roles(options: &Options, scratch: &Path, tasks: &Tasks) -> anyhow::Result<Started> {
+async fn start_roles(
+    options: &Options,
+    scratch: &Path,
+    tasks: &Tasks,
+    executors: &Tasks,
+) -> anyhow::Result<Started> {
     let history = match options.history {
         Some(port) => Some(start_history(options, port, tasks).await?),
         None => None,
@@ -105,7 +114,7 @@ async fn start_roles(options: &Options, scratch: &Path, tasks: &Tasks) -> anyhow
     let grpc = address(&coordinator, "grpc")?;
     for number in 1..=EXECUTORS {
         let config = configs::executor(options, number, grpc, scratch);
-        start::<roles::Executor>(config, &format!("executor-{number}"), tasks).await?;
+        start::<roles::Executor>(config, &format!("executor-{number}"), executors).await?;
     }
     Ok((address(&coordinator, "rest")?, history))
 }

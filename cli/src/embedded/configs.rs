@@ -24,7 +24,11 @@ pub struct Options {
 }
 
 pub fn shuffle_master() -> penstock_shuffle_service::master::Config {
-    penstock_shuffle_service::master::Config { grpc_addr: ANY_PORT.to_owned(), ..Default::default() }
+    penstock_shuffle_service::master::Config {
+        control_listen: ANY_PORT.to_owned(),
+        admin_listen: String::new(),
+        ..Default::default()
+    }
 }
 
 pub fn shuffle_worker(

@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn beyond_the_limit_the_oldest_report_goes() {
-        let mut reports = Reports::new(10_000);
+        let mut reports = Reports::new(12_000);
         (0..3).for_each(|index| reports.keep(inline(index, 4_000)));
         assert!(!reports.contains(attempt(0, 0)));
         assert!(reports.contains(attempt(1, 0)) && reports.contains(attempt(2, 0)));

@@ -8,6 +8,7 @@ use penstock_common::{
     http as serve_http,
     lifecycle::{OnFailure, Tasks},
     net::Network,
+    telemetry,
 };
 use penstock_protocol::ids::{ExecutorId, Incarnation};
 use penstock_shuffle_client::ShuffleClient;
@@ -93,8 +94,10 @@ impl Handle {
 /// What the simulation and tests replace.
 #[derive(Debug, Default)]
 pub struct Parts {
-    /// Instead of the engine with its memory, threads, spill folder and shuffle client. Runs on the caller's runtime.
+    /// Instead of the engine with its memory, threads, spill folder and shuffle client.
     pub runner: Option<Arc<dyn TaskRunner>>,
+    /// Where such a runner works; the caller's runtime if absent.
+    pub cpu: Option<CpuRuntime>,
 }
 
 /// Starts an executor and returns at once; it connects, and connects again, by itself.
@@ -116,13 +119,17 @@ pub async fn start_with(
     parts: Parts,
 ) -> Result<Handle, StartError> {
     config.validate()?;
+    // Counters of what happens before the first scrape would be lost without a recorder.
+    telemetry::prometheus();
     let executor = executor_id(&config);
     let incarnation = Incarnation(u64::try_from(clock.now().as_millis()).unwrap_or(0));
     let budget = Budget::of(config.memory);
     // Not children of `tasks`: work goes on while the executor drains, and is stopped when it has left.
     let work = Tasks::new(format!("executor {executor}"));
     let machinery = match parts.runner {
-        Some(runner) => Machinery::scripted(runner, work.clone()),
+        Some(runner) => {
+            Machinery::scripted(runner, parts.cpu.unwrap_or_else(CpuRuntime::shared), work.clone())
+        }
         None => Machinery::engine(&config, &executor, incarnation, budget, &network, work.clone())?,
     };
     let listener = network
@@ -174,8 +181,8 @@ struct Machinery {
 }
 
 impl Machinery {
-    fn scripted(runner: Arc<dyn TaskRunner>, work: Tasks) -> Self {
-        let attempts = Attempts { runner, cpu: CpuRuntime::shared() };
+    fn scripted(runner: Arc<dyn TaskRunner>, cpu: CpuRuntime, work: Tasks) -> Self {
+        let attempts = Attempts { runner, cpu };
         Self { attempts, env: None, _stop_work: work.stop_token().drop_guard(), _scratch: None }
     }
 

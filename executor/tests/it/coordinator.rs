@@ -154,7 +154,7 @@ pub struct Executor {
 
 impl Executor {
     pub async fn start(coordinator: &Coordinator, slots: u32, runner: Arc<dyn TaskRunner>) -> Self {
-        let parts = Parts { runner: Some(runner) };
+        let parts = Parts { runner: Some(runner), ..Parts::default() };
         Self::start_with(coordinator, Config { slots, ..Config::default() }, parts).await
     }
 
@@ -167,7 +167,7 @@ impl Executor {
         coordinator: &Coordinator,
         runner: Arc<dyn TaskRunner>,
     ) -> Self {
-        let parts = Parts { runner: Some(runner) };
+        let parts = Parts { runner: Some(runner), ..Parts::default() };
         Self::start_all(network, coordinator, Config { slots: 1, ..Config::default() }, parts).await
     }
 

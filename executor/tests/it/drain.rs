@@ -48,7 +48,8 @@ async fn attempts_that_outlive_the_drain_deadline_are_handed_back() {
     let mut coordinator = Coordinator::start().await;
     let (script, mut seen) = Script::new();
     let config = Config { slots: 1, drain_seconds: 0, ..Config::default() };
-    let executor = Executor::start_with(&coordinator, config, Parts { runner: Some(script) }).await;
+    let executor =
+        Executor::start_with(&coordinator, config, Parts { runner: Some(script), ..Parts::default() }).await;
     let (mut connection, _) = coordinator.welcome().await;
     connection.define(0, "wait").await;
     connection.run(attempt(0, 0, 0)).await;

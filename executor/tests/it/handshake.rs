@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use penstock_common::net::{Listener, Network, Stream, Tcp};
-use penstock_executor::{Config, Parts, Status};
+use penstock_executor::Status;
 use penstock_protocol::{
     BUILD,
     wire::executor::{ToCoordinator, ToExecutor},
@@ -77,12 +77,7 @@ async fn an_executor_keeps_trying_to_reach_its_coordinator() {
 #[tokio::test]
 async fn a_probe_learns_whether_the_executor_takes_work() {
     let mut coordinator = Coordinator::start().await;
-    let executor = Executor::start_with(
-        &coordinator,
-        Config { slots: 1, ..Config::default() },
-        Parts { runner: Some(Script::new().0) },
-    )
-    .await;
+    let executor = Executor::start(&coordinator, 1, Script::new().0).await;
     assert!(get(&executor, "/healthz").await.unwrap().starts_with("HTTP/1.1 200"));
     assert!(get(&executor, "/readyz").await.unwrap().starts_with("HTTP/1.1 503"));
     let _connection = coordinator.welcome().await;

@@ -1,4 +1,5 @@
-//! A runner whose tasks do what the stage's plan says: `succeed`, `fail`, `panic`, or `wait` until the test opens the gate.
+//! A runner whose tasks do what the stage's plan says: `succeed`, `fail`, `panic`, `wait` until the test opens
+//! the gate, or `burn` a core until then.
 
 use std::sync::{
     Arc,
@@ -64,6 +65,17 @@ impl PreparedStage for Task {
         match self.does.as_str() {
             "succeed" => async move { done }.boxed(),
             "fail" => async move { (Err(failure()), AttemptMetrics::default()) }.boxed(),
+            "burn" => {
+                let (gate, started) = (Arc::clone(&self.gate), self.started.clone());
+                async move {
+                    started.send(task.attempt).unwrap();
+                    while gate.try_acquire().is_err() {
+                        std::hint::spin_loop();
+                    }
+                    done
+                }
+                .boxed()
+            }
             "panic" => async move { panic!("index out of bounds") }.boxed(),
             "wait" => {
                 let (gate, started) = (Arc::clone(&self.gate), self.started.clone());

@@ -9,6 +9,8 @@ mod recursive;
 mod scan;
 mod series;
 mod sink;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

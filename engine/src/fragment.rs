@@ -71,16 +71,17 @@ pub fn cut(
 #[derive(Default)]
 struct Cutter {
     stages: Vec<Stage>,
-    shared: HashMap<Fingerprint, usize>,
+    /// Stages that may be equal, by what is quick to compare.
+    shared: HashMap<Fingerprint, Vec<usize>>,
 }
 
-/// Two stages with equal fingerprints give the same rows.
+/// Two stages with equal fingerprints and equal files give the same rows.
 #[derive(PartialEq, Eq, Hash)]
 struct Fingerprint {
     plan: Bytes,
-    inputs: String,
-    scans: String,
-    output: String,
+    inputs: Vec<Input>,
+    output: StageOutput,
+    tasks: u32,
 }
 
 /// How the rows of a piece leave it.
@@ -109,15 +110,24 @@ impl Cutter {
         let Sources { inputs, scans } = sources;
         let encoded = codec::encode_plan(&plan).map_err(|error| error.0)?;
         let stage = Stage { name, inputs, tasks, output_partitions, output, plan, scans, schema, encoded };
+        Ok(if volatile { self.add(stage) } else { self.share(stage) })
+    }
+
+    /// The equal stage that is there already, or the new one.
+    fn share(&mut self, stage: Stage) -> usize {
         let fingerprint = Fingerprint::of(&stage);
-        match self.shared.get(&fingerprint) {
-            Some(equal) if !volatile => Ok(*equal),
-            _ => {
-                self.shared.insert(fingerprint, self.stages.len());
-                self.stages.push(stage);
-                Ok(self.stages.len() - 1)
-            }
+        let known = self.shared.get(&fingerprint).into_iter().flatten();
+        if let Some(equal) = known.copied().find(|known| self.stages[*known].scans == stage.scans) {
+            return equal;
         }
+        let index = self.add(stage);
+        self.shared.entry(fingerprint).or_default().push(index);
+        index
+    }
+
+    fn add(&mut self, stage: Stage) -> usize {
+        self.stages.push(stage);
+        self.stages.len() - 1
     }
 }
 
@@ -153,9 +163,9 @@ impl Fingerprint {
     fn of(stage: &Stage) -> Self {
         Self {
             plan: stage.encoded.clone(),
-            inputs: format!("{:?}", stage.inputs),
-            scans: format!("{:?}", stage.scans),
-            output: format!("{:?} {}", stage.output, stage.tasks),
+            inputs: stage.inputs.clone(),
+            output: stage.output.clone(),
+            tasks: stage.tasks,
         }
     }
 }

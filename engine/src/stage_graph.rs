@@ -39,7 +39,7 @@ pub struct Stage {
 }
 
 /// One exchange that a stage reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Input {
     /// Position of the producing stage in the graph.
     pub stage: usize,
@@ -51,7 +51,7 @@ pub struct Input {
 }
 
 /// How the tasks of a stage share an exchange that they read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ReadMode {
     /// The i-th owner reads partition i.
     Partitioned,
@@ -60,7 +60,7 @@ pub enum ReadMode {
 }
 
 /// How rows leave a stage.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum StageOutput {
     /// Rows are spread by the hash of these expressions (as text, for display).
     Hash { keys: Vec<String> },

@@ -5,9 +5,12 @@ use std::{collections::VecDeque, fmt, sync::Arc, time::Instant};
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use datafusion::{
-    common::{Statistics, tree_node::TreeNodeRecursion},
+    common::{Statistics, tree_node::TreeNodeRecursion, utils::memory::get_record_batch_memory_size},
     error::{DataFusionError, Result},
-    execution::TaskContext,
+    execution::{
+        TaskContext,
+        memory_pool::{MemoryConsumer, MemoryReservation},
+    },
     physical_expr::PhysicalExpr,
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
@@ -147,7 +150,7 @@ impl ExecutionPlan for ExchangeReadExec {
                 "an exchange is read before it is bound to a task".to_owned(),
             ));
         };
-        let reader = Reader::new(self, partition, source, context.session_config().batch_size());
+        let reader = Reader::new(self, partition, source, &context);
         let batches = futures::stream::try_unfold(reader, Reader::next);
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }
@@ -170,6 +173,8 @@ struct Reader {
     /// Small batches that wait for others.
     small: PlainBuffer,
     ready: VecDeque<RecordBatch>,
+    /// What waits here cannot be put anywhere else: it is counted, so that others spill.
+    reservation: MemoryReservation,
     rows_wanted: usize,
     ended: bool,
     progress: Arc<Progress>,
@@ -180,7 +185,14 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(exec: &ExchangeReadExec, partition: usize, source: Arc<ReadSource>, batch_rows: usize) -> Self {
+    fn new(
+        exec: &ExchangeReadExec,
+        partition: usize,
+        source: Arc<ReadSource>,
+        context: &TaskContext,
+    ) -> Self {
+        let batch_rows = context.session_config().batch_size();
+        let consumer = MemoryConsumer::new(format!("ExchangeRead[{}]", exec.input));
         Self {
             payloads: source.store.read(
                 source.shuffle,
@@ -191,6 +203,7 @@ impl Reader {
             decoder: Decoder::new(exec.schema()),
             small: PlainBuffer::new(batch_rows),
             ready: VecDeque::new(),
+            reservation: consumer.register(context.memory_pool()),
             rows_wanted: batch_rows / 2,
             ended: false,
             progress: source.progress.clone(),
@@ -241,6 +254,8 @@ impl Reader {
                 batches.into_iter().try_for_each(|batch| self.sort_in(batch))?;
             }
         }
+        let ready: usize = self.ready.iter().map(get_record_batch_memory_size).sum();
+        self.reservation.resize(ready + self.small.bytes());
         Ok(())
     }
 

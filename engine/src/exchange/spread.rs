@@ -175,6 +175,11 @@ impl PlainBuffer {
         self.batches.push(batch);
     }
 
+    /// Bytes of the rows that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub fn is_full(&self) -> bool {
         self.rows >= self.rows_max || self.bytes >= PAYLOAD_BYTES_TARGET
     }

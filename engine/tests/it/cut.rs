@@ -103,7 +103,7 @@ async fn a_plan_that_is_nested_too_deep_is_refused() {
 
 #[tokio::test]
 async fn an_endless_input_is_refused_by_name() {
-    use datafusion::physical_plan::{ExecutionPlan, streaming::StreamingTableExec};
+    use datafusion::physical_plan::streaming::StreamingTableExec;
     let cluster = Cluster::new(1);
     let schema = std::sync::Arc::new(arrow::datatypes::Schema::empty());
     let endless = StreamingTableExec::try_new(schema, vec![], None, vec![], true, None).unwrap();

@@ -249,7 +249,12 @@ async fn lost_shuffle_data_names_the_shuffle_so_that_its_producer_runs_again() {
     let task = TaskAssignment { attempt: attempt(0, 0), scans: vec![], reads: vec![vec![source]] };
     let decoded = decode(&definition, &cluster.env).unwrap();
     let store = Arc::new(MemoryStore::default());
-    let (output, _) = run_attempt(&decoded, &task, store.clone(), &cluster.env, Default::default()).await;
+    // Executors run attempts on another pool.
+    fn sendable<T: Send>(future: T) -> T {
+        future
+    }
+    let attempt = sendable(run_attempt(&decoded, &task, store.clone(), &cluster.env, Default::default()));
+    let (output, _) = attempt.await;
     assert!(matches!(output, Ok(TaskOutput::Inline { rows: 0, .. })));
     let broken = Arc::new(Broken(MemoryStore::default()));
     let (output, _) = run_attempt(&decoded, &task, broken, &cluster.env, Default::default()).await;

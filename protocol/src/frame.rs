@@ -21,7 +21,7 @@ pub use self::{
     batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, Batches},
     fetch::{Close, Credit, Data, End, Open},
     hello::{Fault, Hello, Purpose, Welcome},
-    io::{ReadFrameError, read_body, read_frame, read_head, write_all},
+    io::{ReadFrameError, read_body, read_body_into, read_frame, read_head, write_all},
     push::{Acks, Answer, ENTRY_BYTES, Entry, PUSH_HEAD_BYTES, Push, PushHead, PushRecorder},
 };
 

@@ -36,7 +36,20 @@ pub async fn read_head<R: AsyncRead + Unpin>(
 
 /// Reads a body into one buffer of its own.
 pub async fn read_body<R: AsyncRead + Unpin>(reader: &mut R, body_bytes: usize) -> io::Result<Bytes> {
-    let mut body = BytesMut::with_capacity(body_bytes);
+    read_body_into(reader, body_bytes, BytesMut::new()).await
+}
+
+/// Reads a body into a buffer that was used before, if it is large enough.
+pub async fn read_body_into<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    body_bytes: usize,
+    mut body: BytesMut,
+) -> io::Result<Bytes> {
+    body.clear();
+    if body.capacity() < body_bytes {
+        // Exactly as much as needed: the buffer may be kept for as long as a batch in it.
+        body = BytesMut::with_capacity(body_bytes);
+    }
     while body.len() < body_bytes {
         let missing = body_bytes - body.len();
         if reader.read_buf(&mut (&mut body).limit(missing)).await? == 0 {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Buf;
+use bytes::{Buf, BytesMut};
 use penstock_common::net::Stream;
 use penstock_protocol::frame::{
     self, Acks, Answer, FrameHead, Kind, PUSH_HEAD_BYTES, Push, PushVerdict, Refusal,
@@ -31,6 +31,8 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// A client that began a frame must end it in this time: its memory is already taken.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 const READ_BUFFER_BYTES: usize = 64 << 10;
+/// A larger buffer is not kept for the next frame.
+const SCRATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Answers that wait to be written; several leave in one frame when the reader is faster than the writer.
 #[derive(Default)]
@@ -64,6 +66,7 @@ async fn receive<R: AsyncRead + Unpin>(
     frame_bytes_max: usize,
     answers: &Answers,
 ) -> Result<(), Ended> {
+    let mut scratch = BytesMut::new();
     loop {
         let head = tokio::time::timeout(SILENCE_MAX, frame::read_head(reader, frame_bytes_max)).await;
         let Ok(head) = head else { return Ok(()) };
@@ -72,7 +75,7 @@ async fn receive<R: AsyncRead + Unpin>(
             return Err(Ended::Fault(Refusal::BadFrame, format!("expected a push, got {:?}", head.kind)));
         }
         let answer = match room(store, head, answers).await {
-            Ok(charge) => take(reader, store, head, charge).await?,
+            Ok(charge) => take(reader, store, head, charge, &mut scratch).await?,
             Err(()) => skip(reader, head).await?,
         };
         answers.put(answer);
@@ -97,19 +100,30 @@ async fn room(store: &Store, head: FrameHead, answers: &Answers) -> Result<Charg
     }
 }
 
+/// Reads a frame into `scratch` and stores its batches. Those of merged frames are copied out, so that the buffer serves
+/// the next frame too: fresh memory for each frame costs more than the copy.
 async fn take<R: AsyncRead + Unpin>(
     reader: &mut R,
     store: &Store,
     head: FrameHead,
     charge: Charge,
+    scratch: &mut BytesMut,
 ) -> Result<Answer, Ended> {
-    let body = tokio::time::timeout(BODY_TIMEOUT, frame::read_body(reader, head.body_bytes)).await;
+    let held_bytes = scratch.capacity().max(head.body_bytes);
+    let body = frame::read_body_into(reader, head.body_bytes, std::mem::take(scratch));
+    let body = tokio::time::timeout(BODY_TIMEOUT, body).await;
     let body =
         body.map_err(|_| Ended::Fault(Refusal::BadFrame, "a frame did not end in time".to_owned()))??;
     // Everything is parsed before anything is stored: a frame that is not whole leaves nothing (invariant 8).
-    let push = Push::parse(body)?;
+    let push = Push::parse(body.clone())?;
     let request = push.head.request;
-    Ok(Answer { request, verdicts: store.push(push, head.body_bytes, charge) })
+    let verdicts = store.push(push, held_bytes, charge);
+    if let Ok(buffer) = body.try_into_mut()
+        && buffer.capacity() <= SCRATCH_BYTES_MAX
+    {
+        *scratch = buffer;
+    }
+    Ok(Answer { request, verdicts })
 }
 
 /// Reads a frame for which there is no room without keeping it.

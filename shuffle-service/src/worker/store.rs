@@ -28,9 +28,9 @@ use crate::{disk::Disk, metrics};
 
 pub(super) type LocationKey = (PartitionIndex, Epoch);
 
-/// A record that is smaller than this part of its frame is copied out of it, so that one long-lived small record does
-/// not hold a large frame in memory.
-const SHARE_OF_FRAME_MIN: usize = 2;
+/// A record that is smaller than half of the buffer that it came in is copied out of it, so that one long-lived small
+/// record does not hold a large buffer in memory.
+const SHARE_OF_BUFFER_MIN: usize = 2;
 
 #[derive(Debug)]
 pub(super) struct Store {
@@ -89,8 +89,9 @@ impl Store {
         Ok(())
     }
 
-    /// Takes the batches of one frame, each on its own. None of the verdicts means that all were accepted.
-    pub fn push(&self, push: Push, frame_bytes: usize, mut charge: Charge) -> Vec<PushVerdict> {
+    /// Takes the batches of one frame, each on its own; their bytes lie in a buffer of `buffer_bytes`. No verdicts mean that
+    /// all were accepted.
+    pub fn push(&self, push: Push, buffer_bytes: usize, mut charge: Charge) -> Vec<PushVerdict> {
         let refused = |refusal| vec![PushVerdict::Refused(refusal); push.entries.len()];
         if push.head.incarnation != self.incarnation {
             return refused(Refusal::OtherIncarnation);
@@ -104,7 +105,7 @@ impl Store {
         let mut verdicts = Vec::new();
         for (index, entry) in push.entries.iter().enumerate() {
             let bytes = entry.batch.record.len() as u64;
-            match accept(&locations, entry, frame_bytes, charge.split(bytes)) {
+            match accept(&locations, entry, buffer_bytes, charge.split(bytes)) {
                 Ok(()) => accepted_bytes += bytes,
                 Err(refusal) => {
                     metrics::refused_batches(refusal, 1);
@@ -239,13 +240,13 @@ pub(super) fn shuffle_folder(id: ShuffleId) -> PathBuf {
 fn accept(
     locations: &BTreeMap<LocationKey, Arc<Location>>,
     entry: &Entry,
-    frame_bytes: usize,
+    buffer_bytes: usize,
     charge: Charge,
 ) -> Result<(), Refusal> {
     let location = locations.get(&(entry.partition, entry.epoch)).ok_or(Refusal::Unknown)?;
     entry.batch.verify().map_err(|_| Refusal::Corrupt)?;
     let record = &entry.batch.record;
-    let shared = record.len() * SHARE_OF_FRAME_MIN < frame_bytes;
+    let shared = record.len() * SHARE_OF_BUFFER_MIN < buffer_bytes;
     let record = if shared { bytes::Bytes::copy_from_slice(record) } else { record.clone() };
     location.append(record, charge)
 }

@@ -72,7 +72,6 @@ impl AsyncRead for Limited {
         let read = Pin::new(&mut self.stream).poll_read(cx, &mut part);
         let filled = part.filled().len() - before;
         let bytes = part.filled()[before..].to_vec();
-        drop(part);
         buf.put_slice(&bytes);
         self.limits.read -= filled;
         read

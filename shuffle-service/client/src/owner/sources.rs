@@ -28,8 +28,7 @@ pub fn sources<'a>(
     verdicts: &[(Location, CommitVerdict)],
     outputs: impl IntoIterator<Item = &'a MapOutput>,
 ) -> Result<Vec<PartitionSource>, IncompleteError> {
-    let mut partitions: BTreeMap<PartitionIndex, BTreeMap<Epoch, Vec<(&Location, &CommitVerdict)>>> =
-        BTreeMap::new();
+    let mut partitions: BTreeMap<PartitionIndex, Epochs<'_>> = BTreeMap::new();
     for (location, verdict) in verdicts {
         let epochs = partitions.entry(location.partition).or_default();
         epochs.entry(location.epoch).or_default().push((location, verdict));
@@ -47,10 +46,13 @@ pub fn sources<'a>(
     partitions.into_iter().map(source).collect()
 }
 
+/// The copies of each epoch of one partition.
+type Epochs<'a> = BTreeMap<Epoch, Vec<(&'a Location, &'a CommitVerdict)>>;
+
 fn source(
     shuffle: ShuffleId,
     partition: PartitionIndex,
-    epochs: BTreeMap<Epoch, Vec<(&Location, &CommitVerdict)>>,
+    epochs: Epochs<'_>,
     totals: PartitionTotals,
 ) -> Result<PartitionSource, IncompleteError> {
     let mut locations = Vec::new();

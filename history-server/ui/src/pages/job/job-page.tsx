@@ -105,7 +105,9 @@ function TabBar({ job, current }: { job: Job; current: Tab }) {
         const step = event.key === 'ArrowRight' ? 1 : event.key === 'ArrowLeft' ? -1 : 0
         if (step === 0) return
         const tabs = [...event.currentTarget.querySelectorAll<HTMLElement>('[role=tab]')]
-        const next = tabs[(TABS.indexOf(current) + step + tabs.length) % tabs.length]
+        // From the tab with the focus: the page may not have followed the last key yet.
+        const focused = tabs.findIndex((tab) => tab === document.activeElement)
+        const next = tabs[(focused + step + tabs.length) % tabs.length]
         next?.focus()
         next?.click()
       }}

@@ -29,7 +29,7 @@ pub const BUFFER_BYTES: usize = 5 << 20;
 /// A file format with its options checked: opens any number of files.
 #[derive(Clone)]
 pub enum Encoding {
-    Parquet { properties: WriterProperties, skip_arrow_metadata: bool },
+    Parquet { properties: Box<WriterProperties>, skip_arrow_metadata: bool },
     Text { serializer: Arc<dyn BatchSerializer>, compression: FileCompressionType, level: Option<u32> },
 }
 
@@ -60,7 +60,7 @@ impl Encoding {
             Self::Parquet { properties, skip_arrow_metadata } => {
                 let buffer = BufWriter::with_capacity(Arc::clone(store), path.clone(), BUFFER_BYTES);
                 let options = ArrowWriterOptions::new()
-                    .with_properties(properties.clone())
+                    .with_properties(properties.as_ref().clone())
                     .with_skip_arrow_metadata(*skip_arrow_metadata);
                 let writer = AsyncArrowWriter::try_new_with_options(buffer, Arc::clone(schema), options)?;
                 Ok(FileWriter::Parquet(Box::new(writer)))
@@ -84,7 +84,7 @@ fn parquet_encoding(format: &ParquetFormat, schema: &SchemaRef) -> Result<Encodi
         options.arrow_schema(schema);
     }
     let properties = WriterPropertiesBuilder::try_from(&options)?.build();
-    Ok(Encoding::Parquet { properties, skip_arrow_metadata })
+    Ok(Encoding::Parquet { properties: Box::new(properties), skip_arrow_metadata })
 }
 
 fn csv_encoding(format: &CsvFormat, options: &ConfigOptions) -> Result<Encoding> {

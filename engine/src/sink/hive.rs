@@ -51,7 +51,7 @@ impl HiveSplit {
         }
         let groups = self.groups(batch)?;
         if groups.len() == 1 {
-            return Ok(groups.into_iter().map(|(folder, _)| (folder, rows.clone())).collect());
+            return Ok(groups.into_keys().map(|folder| (folder, rows.clone())).collect());
         }
         let part = |(folder, indices): (Folder, Vec<u32>)| {
             Ok((folder, take_record_batch(&rows, &UInt32Array::from(indices))?))

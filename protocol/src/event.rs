@@ -35,18 +35,39 @@ pub enum Event {
     JobSubmitted(JobSubmitted),
     JobStarted {},
     StatementPlanned(StatementPlanned),
-    StatementFinished { statement: StatementIndex },
-    StageStarted { stage: StageId },
+    StatementFinished {
+        statement: StatementIndex,
+    },
+    StageStarted {
+        stage: StageId,
+    },
     StageFinished(StageFinished),
-    AttemptStarted { stage: StageId, task: TaskIndex, attempt: AttemptNumber, executor: ExecutorId, queued_ms: u64 },
+    AttemptStarted {
+        stage: StageId,
+        task: TaskIndex,
+        attempt: AttemptNumber,
+        executor: ExecutorId,
+        queued_ms: u64,
+    },
     AttemptFinished(Box<AttemptFinished>),
     ExchangeCommitted(ExchangeCommitted),
-    ExecutorJoined { executor: ExecutorId, host: String, slots: u32 },
-    ExecutorLost { executor: ExecutorId, reason: String },
+    ExecutorJoined {
+        executor: ExecutorId,
+        host: String,
+        slots: u32,
+    },
+    ExecutorLost {
+        executor: ExecutorId,
+        reason: String,
+    },
     OutputsCommitted(OutputsCommitted),
-    Warning { message: String },
+    Warning {
+        message: String,
+    },
     /// Samples that were dropped because the log could not keep up.
-    SamplesDropped { count: u64 },
+    SamplesDropped {
+        count: u64,
+    },
     JobFinished(JobFinished),
     /// Written by a newer version; kept so that a reader can show that something is missing.
     #[serde(other)]

@@ -4,8 +4,8 @@
 //! types, which appear nowhere but here and in the files that serve or call gRPC. Not here: transport, DataFusion,
 //! anything that acts.
 
-pub mod decode;
 pub mod arc;
+pub mod decode;
 pub mod event;
 pub mod frame;
 pub mod ids;

@@ -59,8 +59,8 @@ impl PartitionTotals {
 /// so that swapping the bytes of two batches does not cancel out. The mixer is the finaliser of SplitMix64
 /// (Steele, Lea and Flood, OOPSLA 2014).
 pub fn batch_checksum(map: TaskIndex, batch: crate::ids::BatchId, crc32c: u32) -> u64 {
-    let mut z = (u64::from(map.0) << 32 | u64::from(batch.0)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        ^ u64::from(crc32c);
+    let mut z =
+        (u64::from(map.0) << 32 | u64::from(batch.0)).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(crc32c);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
@@ -83,10 +83,14 @@ pub struct Winner {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CommitVerdict {
     /// Everything acknowledged is stored: bytes with batch headers.
-    Committed { stored_bytes: u64 },
+    Committed {
+        stored_bytes: u64,
+    },
     /// Reserved, and nothing was ever accepted.
     Empty,
-    Failed { reason: String },
+    Failed {
+        reason: String,
+    },
 }
 
 /// What a reader of one partition needs: where its batches are and what they must add up to.

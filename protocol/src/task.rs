@@ -37,9 +37,14 @@ pub struct StageInput {
 pub enum OutputTarget {
     Shuffle(ShuffleTarget),
     /// The last stage of a query: up to `inline_bytes_max` ride in the report, more goes to the shuffle.
-    Result { target: ShuffleTarget, inline_bytes_max: u64 },
+    Result {
+        target: ShuffleTarget,
+        inline_bytes_max: u64,
+    },
     /// A sink: files under `staging_url`, in a folder of the attempt's own.
-    Files { staging_url: String },
+    Files {
+        staging_url: String,
+    },
 }
 
 /// One attempt to run.
@@ -175,4 +180,3 @@ pub struct OperatorMetrics {
 pub struct RunningAttempt {
     pub attempt: AttemptId,
 }
-

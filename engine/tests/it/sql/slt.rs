@@ -31,7 +31,10 @@ pub async fn run(path: &str, place: &str, database: &mut Database) {
             (Expected::Success, Ok(_)) => {}
             (Expected::Error(pattern), Err(error)) => {
                 let message = error.to_string();
-                assert!(matches(&pattern, &message), "{at}\nexpected an error like `{pattern}`\ngot {message}");
+                assert!(
+                    matches(&pattern, &message),
+                    "{at}\nexpected an error like `{pattern}`\ngot {message}"
+                );
             }
             (Expected::Rows { rows, sorted }, Ok(Some(got))) => {
                 let mut got: Vec<String> = got.into_iter().map(line).collect();
@@ -43,7 +46,9 @@ pub async fn run(path: &str, place: &str, database: &mut Database) {
                 assert_eq!(rows, got, "{at}");
             }
             (Expected::Rows { .. }, Ok(None)) => panic!("{at}\nthe statement has no rows"),
-            (Expected::Error(pattern), Ok(_)) => panic!("{at}\nexpected an error like `{pattern}`, but it succeeded"),
+            (Expected::Error(pattern), Ok(_)) => {
+                panic!("{at}\nexpected an error like `{pattern}`, but it succeeded")
+            }
             (_, Err(error)) => panic!("{at}\n{error}"),
         }
     }

@@ -9,7 +9,7 @@ use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::exit::{Class, Exit, Failed};
+use crate::exit::{Exit, Failed};
 
 mod batches;
 mod types;
@@ -145,7 +145,11 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 fn refusal(status: StatusCode, body: &[u8]) -> Failed {
     match serde_json::from_slice::<ErrorBody>(body) {
         Ok(ErrorBody { error }) => Failed {
-            exit: error.class.map_or_else(|| exit_of(status), Class::exit),
+            // A name that is not there, or not ready, is not wrong SQL.
+            exit: match (status.as_u16(), error.class) {
+                (404 | 409 | 410, _) | (_, None) => exit_of(status),
+                (_, Some(class)) => class.exit(),
+            },
             message: error.message,
             advice: error.advice,
         },

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     client::{Client, JobStatus, Submission},
-    exit::{Exit, Failed},
+    exit::{Class, Exit, Failed},
     output::{self, OutputArgs},
     paths,
     progress::Progress,
@@ -118,11 +118,16 @@ pub fn require_success(job: &JobStatus) -> anyhow::Result<()> {
         return Err(Failed::new(exit, format!("the job is {}", job.state.to_lowercase())).into());
     };
     let mut message = failure.message.clone();
+    if failure.class() == Class::Cancelled {
+        message = format!("the job was cancelled: {message}");
+    }
+    // Where it ran says nothing about wrong SQL or data.
+    let is_of_user = matches!(failure.class(), Class::UserSql | Class::UserData);
     let place: Vec<_> = ["stage", "task", "attempt", "executor"]
         .into_iter()
         .filter_map(|key| Some(format!("{key} {}", plain(failure.more.get(key)?)?)))
         .collect();
-    if !place.is_empty() {
+    if !place.is_empty() && !is_of_user {
         message = format!("{message}\n  in {}", place.join(", "));
     }
     Err(Failed { exit: failure.class().exit(), message, advice: failure.advice.clone() }.into())

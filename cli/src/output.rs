@@ -17,6 +17,9 @@ use crate::{client::Batches, exit::Failed};
 mod columnar;
 mod table;
 mod text;
+mod watched;
+
+use watched::Watched;
 
 pub use table::{bytes, print_json, rows, seconds, table};
 
@@ -119,16 +122,16 @@ pub async fn write_result(
 ) -> anyhow::Result<()> {
     match &arguments.output {
         None => {
-            let mut out = io::BufWriter::new(io::stdout());
-            let written = encode(arguments.format(), batches, &mut out).await?;
-            out.flush()?;
+            let mut out = Watched::new(io::BufWriter::new(io::stdout()));
+            let written = encode(arguments.format(), batches, &mut out).await;
+            let written = out.explain(written)?;
             note_what_is_missing(arguments, written, rows_total);
         }
         Some(path) => {
-            let file = temporary_beside(path)?;
-            let mut out = io::BufWriter::new(file);
-            let written = encode(arguments.format(), batches, &mut out).await?;
-            let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+            let mut out = Watched::new(io::BufWriter::new(temporary_beside(path)?));
+            let written = encode(arguments.format(), batches, &mut out).await;
+            let written = out.explain(written).with_context(|| format!("writing {}", path.display()))?;
+            let file = out.into_inner().into_inner().map_err(io::IntoInnerError::into_error)?;
             file.persist(path).with_context(|| format!("writing {}", path.display()))?;
             note_what_is_missing(arguments, written, rows_total);
         }
@@ -150,6 +153,8 @@ async fn encode(format: Format, batches: &mut Batches, into: &mut (dyn Write + S
         next = batches.next().await?;
     }
     encoder.finish()?;
+    drop(encoder);
+    into.flush()?;
     Ok(rows)
 }
 

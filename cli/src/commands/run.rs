@@ -21,7 +21,8 @@ const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  penstock run -e \"select count(*) from 'orders.parquet'\"
+  penstock run -e \"select 6 * 7 as answer\"
+  penstock run -e \"create external table t stored as parquet location 'orders/'; select count(*) from t\"
   penstock run -f job.sql --param day=2024-01-01 --format csv > answer.csv
   penstock run -f job.sql --set penstock.partitions=16 --output answer.parquet
   penstock run --state ./lake -e 'create table t as select 1 as a'   # tables stay in ./lake")]

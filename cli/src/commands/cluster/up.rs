@@ -78,7 +78,14 @@ impl Starter<'_> {
             .start(progress, "history-server", 1, &[("listen", self.addr(10)), ("event-log", events.clone())])
             .await?;
         let history_url = format!("http://{}", of(&history, "http")?);
-        let master = self.start(progress, "shuffle-master", 1, &[("control-listen", self.addr(2)), ("admin-listen", self.addr(3))]).await?;
+        let master = self
+            .start(
+                progress,
+                "shuffle-master",
+                1,
+                &[("control-listen", self.addr(2)), ("admin-listen", self.addr(3))],
+            )
+            .await?;
         let master = of(&master, "control")?;
         for number in 1..=self.arguments.shuffle_workers {
             let flags = [

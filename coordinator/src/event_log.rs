@@ -44,7 +44,7 @@ enum Entry {
     Record {
         job: JobId,
         at: Timestamp,
-        event: Event,
+        event: Box<Event>,
     },
     Summary(Box<Summary>),
     /// Answered when everything before it is in the store.
@@ -91,12 +91,12 @@ impl EventLog {
 
     /// Records a life-cycle event. Waits only while the local disk is slower than everything else.
     pub async fn record(&self, job: JobId, at: Timestamp, event: Event) {
-        self.send(Entry::Record { job, at, event }).await;
+        self.send(Entry::Record { job, at, event: Box::new(event) }).await;
     }
 
     /// Records a sample, or drops and counts it when the log cannot keep up.
     pub fn sample(&self, job: JobId, at: Timestamp, event: Event) {
-        if self.entries.try_send(Entry::Record { job, at, event }).is_err() {
+        if self.entries.try_send(Entry::Record { job, at, event: Box::new(event) }).is_err() {
             self.dropped_samples.fetch_add(1, Ordering::Relaxed);
             metrics::counter!(crate::metrics::EVENT_SAMPLES_DROPPED).increment(1);
         }

@@ -125,7 +125,7 @@ impl Results {
         }
         let batches = match &entry.content {
             Content::Batches(batches) => {
-                stream::iter(batches.to_vec().into_iter().map(Ok).collect::<Vec<_>>()).boxed()
+                stream::iter(batches.iter().cloned().map(Ok).collect::<Vec<_>>()).boxed()
             }
             Content::Result(result) => self.stream(&entry.schema, result),
         };

@@ -99,7 +99,7 @@ impl Writer {
 
     async fn handle(&mut self, entry: Entry) {
         match entry {
-            Entry::Record { job, at, event } => self.append(job, at, event).await,
+            Entry::Record { job, at, event } => self.append(job, at, *event).await,
             Entry::Summary(summary) => self.summary(*summary).await,
             Entry::Flush(done) => {
                 self.close_older_than(Duration::ZERO).await;

@@ -75,7 +75,7 @@ pub fn encoded(
 }
 
 enum Encoder {
-    Arrow(StreamWriter<Vec<u8>>),
+    Arrow(Box<StreamWriter<Vec<u8>>>),
     Json(Box<arrow::json::Writer<Vec<u8>, JsonArray>>),
     Csv { schema: SchemaRef, with_header: bool },
 }
@@ -83,7 +83,7 @@ enum Encoder {
 impl Encoder {
     fn new(format: Format, schema: SchemaRef) -> Result<Self, ArrowError> {
         Ok(match format {
-            Format::Arrow => Self::Arrow(StreamWriter::try_new(Vec::new(), &schema)?),
+            Format::Arrow => Self::Arrow(Box::new(StreamWriter::try_new(Vec::new(), &schema)?)),
             Format::Json => {
                 Self::Json(Box::new(JsonBuilder::new().with_explicit_nulls(true).build(Vec::new())))
             }

@@ -61,7 +61,7 @@ pub struct Agent {
 
 /// What happens whether or not there is a stream.
 enum Inner {
-    Ended(AttemptReport),
+    Ended(Box<AttemptReport>),
     Drain(Step),
 }
 
@@ -127,7 +127,7 @@ impl Agent {
     fn without_stream(&mut self, inner: Inner) -> Option<Leave> {
         match inner {
             Inner::Ended(report) => {
-                self.workload.ended(report);
+                self.workload.ended(*report);
                 None
             }
             Inner::Drain(Step::Leave) => Some(Leave),
@@ -189,7 +189,7 @@ impl Agent {
     async fn with_stream(&mut self, inner: Inner, stream: &Stream) -> Result<Option<Leave>, StreamError> {
         match inner {
             Inner::Ended(report) => {
-                let report = Box::new(self.workload.ended(report).clone());
+                let report = Box::new(self.workload.ended(*report).clone());
                 stream.send(ToCoordinator::Report(report)).await?;
                 Ok(None)
             }
@@ -217,7 +217,7 @@ impl Agent {
                         // There is nothing to do yet; the loops announce the drain.
                         Inner::Drain(Step::WaitUntil(now))
                     }
-                    Some(report) = self.ended.recv() => Inner::Ended(report),
+                    Some(report) = self.ended.recv() => Inner::Ended(Box::new(report)),
                 };
             };
             let remains = Remains {
@@ -228,7 +228,7 @@ impl Agent {
             match drain.step(Instant::now(), remains) {
                 Step::WaitUntil(at) => tokio::select! {
                     biased;
-                    Some(report) = self.ended.recv() => return Inner::Ended(report),
+                    Some(report) = self.ended.recv() => return Inner::Ended(Box::new(report)),
                     () = sleep_until(at) => {}
                 },
                 step => return Inner::Drain(step),

@@ -1,8 +1,10 @@
 //! How the process divides its memory.
 //!
-//! One pool for all attempts, so that a single large one may use it all; operators that can spill share it fairly. What
-//! operators do not count (decoded pages, batches on their way, the code itself) gets a reserve, and the windows of the
-//! shuffle client get a fixed part, so that the process stays within its limit as a whole.
+//! The limit is about the resident memory of the whole process, its code included. One pool for all attempts, so that a
+//! single large one may use it all; operators that can spill share it fairly. The windows of the shuffle client get a fixed
+//! part, the idle process with its mapped code another one, and what operators do not count (pages that are read and
+//! decoded, batches on their way, freed memory that the allocator has not given back) gets a reserve in proportion.
+//! Peaks may pass the limit for a moment, by no more than a quarter: leave as much room in a container.
 
 use std::{fs, sync::Arc};
 
@@ -15,8 +17,12 @@ use crate::scratch::Scratch;
 
 /// Share of the machine or container that an executor takes unless told otherwise.
 const MACHINE_PERCENT: u64 = 60;
-/// Of what the shuffle windows leave, operators may reserve this much.
-const OPERATORS_PERCENT: u64 = 60;
+/// The idle process and the pages of its code that stay mapped.
+const BASE_BYTES: u64 = 64 << 20;
+/// A small limit gives up no more than one part in so many to it.
+const BASE_PART_MIN: u64 = 5;
+/// Of what the base and the shuffle windows leave, operators may reserve this much.
+const OPERATORS_PERCENT: u64 = 65;
 /// One part in so many of all memory is the window of each direction, within bounds.
 const WINDOW_PART: u64 = 16;
 const WINDOW_BYTES_MIN: u64 = 4 << 20;
@@ -42,7 +48,8 @@ impl Budget {
             bytes => bytes,
         };
         let window = (limit / WINDOW_PART).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
-        let operators = limit.saturating_sub(2 * window) / 100 * OPERATORS_PERCENT;
+        let base = BASE_BYTES.min(limit / BASE_PART_MIN);
+        let operators = limit.saturating_sub(base + 2 * window) / 100 * OPERATORS_PERCENT;
         Self { limit, operators, push: window, fetch: window }
     }
 
@@ -94,7 +101,7 @@ mod tests {
             assert_eq!(budget.limit, memory.as_u64());
             let used = budget.operators + budget.push + budget.fetch;
             assert!(used <= budget.limit / 4 * 3, "{budget:?}");
-            assert!(budget.operators > budget.limit / 2, "{budget:?}");
+            assert!(budget.operators > budget.limit / 5 * 2, "{budget:?}");
         }
     }
 

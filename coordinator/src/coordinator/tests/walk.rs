@@ -25,7 +25,7 @@ use crate::{
     journal::Fact,
 };
 
-const WALKS: u64 = 400;
+const WALKS: u64 = 200;
 const STEPS: usize = 400;
 
 #[test]

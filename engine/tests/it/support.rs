@@ -101,17 +101,6 @@ impl Cluster {
     }
 }
 
-/// Runs `sql` at 1, 2 and 7 partitions against the oracle.
-pub async fn check_everywhere(tables: &[(&str, &Path)], sql: &str) {
-    for partitions in PARTITIONS {
-        let cluster = Cluster::new(partitions);
-        for (name, path) in tables {
-            register(&cluster.context, name, path).await;
-        }
-        cluster.check(sql).await;
-    }
-}
-
 pub async fn register(context: &SessionContext, name: &str, path: &Path) {
     context.register_parquet(name, path.to_str().unwrap(), ParquetReadOptions::default()).await.unwrap();
 }

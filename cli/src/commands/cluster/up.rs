@@ -1,11 +1,6 @@
 //! `penstock cluster up`
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use anyhow::Context;
 use penstock_common::signal;
@@ -204,7 +199,7 @@ async fn until_ready(
     mut child: std::process::Child,
     ready_file: &Path,
     name: &str,
-    log: &PathBuf,
+    log: &Path,
 ) -> anyhow::Result<Addresses> {
     let ready = async {
         loop {

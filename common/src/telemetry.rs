@@ -47,6 +47,17 @@ pub fn init(format: LogFormat, default_filter: &str) {
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
     drop(set);
+    log_panics();
+}
+
+/// A panic is caught where its task is owned, and told there; here it only gets into the log, with its place.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let message = crate::lifecycle::panic_message(panic.payload());
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!(%place, %backtrace, "{message}");
+    }));
 }
 
 /// The process-wide metrics; installed at the first call, which roles make when they start.

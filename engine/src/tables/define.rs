@@ -190,7 +190,7 @@ async fn infer_schema(
             Err(error) => Err(error),
         }
         .map_err(|error| named(table, url.as_str(), &error))?;
-        match format.infer_schema(state, &store, &files).await {
+        match read_schema(format, state, &store, &files).await {
             Ok(schema) => schemas.push(schema.as_ref().clone()),
             Err(error) => return Err(blame_file(table, format, &store, &files, error, state).await),
         }
@@ -198,6 +198,19 @@ async fn infer_schema(
     Schema::try_merge(schemas).map_err(|error| {
         SqlError::data(format!("the locations of table `{table}` have different columns: {error}"))
     })
+}
+
+/// A reader that panics on damaged bytes, as Parquet's does on some footers, could not read them either.
+async fn read_schema(
+    format: &Arc<dyn DataFusionFormat>,
+    state: &SessionState,
+    store: &Arc<dyn object_store::ObjectStore>,
+    files: &[ObjectMeta],
+) -> datafusion::error::Result<SchemaRef> {
+    let read = std::panic::AssertUnwindSafe(format.infer_schema(state, store, files));
+    futures::FutureExt::catch_unwind(read)
+        .await
+        .unwrap_or_else(|_| Err(datafusion::error::DataFusionError::External("its bytes are damaged".into())))
 }
 
 /// Which of the files cannot be read.
@@ -210,7 +223,7 @@ async fn blame_file(
     state: &SessionState,
 ) -> SqlError {
     for file in files {
-        if let Err(error) = format.infer_schema(state, store, std::slice::from_ref(file)).await {
+        if let Err(error) = read_schema(format, state, store, std::slice::from_ref(file)).await {
             return named(table, file.location.as_ref(), &error);
         }
     }

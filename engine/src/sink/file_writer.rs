@@ -25,6 +25,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 /// Bytes that are held back per file before they go to the store.
 pub const BUFFER_BYTES: usize = 5 << 20;
+/// Such buffers of one file that are on their way to the store.
+const UPLOADS_MAX: usize = 2;
 
 /// A file format with its options checked: opens any number of files.
 #[derive(Clone)]
@@ -58,7 +60,8 @@ impl Encoding {
     pub fn open(&self, store: &Arc<dyn ObjectStore>, path: &Path, schema: &SchemaRef) -> Result<FileWriter> {
         match self {
             Self::Parquet { properties, skip_arrow_metadata } => {
-                let buffer = BufWriter::with_capacity(Arc::clone(store), path.clone(), BUFFER_BYTES);
+                let buffer = BufWriter::with_capacity(Arc::clone(store), path.clone(), BUFFER_BYTES)
+                    .with_max_concurrency(UPLOADS_MAX);
                 let options = ArrowWriterOptions::new()
                     .with_properties(properties.as_ref().clone())
                     .with_skip_arrow_metadata(*skip_arrow_metadata);
@@ -128,6 +131,14 @@ impl FileWriter {
         match self {
             Self::Parquet(writer) => writer.memory_size() + BUFFER_BYTES,
             Self::Text { .. } => BUFFER_BYTES,
+        }
+    }
+
+    /// Encoded bytes of the rows that a flush would write.
+    pub fn row_group_bytes(&self) -> usize {
+        match self {
+            Self::Parquet(writer) => writer.in_progress_size(),
+            Self::Text { .. } => 0,
         }
     }
 

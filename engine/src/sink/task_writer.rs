@@ -8,7 +8,7 @@ use datafusion::{
     error::Result,
     execution::{
         TaskContext,
-        memory_pool::{MemoryConsumer, MemoryReservation},
+        memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation},
     },
 };
 use object_store::{
@@ -27,6 +27,11 @@ use crate::catalog::FileFormat;
 
 /// Files that are open at once; a row for one more folder closes the one that was not written to for longest.
 const OPEN_FILES_MAX: usize = 64;
+/// A row group is held in memory until it is whole, is copied once when it is written, and is read in one piece by whoever
+/// reads the file: it gets one part in so many of the memory, within bounds.
+const ROW_GROUP_PART: usize = 8;
+const ROW_GROUP_BYTES_MIN: usize = 1 << 20;
+const ROW_GROUP_BYTES_MAX: usize = 128 << 20;
 /// Keeps staged files out of every listing that asks for an extension.
 const STAGED_SUFFIX: &str = ".staged";
 
@@ -44,6 +49,7 @@ pub struct TaskWriter {
     files: u32,
     rows: u64,
     rows_per_file_max: u64,
+    row_group_bytes_max: usize,
     memory: MemoryReservation,
 }
 
@@ -82,6 +88,7 @@ impl TaskWriter {
             files: 0,
             rows: 0,
             rows_per_file_max: rows_per_file_max as u64,
+            row_group_bytes_max: row_group_bytes_max(context.memory_pool().as_ref()),
             memory,
         })
     }
@@ -124,6 +131,9 @@ impl TaskWriter {
         let is_full = match self.open.get_mut(&folder) {
             Some(file) => {
                 file.writer.write(rows).await?;
+                if file.writer.row_group_bytes() >= self.row_group_bytes_max {
+                    file.writer.flush().await?;
+                }
                 file.rows += count;
                 file.used_at = clock;
                 file.rows >= self.rows_per_file_max && self.spec.single_file.is_none()
@@ -210,8 +220,20 @@ impl TaskWriter {
         self.memory.try_resize(self.memory_bytes())
     }
 
+    /// Of all files, and of the copy that the next flush makes.
     fn memory_bytes(&self) -> usize {
-        self.open.values().map(|file| file.writer.memory_bytes()).sum()
+        let files: usize = self.open.values().map(|file| file.writer.memory_bytes()).sum();
+        let copy = self.open.values().map(|file| file.writer.row_group_bytes()).max();
+        files + copy.unwrap_or(0)
+    }
+}
+
+fn row_group_bytes_max(pool: &dyn MemoryPool) -> usize {
+    match pool.memory_limit() {
+        MemoryLimit::Finite(bytes) => {
+            (bytes / ROW_GROUP_PART).clamp(ROW_GROUP_BYTES_MIN, ROW_GROUP_BYTES_MAX)
+        }
+        MemoryLimit::Infinite | MemoryLimit::Unknown => ROW_GROUP_BYTES_MAX,
     }
 }
 

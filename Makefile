@@ -47,7 +47,7 @@ bench: prerequisites ## Compare with one DataFusion process and write JSON: make
 
 .PHONY: soak
 soak: prerequisites ## The long tests: scale 1, a 6 GiB shuffle
-	PENSTOCK_SOAK=1 cargo test --locked --release --package penstock-cli --test it -- --include-ignored soak
+	cargo test --locked --release --package penstock-cli --test it -- --ignored --test-threads 1 --nocapture soak
 
 .PHONY: fmt
 fmt: ## Format all code

@@ -92,7 +92,7 @@ fn a_killed_executor_costs_only_the_tasks_that_ran_on_it() {
     let job = world.json(&submit)["job_id"].as_str().expect("an id").to_owned();
     let victim = cluster.pid_of("executor-1");
     until("a join task runs on the first executor", || {
-        (tasks_finished(&world, &job) > 0 && is_busy(&world, &cluster, "executor-1")).then_some(())
+        (tasks_finished(&world, &job) > 0 && is_busy(&cluster, "executor-1")).then_some(())
     });
     signal(victim, Signal::SIGKILL);
     assert_eq!(world.ok(&["wait", &job]), "SUCCEEDED\n");
@@ -109,18 +109,18 @@ fn tasks_running(world: &World, job: &str) -> u64 {
     world.json(&["status", job, "--json"])["progress"]["tasks_running"].as_u64().unwrap_or(0)
 }
 
-fn tasks_finished(world: &World, job: &str) -> u64 {
+pub fn tasks_finished(world: &World, job: &str) -> u64 {
     world.json(&["status", job, "--json"])["progress"]["tasks_finished"].as_u64().unwrap_or(0)
 }
 
-fn is_busy(world: &World, cluster: &ProcessCluster<'_>, name: &str) -> bool {
+pub fn is_busy(cluster: &ProcessCluster<'_>, name: &str) -> bool {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let url = format!("{}/api/v1/executors", cluster.url);
     let answer: Value =
         runtime.block_on(async { reqwest::get(url).await.expect("answers").json().await.expect("is json") });
-    let _ = world;
-    let list = answer.get("executors").unwrap_or(&answer).as_array().cloned().unwrap_or_default();
-    list.iter()
+    let executors = answer["executors"].as_array().cloned().unwrap_or_default();
+    executors
+        .iter()
         .any(|executor| executor["executor"] == name && executor["slots_used"].as_u64().unwrap_or(0) > 0)
 }
 

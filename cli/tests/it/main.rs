@@ -6,5 +6,6 @@ mod demo;
 mod oracle;
 mod outputs;
 mod run;
+mod soak;
 mod support;
 mod tpch;

@@ -150,9 +150,9 @@ impl Effects {
 
     fn forget(self: &Arc<Self>, job: JobId) {
         // Attempts that were slow to stop may have written after the sink was discarded.
-        for (_, sink) in self.jobs.sinks(job) {
+        for (statement, sink) in self.jobs.sinks(job) {
             let publisher = self.publisher.clone();
-            self.aside("discard-sink", async move { publisher.discard(sink).await });
+            self.aside("discard-sink", async move { publisher.discard_finally(job, statement, sink).await });
         }
         self.results.forget(job);
         self.jobs.forget(job);
@@ -183,17 +183,18 @@ impl Effects {
         let effects = Arc::clone(self);
         self.answer("plan-statement", async move {
             let planned = effects.planner.plan(request).await;
-            let outcome = planned.and_then(|planned| {
-                effects.hold(job, statement, planned.held)?;
-                Ok(planned.plan)
-            });
+            let outcome = match planned {
+                Ok(planned) => effects.hold(job, statement, planned.held).await.map(|()| planned.plan),
+                Err(failure) => Err(failure),
+            };
             Event::StatementPlanned { job, statement, outcome }
         });
     }
 
-    fn hold(&self, job: JobId, statement: StatementIndex, mut held: Held) -> Result<(), JobFailure> {
+    async fn hold(&self, job: JobId, statement: StatementIndex, mut held: Held) -> Result<(), JobFailure> {
         if let Some(sink) = &held.sink {
             Publisher::accepts(sink)?;
+            self.publisher.expect(job, statement, sink.clone()).await?;
         }
         if let (Some(schema), Some(rows)) = (&held.schema, held.rows.take()) {
             self.results.keep_batches(job, statement, Arc::clone(schema), rows);

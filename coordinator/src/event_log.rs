@@ -13,7 +13,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -35,7 +35,7 @@ pub use self::{
 
 /// Records that may wait for the spool. Beyond it life-cycle records wait for room on the local disk and samples drop.
 const INBOX_MAX: usize = 16_384;
-/// Closed segments that may wait for the store.
+/// Closed segments that may wait for the store in memory; more wait in the spool alone.
 const UPLOADS_MAX: usize = 16_384;
 
 /// What the writer is told, in order.
@@ -82,8 +82,10 @@ impl EventLog {
         let (entries, inbox) = mpsc::channel(INBOX_MAX);
         let (uploads, queue) = mpsc::channel(UPLOADS_MAX);
         let dropped_samples = Arc::new(AtomicU64::new(0));
-        let uploader = upload::Uploader::new(store.clone(), left_over);
-        let writer = spool::Writer::new(spool.clone(), store.clone(), uploads, Arc::clone(&dropped_samples));
+        let backlog = Arc::new(AtomicBool::new(false));
+        let uploader = upload::Uploader::new(store.clone(), spool.clone(), left_over, Arc::clone(&backlog));
+        let dropped = Arc::clone(&dropped_samples);
+        let writer = spool::Writer::new(spool.clone(), store.clone(), uploads, dropped, backlog);
         tasks.spawn("event-log-upload", OnFailure::Log, uploader.run(queue, tasks.stop_token()));
         tasks.spawn("event-log", OnFailure::StopAll, writer.run(inbox, tasks.stop_token()));
         Ok(Self { entries, dropped_samples, store, spool })

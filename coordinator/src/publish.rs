@@ -7,7 +7,10 @@
 mod local;
 mod plan;
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use penstock_engine::sink::{SinkMode, SinkTarget};
 use penstock_protocol::{
@@ -42,11 +45,59 @@ pub enum PublishError {
 #[derive(Debug, Clone)]
 pub struct Publisher {
     plans: PathBuf,
+    /// One file per sink whose tasks may write: what to clean up after a crash.
+    sinks: PathBuf,
+}
+
+/// A sink of a former life.
+#[derive(Debug, Clone)]
+pub struct LeftOver {
+    record: PathBuf,
+    sink: SinkTarget,
 }
 
 impl Publisher {
-    pub fn new(plans: PathBuf) -> Self {
-        Self { plans }
+    /// Keeps its records below `folder`.
+    pub fn new(folder: &Path) -> Self {
+        Self { plans: folder.join("publications"), sinks: folder.join("sinks") }
+    }
+
+    /// Remembers that files may be written for this sink, until [`Self::discard`] for the last time.
+    pub async fn expect(
+        &self,
+        job: JobId,
+        statement: StatementIndex,
+        sink: SinkTarget,
+    ) -> Result<(), PublishError> {
+        let sinks = self.sinks.clone();
+        on_disk(move || plan::write_sink(&sinks, job, statement, &sink)).await
+    }
+
+    /// The sinks that a former life expected files for. One whose publication is unfinished keeps its files.
+    pub async fn left_over(&self) -> Result<Vec<LeftOver>, PublishError> {
+        let (sinks, plans) = (self.sinks.clone(), self.plans.clone());
+        on_disk(move || {
+            let is_unfinished =
+                |record: &Path| record.file_name().is_some_and(|name| plans.join(name).exists());
+            let left_over = plan::read_sinks(&sinks)?.into_iter();
+            let left_over = left_over.filter(|(record, _)| !is_unfinished(record));
+            Ok(left_over.map(|(record, sink)| LeftOver { record, sink }).collect())
+        })
+        .await
+    }
+
+    /// Removes what such sinks wrote. With `finally` they are forgotten, and nothing of them may write any more.
+    pub async fn discard_left_over(&self, sinks: Vec<LeftOver>, finally: bool) -> Result<(), PublishError> {
+        on_disk(move || {
+            for LeftOver { record, sink } in sinks {
+                local::discard(&sink.staging_url)?;
+                if finally {
+                    plan::remove(&record)?;
+                }
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Checks that a sink can be published at all; cheap, before the statement runs.
@@ -77,6 +128,15 @@ impl Publisher {
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(path = %path.display(), %error, "a finished publication's plan stays behind");
+        }
+    }
+
+    /// Removes everything that waits in a sink's staging folder; no task writes there any more.
+    pub async fn discard_finally(&self, job: JobId, statement: StatementIndex, sink: SinkTarget) {
+        self.discard(sink).await;
+        let path = plan::sink_path(&self.sinks, job, statement);
+        if let Err(error) = on_disk(move || plan::remove(&path)).await {
+            tracing::warn!(%error, "the record of a sink stays behind");
         }
     }
 

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
+use crate::job::JobSpec;
+
 /// What stands where a secret was.
 pub const MASK: &str = "******";
 
@@ -23,6 +27,42 @@ pub fn masked<'a, V: ToString + 'a>(
 ) -> BTreeMap<String, String> {
     let show = |name: &str, value: &V| if looks_secret(name) { MASK.to_owned() } else { value.to_string() };
     values.into_iter().map(|(name, value)| (name.clone(), show(name, value))).collect()
+}
+
+/// The values of a job's secret parameters and settings, to find them in texts that were made from them, such as plans.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SecretValues(Vec<String>);
+
+/// Shorter values are everywhere: hiding them would only garble texts.
+const VALUE_BYTES_MIN: usize = 4;
+
+impl SecretValues {
+    pub fn of(spec: &JobSpec) -> Self {
+        let parameters = spec.parameters.iter().filter_map(|(name, value)| Some((name, value.as_str()?)));
+        let settings = spec.settings.iter().map(|(name, value)| (name, value.as_str()));
+        let secret = parameters.chain(settings).filter(|(name, _)| looks_secret(name));
+        let mut values: Vec<String> = secret.map(|(_, value)| value.to_owned()).collect();
+        values.retain(|value| value.len() >= VALUE_BYTES_MIN);
+        Self(values)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn hide(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, value| text.replace(value, MASK))
+    }
+
+    /// As above in every text of a JSON value.
+    pub fn hide_in(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.hide(text),
+            Value::Array(values) => values.iter_mut().for_each(|value| self.hide_in(value)),
+            Value::Object(values) => values.values_mut().for_each(|value| self.hide_in(value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
 }
 
 /// The script with the values of secret options hidden: in `'s3.secret_access_key' 'abc'` and `key = 'abc'` the last
@@ -95,6 +135,20 @@ mod tests {
                         ('aws.secret_access_key' '******', 'format.delimiter' ';'); set a.password = '******'; \
                         select 'c'";
         assert_eq!(mask_script(script), expected);
+    }
+
+    #[test]
+    fn values_of_secret_parameters_are_hidden_wherever_they_turn_up() {
+        let parameters = BTreeMap::from([
+            ("token".to_owned(), Value::from("s3cr3t")),
+            ("pin_token".to_owned(), Value::from("1")),
+            ("day".to_owned(), Value::from("monday")),
+        ]);
+        let values = SecretValues::of(&JobSpec { parameters, ..JobSpec::default() });
+        let mut event = serde_json::json!({ "plan": ["Filter: a = Utf8(\"s3cr3t\") AND b = 1", "monday"] });
+        values.hide_in(&mut event);
+        let expected = serde_json::json!({ "plan": ["Filter: a = Utf8(\"******\") AND b = 1", "monday"] });
+        assert_eq!(event, expected);
     }
 
     #[test]

@@ -126,13 +126,14 @@ pub async fn start_with(
     };
     let event_log = EventLog::open(&config.event_log_root(), config.state_dir.join("event-spool"), &tasks)?;
     let tables = Arc::new(Tables::load(Arc::clone(&store)).await?);
-    let publisher = Publisher::new(config.state_dir.join("publications"));
-    recovery::finish_former_life(&store, &tables, &publisher, &event_log, clock.now()).await?;
+    let publisher = Publisher::new(&config.state_dir);
+    let ended = recovery::finish_former_life(&store, &tables, &publisher, &event_log, clock.now()).await?;
     let planner = match parts.planner {
         Some(planner) => planner,
         None => engine_planner(&config, &tasks)?,
     };
     let shuffles = shuffles(&config, &network, &tasks);
+    recovery::clean_up(ended, &publisher, &shuffles, &tasks).await?;
     let handle = Handle { rest: addr(rest.as_ref()), grpc: addr(executors_and_flight.as_ref()) };
     let core = Coordinator::new(config.core_options());
     let (inbox, event_loop) = event_loop(core, Arc::clone(&clock));

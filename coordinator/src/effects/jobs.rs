@@ -8,7 +8,7 @@ use std::{
 use penstock_engine::sink::SinkTarget;
 use penstock_protocol::ids::{JobId, StatementIndex};
 
-use crate::{job::JobSpec, planning::Held};
+use crate::{job::JobSpec, planning::Held, secrets::SecretValues};
 
 #[derive(Debug, Default)]
 pub struct Jobs {
@@ -18,12 +18,19 @@ pub struct Jobs {
 #[derive(Debug)]
 struct Job {
     spec: Arc<JobSpec>,
+    secrets: Arc<SecretValues>,
     statements: BTreeMap<StatementIndex, Arc<Held>>,
 }
 
 impl Jobs {
     pub fn insert(&self, job: JobId, spec: Arc<JobSpec>) {
-        self.lock().entry(job).or_insert_with(|| Job { spec, statements: BTreeMap::new() });
+        let secrets = Arc::new(SecretValues::of(&spec));
+        self.lock().entry(job).or_insert_with(|| Job { spec, secrets, statements: BTreeMap::new() });
+    }
+
+    /// What must not turn up in the job's log.
+    pub fn secrets(&self, job: JobId) -> Option<Arc<SecretValues>> {
+        self.lock().get(&job).map(|job| Arc::clone(&job.secrets)).filter(|secrets| !secrets.is_empty())
     }
 
     pub fn spec(&self, job: JobId) -> Option<Arc<JobSpec>> {

@@ -7,13 +7,14 @@ use penstock_protocol::{
     BUILD,
     event::{self, Event, SCHEMA_VERSION, SettingValue, Summary},
     ids::JobId,
+    task::Failure,
 };
 
 use super::Effects;
 use crate::{
-    job::JobStatus,
+    job::{JobSpec, JobStatus},
     metrics,
-    secrets::{MASK, looks_secret, mask_script},
+    secrets::{MASK, SecretValues, looks_secret, mask_script},
 };
 
 /// Characters of the script in a summary.
@@ -33,13 +34,24 @@ impl Effects {
         if matches!(event, Event::JobSubmitted(_)) {
             ::metrics::counter!(metrics::JOBS_SUBMITTED).increment(1);
         }
-        self.event_log.record(job, at, self.presentable(event)).await;
+        self.event_log.record(job, at, self.without_secrets(job, self.presentable(event))).await;
     }
 
     pub(super) async fn write_summary(&self, job: JobId, now: Timestamp) {
         if let Some(status) = self.board.get(job) {
             self.event_log.summary(summary(&status, now)).await;
         }
+    }
+
+    /// Plans and messages quote values: those of secret parameters go.
+    fn without_secrets(&self, job: JobId, event: Event) -> Event {
+        let Some(secrets) = self.jobs.secrets(job) else { return event };
+        let hidden = serde_json::to_value(&event).and_then(|mut value| {
+            secrets.hide_in(&mut value);
+            serde_json::from_value(value)
+        });
+        hidden
+            .unwrap_or_else(|error| Event::Warning { message: format!("an event was not written: {error}") })
     }
 
     fn presentable(&self, event: Event) -> Event {
@@ -60,6 +72,11 @@ impl Effects {
             other => other,
         }
     }
+}
+
+fn without_secrets(failure: &Failure, spec: &JobSpec) -> Failure {
+    let secrets = SecretValues::of(spec);
+    Failure { message: secrets.hide(&failure.message), ..failure.clone() }
 }
 
 fn hide_secrets(submitted: &mut event::JobSubmitted) {
@@ -100,7 +117,7 @@ pub fn summary(status: &JobStatus, now: Timestamp) -> Summary {
         tasks_total: status.progress.tasks_total,
         tasks_finished: status.progress.tasks_finished,
         totals: status.totals.clone(),
-        failure: status.failure.as_ref().map(|failure| failure.failure.clone()),
+        failure: status.failure.as_ref().map(|failure| without_secrets(&failure.failure, &status.spec)),
         build: BUILD.to_owned(),
     }
 }

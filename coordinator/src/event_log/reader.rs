@@ -54,22 +54,21 @@ pub(super) async fn read(
     Ok(records.into_values().take(max).collect())
 }
 
-/// The next sequence and segment number of a log: 0 and 0 if there is none, or none that can be read.
-pub(super) async fn end_of(store: &Operator, spool: &Path, job: JobId) -> (u64, u32) {
-    let stored = stored_segments(store, job).await.unwrap_or_default();
-    let spooled = spool::segments_of(&spool.join(job.to_string()), job).unwrap_or_default();
+/// The next sequence and segment number of a log: 0 and 0 if there is none. None if that cannot be said.
+pub(super) async fn end_of(store: &Operator, spool: &Path, job: JobId) -> Option<(u64, u32)> {
+    let stored = stored_segments(store, job).await.ok()?;
+    let spooled = spool::of_job(spool, job).ok()?;
     let last_segment = stored.iter().copied().chain(spooled.iter().map(|segment| segment.number)).max();
-    let mut texts = read_spool(spool, job).unwrap_or_default();
+    let mut texts = read_spool(spool, job).ok()?;
     if let Some(last) = stored.last() {
-        texts.extend(read_stored(store, job, *last).await);
+        texts.push(read_stored(store, job, *last).await.ok()?);
     }
     let last_seq = texts.iter().flat_map(|text| parse(text)).map(|record| record.seq).max();
-    (last_seq.map_or(0, |seq| seq + 1), last_segment.map_or(0, |number| number + 1))
+    Some((last_seq.map_or(0, |seq| seq + 1), last_segment.map_or(0, |number| number + 1)))
 }
 
 fn read_spool(spool: &Path, job: JobId) -> io::Result<Vec<Vec<u8>>> {
-    let segments = spool::segments_of(&spool.join(job.to_string()), job)?;
-    let texts = segments.into_iter().map(|segment| std::fs::read(segment.path));
+    let texts = spool::of_job(spool, job)?.into_iter().map(|segment| std::fs::read(segment.path));
     texts.filter(|text| !matches!(text, Err(error) if error.kind() == io::ErrorKind::NotFound)).collect()
 }
 

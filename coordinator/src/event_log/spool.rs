@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -16,7 +16,7 @@ use std::{
 use opendal::Operator;
 use penstock_common::clock::Timestamp;
 use penstock_protocol::{
-    event::{Event, Record, SCHEMA_VERSION, Summary},
+    event::{Event, Record, SCHEMA_VERSION},
     ids::JobId,
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -27,6 +27,12 @@ use super::{Entry, reader, upload::Upload};
 /// A segment is closed when it is this old or this large, whichever comes first.
 const SEGMENT_AGE_MAX: Duration = Duration::from_secs(2);
 const SEGMENT_BYTES_MAX: usize = 1 << 20;
+
+/// How the files of the spool end.
+const CLOSED: &str = "jsonl";
+const OPEN: &str = "open";
+/// How long the log waits for the store to say where a job's log stopped.
+const RESUME_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A closed segment that waits for the store.
 #[derive(Debug)]
@@ -49,6 +55,7 @@ struct JobLog {
 #[derive(Debug)]
 struct OpenSegment {
     number: u32,
+    /// Where it is while it is open: nobody may carry it away meanwhile.
     path: PathBuf,
     /// None after a write failed: the lines then stay in memory until the store has them.
     file: Option<File>,
@@ -62,6 +69,8 @@ pub(super) struct Writer {
     store: Operator,
     uploads: mpsc::Sender<Upload>,
     dropped_samples: Arc<AtomicU64>,
+    /// Set when a closed segment was not handed over.
+    backlog: Arc<AtomicBool>,
     jobs: HashMap<JobId, JobLog>,
 }
 
@@ -71,8 +80,9 @@ impl Writer {
         store: Operator,
         uploads: mpsc::Sender<Upload>,
         dropped_samples: Arc<AtomicU64>,
+        backlog: Arc<AtomicBool>,
     ) -> Self {
-        Self { spool, store, uploads, dropped_samples, jobs: HashMap::new() }
+        Self { spool, store, uploads, dropped_samples, backlog, jobs: HashMap::new() }
     }
 
     /// Runs until stopped, then closes every segment. A record that was accepted is in the spool at the end.
@@ -89,21 +99,22 @@ impl Writer {
                     Some(entry) => self.handle(entry).await,
                     None => break,
                 },
-                () = sleep_until(close_at) => self.close_older_than(SEGMENT_AGE_MAX).await,
+                () = sleep_until(close_at) => self.close_older_than(SEGMENT_AGE_MAX),
                 () = stop.cancelled(), if !inbox.is_closed() => inbox.close(),
             }
         }
-        self.close_older_than(Duration::ZERO).await;
+        self.close_older_than(Duration::ZERO);
         Ok(())
     }
 
     async fn handle(&mut self, entry: Entry) {
         match entry {
             Entry::Record { job, at, event } => self.append(job, at, *event).await,
-            Entry::Summary(summary) => self.summary(*summary).await,
+            Entry::Summary(summary) => self.upload(Upload::Summary(summary)),
             Entry::Flush(done) => {
-                self.close_older_than(Duration::ZERO).await;
-                self.upload(Upload::Flushed(done)).await;
+                self.close_older_than(Duration::ZERO);
+                // Without an uploader nobody answers, which says the same.
+                let _ = self.uploads.send(Upload::Flushed(done)).await;
             }
         }
     }
@@ -111,7 +122,7 @@ impl Writer {
     async fn append(&mut self, job: JobId, at: Timestamp, event: Event) {
         let is_last = matches!(event, Event::JobFinished(_));
         if !self.jobs.contains_key(&job) {
-            let log = self.resume(job, &event).await;
+            let log = self.resume(job, at, &event).await;
             self.jobs.insert(job, log);
         }
         let dropped = self.dropped_samples.swap(0, Ordering::Relaxed);
@@ -120,19 +131,22 @@ impl Writer {
         }
         self.append_one(job, at, event);
         if is_last || self.open_bytes(job) >= SEGMENT_BYTES_MAX {
-            self.close(job).await;
+            self.close(job);
         }
         if is_last {
             self.jobs.remove(&job);
         }
     }
 
-    /// A job that this life has not logged yet: a new one starts at 0, an old one goes on where it stopped.
-    async fn resume(&self, job: JobId, first: &Event) -> JobLog {
-        let (next_seq, next_segment) = match first {
-            Event::JobSubmitted(_) => (0, 0),
-            _ => reader::end_of(&self.store, &self.spool, job).await,
-        };
+    /// A job that this life has not logged yet: a new one starts at 0, an old one goes on where it stopped. If that
+    /// cannot be found out in time it goes on at numbers that are surely free, which readers see as a gap.
+    async fn resume(&self, job: JobId, now: Timestamp, first: &Event) -> JobLog {
+        if matches!(first, Event::JobSubmitted(_)) {
+            return JobLog { next_seq: 0, next_segment: 0, open: None };
+        }
+        let end = reader::end_of(&self.store, &self.spool, job);
+        let end = tokio::time::timeout(RESUME_PATIENCE, end).await.ok().flatten();
+        let (next_seq, next_segment) = end.unwrap_or_else(|| surely_free(now));
         JobLog { next_seq, next_segment, open: None }
     }
 
@@ -154,11 +168,7 @@ impl Writer {
         }
     }
 
-    async fn summary(&mut self, summary: Summary) {
-        self.upload(Upload::Summary(Box::new(summary))).await;
-    }
-
-    async fn close_older_than(&mut self, age: Duration) {
+    fn close_older_than(&mut self, age: Duration) {
         let old: Vec<JobId> = self
             .jobs
             .iter()
@@ -166,19 +176,26 @@ impl Writer {
             .map(|(job, _)| *job)
             .collect();
         for job in old {
-            self.close(job).await;
+            self.close(job);
         }
     }
 
-    async fn close(&mut self, job: JobId) {
+    fn close(&mut self, job: JobId) {
         if let Some(open) = self.jobs.get_mut(&job).and_then(|log| log.open.take()) {
-            self.upload(Upload::Segment(open.close(job))).await;
+            self.upload(Upload::Segment(open.close(&self.spool, job)));
         }
     }
 
-    async fn upload(&self, upload: Upload) {
-        // Without an uploader the segment stays in the spool for the next life.
-        let _ = self.uploads.send(upload).await;
+    /// Never waits. A segment that finds no room stays in the spool, where the uploader looks when it has caught up; a
+    /// summary is replaced by the next one anyway.
+    fn upload(&self, upload: Upload) {
+        if let Err(refused) = self.uploads.try_send(upload) {
+            self.backlog.store(true, Ordering::Release);
+            if let Upload::Segment(Segment { job, unspooled: Some(_), .. }) = refused.into_inner() {
+                metrics::counter!(crate::metrics::EVENT_LOG_ERRORS).increment(1);
+                tracing::error!(%job, "a part of the event log is lost: neither spool nor store took it");
+            }
+        }
     }
 
     fn oldest_open(&self) -> Option<Instant> {
@@ -192,7 +209,7 @@ impl Writer {
 
 impl OpenSegment {
     fn create(spool: &Path, job: JobId, number: u32) -> Self {
-        let path = spooled_path(spool, job, number);
+        let path = spooled_path(spool, job, number).with_extension(OPEN);
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
         let file = fs::create_dir_all(folder).and_then(|()| File::create(&path));
         let file = file.inspect_err(|error| complain(&path, error)).ok();
@@ -209,10 +226,18 @@ impl OpenSegment {
         }
     }
 
-    fn close(self, job: JobId) -> Segment {
-        let unspooled = if self.file.is_some() { None } else { Some(self.lines) };
-        Segment { job, number: self.number, path: self.path, unspooled }
+    fn close(self, spool: &Path, job: JobId) -> Segment {
+        let path = spooled_path(spool, job, self.number);
+        let renamed = fs::rename(&self.path, &path).inspect_err(|error| complain(&self.path, error));
+        let is_spooled = self.file.is_some() && renamed.is_ok();
+        Segment { job, number: self.number, path, unspooled: (!is_spooled).then_some(self.lines) }
     }
+}
+
+/// Numbers that grow with time, and faster than any job writes.
+fn surely_free(now: Timestamp) -> (u64, u32) {
+    let millis = u64::try_from(now.as_millis()).unwrap_or(0);
+    (millis, u32::try_from(millis / 1_000).unwrap_or(u32::MAX))
 }
 
 fn complain(path: &Path, error: &io::Error) {
@@ -220,25 +245,38 @@ fn complain(path: &Path, error: &io::Error) {
     tracing::error!(path = %path.display(), %error, "the spool of the event log cannot be written");
 }
 
-pub(super) fn spooled_path(spool: &Path, job: JobId, number: u32) -> PathBuf {
-    spool.join(job.to_string()).join(format!("{number:08}.jsonl"))
+fn spooled_path(spool: &Path, job: JobId, number: u32) -> PathBuf {
+    spool.join(job.to_string()).join(format!("{number:08}.{CLOSED}"))
 }
 
-/// The segments that are in the spool now, oldest first within a job.
+/// The segments that a former life left in the spool, with those that it had open.
 pub(super) fn left_over(spool: &Path) -> io::Result<Vec<Segment>> {
     fs::create_dir_all(spool)?;
+    segments(spool, &[CLOSED, OPEN])
+}
+
+/// The segments that are closed and wait in the spool.
+pub(super) fn closed(spool: &Path) -> io::Result<Vec<Segment>> {
+    segments(spool, &[CLOSED])
+}
+
+/// All that is in the spool of one job, ascending; none if it has no folder.
+pub(super) fn of_job(spool: &Path, job: JobId) -> io::Result<Vec<Segment>> {
+    segments_in(&spool.join(job.to_string()), job, &[CLOSED, OPEN])
+}
+
+fn segments(spool: &Path, extensions: &[&str]) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for folder in fs::read_dir(spool)? {
         let folder = folder?;
         if let Ok(job) = folder.file_name().to_string_lossy().parse::<JobId>() {
-            segments.extend(segments_of(&folder.path(), job)?);
+            segments.extend(segments_in(&folder.path(), job, extensions)?);
         }
     }
     Ok(segments)
 }
 
-/// The spooled segments of one job, ascending; none if it has no folder.
-pub(super) fn segments_of(folder: &Path, job: JobId) -> io::Result<Vec<Segment>> {
+fn segments_in(folder: &Path, job: JobId, extensions: &[&str]) -> io::Result<Vec<Segment>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -247,8 +285,9 @@ pub(super) fn segments_of(folder: &Path, job: JobId) -> io::Result<Vec<Segment>>
     let mut segments = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        let number = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".jsonl")?.parse().ok());
-        if let Some(number) = number {
+        let name = path.file_name().and_then(|name| name.to_str()?.split_once('.'));
+        let number = name.filter(|(_, extension)| extensions.contains(extension));
+        if let Some(number) = number.and_then(|(number, _)| number.parse().ok()) {
             segments.push(Segment { job, number, path, unspooled: None });
         }
     }

@@ -1,13 +1,26 @@
 //! Carries closed segments and summaries to the store, in order, for as long as it takes.
 
-use std::{collections::VecDeque, convert::Infallible, io, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use opendal::Operator;
 use penstock_protocol::event::Summary;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{segment_path, spool::Segment, summary_path};
+use super::{
+    segment_path,
+    spool::{self, Segment},
+    summary_path,
+};
 
 const COMPRESSION_LEVEL: i32 = 3;
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
@@ -23,7 +36,10 @@ pub(super) enum Upload {
 #[derive(Debug)]
 pub(super) struct Uploader {
     store: Operator,
-    left_over: VecDeque<Segment>,
+    spool: PathBuf,
+    left_over: Vec<Segment>,
+    /// Set by the writer when it had to leave segments in the spool.
+    backlog: Arc<AtomicBool>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +53,13 @@ enum UploadError {
 }
 
 impl Uploader {
-    pub(super) fn new(store: Operator, left_over: Vec<Segment>) -> Self {
-        Self { store, left_over: left_over.into() }
+    pub(super) fn new(
+        store: Operator,
+        spool: PathBuf,
+        left_over: Vec<Segment>,
+        backlog: Arc<AtomicBool>,
+    ) -> Self {
+        Self { store, spool, left_over, backlog }
     }
 
     /// Ends when the writer has ended and everything is stored, or at once when stopped while the store fails: what
@@ -48,13 +69,28 @@ impl Uploader {
         mut queue: mpsc::Receiver<Upload>,
         stop: CancellationToken,
     ) -> Result<(), Infallible> {
-        while let Some(segment) = self.left_over.pop_front() {
+        for segment in std::mem::take(&mut self.left_over) {
             self.carry(Upload::Segment(segment), &stop).await;
         }
         while let Some(upload) = queue.recv().await {
             self.carry(upload, &stop).await;
+            if queue.is_empty() && self.backlog.swap(false, Ordering::Acquire) {
+                self.carry_backlog(&stop).await;
+            }
         }
         Ok(())
+    }
+
+    /// Carries what is closed and was never handed over.
+    async fn carry_backlog(&self, stop: &CancellationToken) {
+        match spool::closed(&self.spool) {
+            Ok(segments) => {
+                for segment in segments {
+                    self.carry(Upload::Segment(segment), stop).await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the spool of the event log cannot be listed"),
+        }
     }
 
     async fn carry(&self, upload: Upload, stop: &CancellationToken) {

@@ -12,7 +12,7 @@ struct Sandbox {
 impl Sandbox {
     fn new() -> Self {
         let root = tempfile::tempdir().expect("a temporary folder");
-        let publisher = Publisher::new(root.path().join("plans"));
+        let publisher = Publisher::new(root.path());
         Self { root, publisher }
     }
 
@@ -128,7 +128,7 @@ async fn a_publication_cut_short_at_any_step_is_finished_by_the_next_life() {
         sandbox.write("table/old.csv", "old");
         let publication =
             sandbox.publication(SinkMode::Overwrite, &[("0-0-0/a", "a.csv"), ("0-1-0/b", "b.csv")]);
-        publication.write(&sandbox.root.path().join("plans")).expect("the plan is on disk");
+        publication.write(&sandbox.root.path().join("publications")).expect("the plan is on disk");
         for file in &publication.files[..steps_done] {
             let staged = sandbox.root.path().join("table/.staging").join(&file.staged_path);
             fs::rename(staged, sandbox.root.path().join("table").join(&file.final_path)).expect("a step");
@@ -150,4 +150,30 @@ fn sinks_on_other_stores_are_refused_by_url() {
     };
     let refusal = Publisher::accepts(&sink).expect_err("is not local");
     assert_eq!(refusal.to_string(), "sinks on `s3://bucket/table/` are not supported yet");
+}
+
+#[tokio::test]
+async fn what_the_sinks_of_a_former_life_wrote_aside_is_removed() {
+    let sandbox = Sandbox::new();
+    sandbox.write("table/old.csv", "old");
+    let publication = sandbox.publication(SinkMode::Append, &[("0-0-0/a", "a.csv")]);
+    let (job, statement, sink) = (publication.job, publication.statement, publication.sink);
+    sandbox.publisher.expect(job, statement, sink).await.expect("is remembered");
+    let left_over = sandbox.publisher.left_over().await.expect("is readable");
+    sandbox.publisher.discard_left_over(left_over.clone(), false).await.expect("discards");
+    assert_eq!(sandbox.table(), ["old.csv"]);
+    sandbox.write("table/.staging/0-0-1/late", "late");
+    sandbox.publisher.discard_left_over(left_over, true).await.expect("discards");
+    assert_eq!(sandbox.table(), ["old.csv"]);
+    assert!(sandbox.publisher.left_over().await.expect("is readable").is_empty());
+}
+
+#[tokio::test]
+async fn a_publication_that_is_still_unfinished_keeps_its_files() {
+    let sandbox = Sandbox::new();
+    let publication = sandbox.publication(SinkMode::Append, &[("0-0-0/a", "a.csv")]);
+    publication.write(&sandbox.root.path().join("publications")).expect("the plan is on disk");
+    let (job, statement, sink) = (publication.job, publication.statement, publication.sink);
+    sandbox.publisher.expect(job, statement, sink).await.expect("is remembered");
+    assert!(sandbox.publisher.left_over().await.expect("is readable").is_empty());
 }

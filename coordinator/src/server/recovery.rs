@@ -3,9 +3,12 @@
 //! Publications that were begun are finished, so that a sink shows all of its output. Jobs that were not over cannot be
 //! run on yet: a job whose last statement was published has succeeded, every other one failed by the restart.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use penstock_common::clock::Timestamp;
+use penstock_common::{
+    clock::Timestamp,
+    lifecycle::{OnFailure, Tasks},
+};
 use penstock_engine::catalog::CatalogError;
 use penstock_protocol::{
     event::{Event, JobFinished, JobState},
@@ -18,17 +21,22 @@ use crate::{
     effects::summary,
     event_log::EventLog,
     job::{JobStatus, StatementState},
-    publish::{Publication, Publisher},
+    publish::{Publication, PublishError, Publisher},
+    shuffles::{RemoteShuffles, ShuffleOwner},
     store::{JobRecord, JobStore, Write},
 };
 
+/// Executors stop the former life's tasks as soon as they have connected to this one.
+const TASKS_STOP_WITHIN: Duration = Duration::from_secs(60);
+
+/// Says which jobs ended by it.
 pub(super) async fn finish_former_life(
     store: &Arc<dyn JobStore>,
     tables: &Tables,
     publisher: &Publisher,
     event_log: &EventLog,
     now: Timestamp,
-) -> Result<(), StartError> {
+) -> Result<Vec<JobId>, StartError> {
     let published = publisher.roll_forward().await?;
     for publication in &published {
         change_catalog(tables, publication).await?;
@@ -41,6 +49,29 @@ pub(super) async fn finish_former_life(
     for publication in &published {
         publisher.forget(publication.job, publication.statement).await;
     }
+    Ok(succeeded.iter().chain(&failed).map(JobRecord::job).collect())
+}
+
+/// Frees what the former life's jobs held; nobody waits for it.
+pub(super) async fn clean_up(
+    ended: Vec<JobId>,
+    publisher: &Publisher,
+    shuffles: &Arc<RemoteShuffles>,
+    tasks: &Tasks,
+) -> Result<(), StartError> {
+    // Before anything new begins: sinks of this life must not be touched.
+    let left_over = publisher.left_over().await?;
+    let (publisher, shuffles, stop) = (publisher.clone(), Arc::clone(shuffles), tasks.stop_token());
+    tasks.spawn("clean-up", OnFailure::Log, async move {
+        publisher.discard_left_over(left_over.clone(), false).await?;
+        for job in ended {
+            shuffles.release_job(job).await;
+        }
+        tokio::select! {
+            () = stop.cancelled() => Ok::<(), PublishError>(()),
+            () = tokio::time::sleep(TASKS_STOP_WITHIN) => publisher.discard_left_over(left_over, true).await,
+        }
+    });
     Ok(())
 }
 

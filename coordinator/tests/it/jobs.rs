@@ -182,7 +182,9 @@ async fn the_log_tells_the_story_and_hides_secrets() {
     let cluster = Cluster::start().await;
     let mut executor = Executor::join(&cluster, "e1", 1).await;
     let body = json!({
-        "sql": "select $api_token as a", "parameters": { "api_token": 7 }, "name": "story",
+        "sql": "select 7 as a where $api_token = concat('hush', '-', $day)",
+        "parameters": { "api_token": "hush-hush", "day": "monday" },
+        "name": "story",
     });
     let answer = cluster.post("/api/v1/jobs", body).await;
     let job = answer.body["job_id"].as_str().unwrap().to_owned();
@@ -202,6 +204,8 @@ async fn the_log_tells_the_story_and_hides_secrets() {
     let text: Vec<&str> = lines.iter().map(|line| line["message"].as_str().unwrap()).collect();
     assert!(text[0].starts_with("submitted as \"story\""), "{text:?}");
     assert_eq!(text.last(), Some(&"SUCCEEDED"), "{text:?}");
+    let log = log_files(&cluster.folder.join("state"));
+    assert!(log.contains("monday") && !log.contains("hush-hush"), "{log}");
     cluster.stop().await;
 }
 
@@ -244,4 +248,20 @@ async fn validating_and_explaining_run_nothing() {
     assert!(cluster.get("/api/v1/jobs").await.body["jobs"].as_array().unwrap().is_empty());
     assert!(cluster.get("/api/v1/tables").await.body["tables"].as_array().unwrap().is_empty());
     cluster.stop().await;
+}
+
+/// Everything that the event log has written, in the spool or in the store.
+fn log_files(folder: &std::path::Path) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            text.push_str(&log_files(&path));
+        } else if let Some("zst" | "jsonl" | "json") = path.extension().and_then(|name| name.to_str()) {
+            let bytes = std::fs::read(&path).unwrap_or_default();
+            let bytes = zstd::decode_all(bytes.as_slice()).unwrap_or(bytes);
+            text.push_str(&String::from_utf8_lossy(&bytes));
+        }
+    }
+    text
 }

@@ -11,7 +11,7 @@ use super::error::class_name;
 use crate::{
     api::Api,
     job::{JobFailure, JobStatus, Outputs, Progress, StatementStatus},
-    secrets::mask_script,
+    secrets::{SecretValues, mask_script},
 };
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -132,7 +132,12 @@ impl JobView {
             finished_at: text(status.finished_at),
             progress: status.progress.into(),
             totals: (&status.totals).into(),
-            failure: status.failure.as_ref().map(FailureView::from),
+            failure: status.failure.as_ref().map(|failure| {
+                let secrets = SecretValues::of(&status.spec);
+                let mut view = FailureView::from(failure);
+                view.message = secrets.hide(&view.message);
+                view
+            }),
             statements: status.statements.iter().map(StatementView::from).collect(),
             url: api.job_url(status.job),
             history_url: api.history_url(status.job),

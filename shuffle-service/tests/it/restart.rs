@@ -51,6 +51,18 @@ async fn a_restarted_worker_answers_nothing_for_its_former_life() {
     cluster.write(&target, 0, 0, [(0, payload(0, 0, 0, 100))]).await.unwrap();
 }
 
+// Invariant 16: not even when the new life knows a shuffle of the same name.
+#[tokio::test]
+async fn a_commit_that_means_a_former_life_fails_although_the_new_one_holds_the_shuffle() {
+    let cluster = cluster(one_worker()).await;
+    let former = cluster.reserve(SHUFFLE, 1).await;
+    let _again = restart(&cluster, &cluster.workers[0]).await;
+    let present = cluster.reserve(SHUFFLE, 1).await;
+    let verdicts = cluster.commit(&former, &[]).await;
+    assert!(matches!(verdicts[0].1, CommitVerdict::Failed { .. }), "{verdicts:?}");
+    assert_eq!(cluster.commit(&present, &[]).await[0].1, CommitVerdict::Empty);
+}
+
 #[tokio::test]
 async fn a_worker_that_is_gone_makes_pushes_and_fetches_fail_within_their_tries() {
     let cluster = cluster(one_worker()).await;

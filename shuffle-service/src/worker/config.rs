@@ -24,7 +24,8 @@ pub struct Config {
     /// Folders for data that does not fit into memory, best on different disks. Each holds a folder with this worker's
     /// name, which is emptied at start.
     pub data_dirs: Vec<PathBuf>,
-    /// Stored data and incoming frames in memory. Pushes wait when it is used up.
+    /// Memory that the whole process is meant to stay within: 64 MiB for itself, or half of it if that is less, the rest for
+    /// stored data and incoming frames. Pushes wait when it is used up.
     pub memory_bytes_max: ByteSize,
     /// Percent of the memory at which data begins to move to disk, largest partitions first.
     pub flush_from_percent: u8,
@@ -76,7 +77,7 @@ pub struct InvalidConfig {
 }
 
 /// Less than this and a single frame could not get in.
-const MEMORY_BYTES_MIN: u64 = 4 << 20;
+const MEMORY_BYTES_MIN: u64 = 8 << 20;
 
 impl Config {
     pub fn validate(&self) -> Result<(), InvalidConfig> {
@@ -89,7 +90,7 @@ impl Config {
             ),
             ("masters", !self.masters.is_empty(), "must name at least one master"),
             ("data_dirs", !self.data_dirs.is_empty(), "must name at least one folder"),
-            ("memory_bytes_max", self.memory_bytes_max.as_u64() >= MEMORY_BYTES_MIN, "must be at least 4MiB"),
+            ("memory_bytes_max", self.memory_bytes_max.as_u64() >= MEMORY_BYTES_MIN, "must be at least 8MiB"),
             (
                 "flush_to_percent",
                 self.flush_to_percent < self.flush_from_percent,

@@ -2,6 +2,8 @@
 //!
 //! Pushes wait for room in the order in which they came. Room comes from flushes, releases and refused frames; if the
 //! disks take nothing, waiting pushes are refused instead of waiting for ever (invariant 27).
+//!
+//! The configured limit is about the resident memory of the process: what an idle one takes is not handed out.
 
 use std::{
     sync::{
@@ -14,6 +16,11 @@ use std::{
 use tokio::sync::{Notify, Semaphore};
 
 use super::config::Config;
+
+/// The idle process, the pages of its code that stay mapped, and the buffers of its connections.
+const BASE_BYTES: u64 = 64 << 20;
+/// A small limit gives up no more than one part in so many to it.
+const BASE_PART_MIN: u64 = 2;
 
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -39,10 +46,11 @@ pub(super) enum NoRoom {
 
 impl Budget {
     pub fn new(config: &Config) -> Arc<Self> {
-        let bytes_max = config.memory_bytes_max.as_u64();
+        let limit = config.memory_bytes_max.as_u64();
+        let bytes_max = limit - BASE_BYTES.min(limit / BASE_PART_MIN);
         let percent = |percent: u8| bytes_max / 100 * u64::from(percent);
         Arc::new(Self {
-            room: Semaphore::new(config.memory_bytes_max.as_usize()),
+            room: Semaphore::new(usize::try_from(bytes_max).unwrap_or(usize::MAX)),
             bytes_max,
             flush_from: percent(config.flush_from_percent),
             flush_to: percent(config.flush_to_percent),
@@ -164,8 +172,17 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(1);
 
+    /// Of 1000 bytes.
     fn budget() -> Arc<Budget> {
-        Budget::new(&Config { memory_bytes_max: ByteSize(1000), ..Config::default() })
+        Budget::new(&Config { memory_bytes_max: ByteSize(2000), ..Config::default() })
+    }
+
+    #[test]
+    fn what_an_idle_process_takes_is_not_handed_out() {
+        let handed_out =
+            |memory| Budget::new(&Config { memory_bytes_max: memory, ..Config::default() }).bytes_max();
+        assert_eq!(handed_out(ByteSize::mib(512)), 448 << 20);
+        assert_eq!(handed_out(ByteSize::mib(32)), 16 << 20);
     }
 
     #[tokio::test]

@@ -28,9 +28,9 @@ use crate::{disk::Disk, metrics};
 
 pub(super) type LocationKey = (PartitionIndex, Epoch);
 
-/// A record that is smaller than half of the buffer that it came in is copied out of it, so that one long-lived small
-/// record does not hold a large buffer in memory.
-const SHARE_OF_BUFFER_MIN: usize = 2;
+/// A record that is smaller than this part of the buffer that it came in is copied out of it: records may live for long, and
+/// only their own bytes are counted.
+const SHARE_OF_BUFFER_MIN: (usize, usize) = (7, 8);
 
 #[derive(Debug)]
 pub(super) struct Store {
@@ -246,7 +246,8 @@ fn accept(
     let location = locations.get(&(entry.partition, entry.epoch)).ok_or(Refusal::Unknown)?;
     entry.batch.verify().map_err(|_| Refusal::Corrupt)?;
     let record = &entry.batch.record;
-    let shared = record.len() * SHARE_OF_BUFFER_MIN < buffer_bytes;
+    let (part, whole) = SHARE_OF_BUFFER_MIN;
+    let shared = record.len() * whole < buffer_bytes * part;
     let record = if shared { bytes::Bytes::copy_from_slice(record) } else { record.clone() };
     location.append(record, charge)
 }

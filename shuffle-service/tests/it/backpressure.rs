@@ -12,7 +12,7 @@ use crate::cluster::{JOB, SHUFFLE, Setup, cluster, eventually, payload, shuffle,
 const BATCH: usize = 100_000;
 
 fn small(disk: u64) -> Setup {
-    Setup { workers: 1, memory: ByteSize::mib(4), disk, ..Setup::default() }
+    Setup { workers: 1, memory: ByteSize::mib(8), disk, ..Setup::default() }
 }
 
 fn batches(count: u32) -> impl Iterator<Item = (u32, Bytes)> {

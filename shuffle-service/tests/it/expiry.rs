@@ -9,7 +9,7 @@ use penstock_shuffle_client::FetchError;
 use crate::cluster::{Cluster, JOB, SHUFFLE, Setup, cluster, eventually, payload, winner};
 
 async fn stored() -> (Cluster, PartitionSource) {
-    let cluster = cluster(Setup { workers: 1, memory: ByteSize::mib(4), ..Setup::default() }).await;
+    let cluster = cluster(Setup { workers: 1, memory: ByteSize::mib(8), ..Setup::default() }).await;
     let target = cluster.reserve(SHUFFLE, 1).await;
     let batches = (0..60).map(|batch| (0, payload(0, 0, batch, 100_000)));
     let output = cluster.write(&target, 0, 0, batches).await.unwrap();

@@ -15,7 +15,7 @@ const ANY: usize = usize::MAX;
 
 async fn on(network: Arc<Breaking>) -> Cluster {
     let options = ClientOptions { frame_bytes: 5000, ..ClientOptions::default() };
-    cluster(Setup { workers: 1, memory: ByteSize::mib(4), network, options, ..Setup::default() }).await
+    cluster(Setup { workers: 1, memory: ByteSize::mib(8), network, options, ..Setup::default() }).await
 }
 
 fn batches() -> Vec<(u32, Bytes)> {

@@ -28,7 +28,7 @@ use penstock_protocol::{
 
 use super::{
     Declared,
-    spread::PlainBuffer,
+    spread::{MERGED_PIECES, PlainBuffer},
     store::{ShuffleError, ShuffleStore},
 };
 use crate::{
@@ -191,7 +191,10 @@ impl Reader {
         source: Arc<ReadSource>,
         context: &TaskContext,
     ) -> Self {
-        let batch_rows = context.session_config().batch_size();
+        let batch_rows = match (exec.mode, exec.partitions()) {
+            (ReadMode::All, 2..) => (context.session_config().batch_size() / MERGED_PIECES).max(1),
+            _ => context.session_config().batch_size(),
+        };
         let consumer = MemoryConsumer::new(format!("ExchangeRead[{}]", exec.input));
         Self {
             payloads: source.store.read(

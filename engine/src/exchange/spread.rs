@@ -24,6 +24,9 @@ use datafusion::{
 
 /// Payloads of about this many plain bytes keep both overhead and memory small.
 const PAYLOAD_BYTES_TARGET: usize = 1 << 20;
+/// Where one task merges the outputs of many, it holds a batch of each, counted about three times: those are cut into so
+/// many pieces of the usual size.
+pub(super) const MERGED_PIECES: usize = 8;
 
 /// Rows by partition of the hash of some expressions.
 #[derive(Debug)]

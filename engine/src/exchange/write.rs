@@ -22,7 +22,7 @@ use penstock_protocol::ids::{PartitionIndex, TaskIndex};
 
 use super::{
     PayloadSink,
-    spread::{HashBuffer, PlainBuffer},
+    spread::{HashBuffer, MERGED_PIECES, PlainBuffer},
 };
 use crate::{
     attempt::Progress,
@@ -297,7 +297,10 @@ impl Buffer {
             WritePartitioning::Hash(_, 1) | WritePartitioning::Gather => {
                 plain(Deal::Always(PartitionIndex(0)))
             }
-            WritePartitioning::ByTask => plain(Deal::Always(PartitionIndex(task.0))),
+            WritePartitioning::ByTask => Self::Plain(
+                PlainBuffer::new((rows_max / MERGED_PIECES).max(1)),
+                Deal::Always(PartitionIndex(task.0)),
+            ),
             WritePartitioning::RoundRobin(partitions) => {
                 let partitions = *partitions as u32;
                 plain(Deal::Next { partition: task.0 % partitions, partitions })

@@ -23,10 +23,7 @@ use penstock_protocol::{
     task::ScanFile,
 };
 
-pub use self::{
-    convert::{arrow_failure, sql_failure},
-    engine::EnginePlanner,
-};
+pub use self::{convert::sql_failure, engine::EnginePlanner};
 use crate::job::{JobFailure, JobSpec, StatementPlan, StatementText};
 
 /// Turns scripts into plans.

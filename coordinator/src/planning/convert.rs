@@ -1,6 +1,5 @@
 //! What the engine planned, in the words of the core and the event log.
 
-use arrow::error::ArrowError;
 use datafusion::arrow::datatypes::Schema;
 use penstock_engine::{
     error::SqlError,
@@ -10,7 +9,6 @@ use penstock_engine::{
 use penstock_protocol::{
     event::{self, PlannedInput, PlannedStage},
     ids::{StageId, StatementIndex},
-    task::FailureClass,
 };
 
 use crate::job::{FailurePlace, JobFailure, ReadMode, StageOutput, StageSpec, StatementWork};
@@ -28,11 +26,6 @@ pub fn sql_failure(error: &SqlError) -> JobFailure {
 /// The message with the source line and its caret, without the advice, which has a field of its own.
 fn message_with_source(error: &SqlError) -> String {
     SqlError { suggestion: None, ..error.clone() }.to_string()
-}
-
-/// A batch that could not be made or read: never the user's fault.
-pub fn arrow_failure(error: &ArrowError) -> JobFailure {
-    JobFailure::new(FailureClass::Internal, error.to_string(), None)
 }
 
 pub(super) fn work_of(statement: &PlannedStatement, first_stage: StageId) -> StatementWork {

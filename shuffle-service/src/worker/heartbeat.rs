@@ -13,7 +13,7 @@ use penstock_protocol::{
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
-use super::store::Store;
+use super::{disks::DiskReport, store::Store};
 use crate::metrics;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,26 +90,24 @@ impl Heartbeat {
         let report = pb::WorkerHeartbeat {
             build: BUILD.to_owned(),
             address: Some((&self.address).into()),
-            usage: Some(self.usage().await),
+            usage: Some(self.usage()),
             jobs: self.store.jobs().into_iter().map(job_bytes).collect(),
             draining,
         };
         Ok(client.heartbeat(report).await?.into_inner())
     }
 
-    async fn usage(&self) -> pb::WorkerUsage {
+    fn usage(&self) -> pb::WorkerUsage {
         let store = &self.store;
         metrics::memory_used(store.budget.used());
-        let mut disk_free_bytes = 0;
-        for folder in &store.folders {
-            disk_free_bytes += store.disk.free_bytes(folder).await.unwrap_or(0);
-        }
+        let disks = store.disks.reports();
         pb::WorkerUsage {
             memory_used_bytes: store.budget.used(),
             memory_limit_bytes: store.budget.bytes_max(),
-            disk_used_bytes: store.disk_bytes(),
-            disk_free_bytes,
+            disk_used_bytes: disks.iter().map(|disk| disk.used_bytes).sum(),
+            disk_free_bytes: disks.iter().fold(0, |sum, disk| sum.saturating_add(disk.room_bytes)),
             locations: store.locations() as u64,
+            disks: disks.into_iter().map(Into::into).collect(),
         }
     }
 
@@ -122,6 +120,20 @@ impl Heartbeat {
                 }
                 Err(error) => tracing::warn!(%error, "the master named a job that is none"),
             }
+        }
+    }
+}
+
+impl From<DiskReport> for pb::DiskUsage {
+    fn from(disk: DiskReport) -> Self {
+        Self {
+            path: disk.path,
+            class: disk.class.to_string(),
+            state: disk.state.to_string(),
+            used_bytes: disk.used_bytes,
+            room_bytes: disk.room_bytes,
+            queued_bytes: disk.queued_bytes,
+            errors: disk.errors,
         }
     }
 }

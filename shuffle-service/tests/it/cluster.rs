@@ -19,7 +19,7 @@ use penstock_shuffle_client::{
     owner::{Owner, sources},
 };
 use penstock_shuffle_service::{
-    disk::{Disk, MemoryDisk},
+    disk::{FaultyDisk, MemoryDisk},
     master, worker,
 };
 use uuid::Uuid;
@@ -35,7 +35,9 @@ pub struct Cluster {
 
 pub struct Worker {
     pub handle: worker::Handle,
+    /// What is stored, below what goes wrong.
     pub disk: Arc<MemoryDisk>,
+    pub faults: Arc<FaultyDisk>,
     pub config: worker::Config,
     tasks: Tasks,
 }
@@ -48,6 +50,8 @@ pub struct Setup {
     pub locations_max: usize,
     pub options: ClientOptions,
     pub network: Arc<dyn Network>,
+    /// Any other setting of the workers.
+    pub configure: fn(&mut worker::Config),
 }
 
 impl Default for Setup {
@@ -59,6 +63,7 @@ impl Default for Setup {
             locations_max: 1000,
             options: ClientOptions::default(),
             network: Arc::new(Tcp),
+            configure: |_| {},
         }
     }
 }
@@ -96,7 +101,7 @@ pub async fn cluster(setup: Setup) -> Cluster {
     let client = ShuffleClient::new(Arc::clone(&setup.network), setup.options.clone(), tasks.clone());
     let mut cluster = Cluster { clock, master, workers: Vec::new(), owner, client, tasks };
     for index in 0..setup.workers {
-        let config = worker::Config {
+        let mut config = worker::Config {
             name: format!("w{index}"),
             admin_listen: String::new(),
             masters: vec![address.clone()],
@@ -107,6 +112,7 @@ pub async fn cluster(setup: Setup) -> Cluster {
             heartbeat_interval_ms: 20,
             ..Default::default()
         };
+        (setup.configure)(&mut config);
         let disk = Arc::new(MemoryDisk::with_bytes_max(setup.disk));
         let worker = cluster.start(config, disk).await;
         cluster.workers.push(worker);
@@ -117,12 +123,24 @@ pub async fn cluster(setup: Setup) -> Cluster {
 impl Cluster {
     pub async fn start(&self, config: worker::Config, disk: Arc<MemoryDisk>) -> Worker {
         let tasks = self.tasks.child("worker");
-        let on: Arc<dyn Disk> = disk.clone();
+        let faults = Arc::new(FaultyDisk::new(disk.clone()));
+        let on = faults.clone();
         let handle = worker::start_on(config.clone(), Arc::new(Tcp), self.clock.clone(), on, tasks.clone())
             .await
             .unwrap();
         handle.registered().await;
-        Worker { handle, disk, config, tasks }
+        Worker { handle, disk, faults, config, tasks }
+    }
+
+    /// The next life of a worker on `disk`, under the same name and addresses, as a process of a deployment has. The former
+    /// one is stopped in order; what it does then to its own disk is seen only if `disk` is that one.
+    pub async fn restart(&self, worker: &Worker, disk: Arc<MemoryDisk>) -> Worker {
+        worker.stop().await;
+        self.clock.advance(Duration::from_secs(1));
+        let mut config = worker.config.clone();
+        config.control_listen = worker.handle.control.to_string();
+        config.data_listen = worker.handle.data.to_string();
+        self.start(config, disk).await
     }
 
     pub async fn reserve(&self, shuffle: ShuffleId, partitions: u32) -> Arc<ShuffleTarget> {

@@ -50,6 +50,7 @@ async fn start(folder: Option<PathBuf>, memory_bytes: u64, tasks: &Tasks) -> any
         admin_listen: String::new(),
         memory_bytes_max: ByteSize(memory_bytes),
         disk_reserve_bytes: ByteSize(0),
+        keep_data: false,
         ..worker::Config::default()
     };
     let worker = worker::start_on(config, network, Arc::new(SystemClock), disk, tasks.clone()).await?;
@@ -67,12 +68,36 @@ impl Disk for NoDisk {
         Ok(())
     }
 
+    async fn probe(&self, _directory: &Path, _content: Bytes) -> io::Result<()> {
+        Ok(())
+    }
+
     async fn write_at(&self, _file: &Path, _offset: u64, _pieces: Vec<Bytes>) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn sync(&self, _file: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn sync_folder(&self, _folder: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn replace(&self, _file: &Path, _content: Bytes, _durable: bool) -> io::Result<()> {
         Ok(())
     }
 
     async fn open(&self, _file: &Path) -> io::Result<Arc<dyn StoredFile>> {
         Err(io::ErrorKind::NotFound.into())
+    }
+
+    async fn files(&self, _folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+        Ok(Vec::new())
+    }
+
+    async fn remove_file(&self, _file: &Path) -> io::Result<()> {
+        Ok(())
     }
 
     async fn remove_folder(&self, _folder: &Path) -> io::Result<()> {

@@ -8,6 +8,7 @@ mod clients;
 mod dispatch;
 mod fleet;
 mod options;
+mod signs_of_life;
 mod submission;
 
 use std::{
@@ -69,6 +70,8 @@ struct Entry {
     cancel_at: Option<(Timestamp, String)>,
     /// A job that has to end before this one starts.
     after: Option<JobId>,
+    /// When it has to show again that it lives.
+    sign_of_life_at: Timestamp,
 }
 
 impl Coordinator {
@@ -206,6 +209,7 @@ impl Coordinator {
         for id in self.active.iter().copied().collect::<Vec<_>>() {
             self.tick_job(id, out);
         }
+        self.give_signs_of_life(out);
         self.forget_ended(now, out);
     }
 

@@ -131,6 +131,11 @@ pub enum Effect {
         statement: StatementIndex,
     },
 
+    /// For readers of the event log: the job lives, although nothing may have happened for a while.
+    SignOfLife {
+        job: JobId,
+        at: Timestamp,
+    },
     /// For the job's event log; the shell adds the sequence number.
     Log {
         job: JobId,

@@ -136,6 +136,7 @@ impl Effects {
             Effect::DiscardSink { job, statement } => self.discard_sink(job, statement),
             Effect::ApplyCatalog { job, statement } => self.apply_catalog(job, statement),
 
+            Effect::SignOfLife { job, at } => drop(summaries.insert(job, at)),
             Effect::Log { job, at, event } => self.log(job, at, event, summaries).await,
         }
     }

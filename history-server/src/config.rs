@@ -12,8 +12,8 @@ pub struct Config {
     pub event_log: String,
     /// Seconds between two looks at the store for new and changed jobs.
     pub refresh_seconds: u64,
-    /// Seconds after which an unfinished job without a new summary or segment is shown as LOST. Longer than a job may
-    /// be silent, which it is while no task starts or ends.
+    /// Seconds after which an unfinished job without a new summary or segment is shown as LOST. A coordinator that
+    /// lives writes each job's summary every 30 seconds; with more than a thousand active jobs they take turns.
     pub lost_after_seconds: u64,
     /// Attempts, over all jobs, whose details are kept in memory; the jobs that were looked at longest ago go first.
     pub cached_attempts_max: usize,

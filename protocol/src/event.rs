@@ -239,7 +239,7 @@ impl JobState {
     }
 }
 
-/// `summary.json` beside the log: enough for lists. Rewritten at each stage end, at most 16 KiB.
+/// `summary.json` beside the log: enough for lists. Rewritten at each stage end and every 30 s, at most 16 KiB.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     pub v: u32,

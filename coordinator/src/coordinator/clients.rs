@@ -11,6 +11,7 @@ use penstock_protocol::{
 
 use super::{
     Coordinator, DEFAULT_QUEUE, Entry,
+    signs_of_life::SIGN_OF_LIFE_EVERY,
     submission::{Decision, Holder, decide},
 };
 use crate::{
@@ -121,7 +122,9 @@ impl Coordinator {
             definition_hash: job.definition_hash.clone(),
         };
         let lease_expires_at = job.lease().map(|lease| now + lease);
-        self.jobs.insert(id, Entry { job, queue, lease_expires_at, cancel_at: None, after });
+        let sign_of_life_at = now + SIGN_OF_LIFE_EVERY;
+        self.jobs
+            .insert(id, Entry { job, queue, lease_expires_at, cancel_at: None, after, sign_of_life_at });
         self.active.insert(id);
         self.queued.insert((Reverse(priority), id));
         self.touched.insert(id);

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use penstock_common::{
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     lifecycle::Tasks,
     net::{Network, Tcp},
 };
@@ -31,6 +31,11 @@ impl Cluster {
     }
 
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_at(Arc::new(SystemClock), change).await
+    }
+
+    /// With the coordinator's time as the clock says; everything else lives by the machine's.
+    pub async fn start_at(clock: Arc<dyn Clock>, change: impl FnOnce(&mut Config)) -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path().to_path_buf();
         let shuffle = Tasks::new("shuffle");
@@ -45,9 +50,8 @@ impl Cluster {
             ..Config::default()
         };
         change(&mut config);
-        let handle = penstock_coordinator::start(config, tcp(), Arc::new(SystemClock), coordinator.clone())
-            .await
-            .unwrap();
+        let handle =
+            penstock_coordinator::start(config, tcp(), clock, coordinator.clone()).await.unwrap();
         Self {
             rest: format!("http://{}", handle.rest),
             grpc: handle.grpc,

@@ -8,3 +8,4 @@ mod flight;
 mod jobs;
 mod refusals;
 mod restart;
+mod signs_of_life;

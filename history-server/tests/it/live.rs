@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use penstock_common::clock::Timestamp;
+use penstock_common::clock::{Clock, Timestamp};
 use penstock_protocol::event::{Event, JobFinished, JobState};
 
 use crate::{
@@ -80,6 +80,24 @@ async fn an_unfinished_job_without_a_sign_of_life_is_lost_and_fully_viewable() {
     assert_eq!(page["progress"]["tasks_running"], 0);
     assert_eq!(page["stages"].as_array().unwrap().len(), 10);
     assert_eq!(page["duration_ms"].as_i64(), Some(log.summary().updated_at_ms - (NOW_MS - 6_000)));
+}
+
+#[tokio::test]
+async fn a_silent_job_lives_as_long_as_its_summary_is_rewritten() {
+    let server = Server::new();
+    let log = running();
+    log.write(server.root.path());
+    let mut summary = log.summary();
+    for _ in 0..4 {
+        server.clock.advance(LOST_AFTER / 2);
+        summary.updated_at_ms = server.clock.now().as_millis();
+        fs::write(log.dir(server.root.path()).join("summary.json"), serde_json::to_vec(&summary).unwrap())
+            .unwrap();
+        assert_eq!(server.list("?state=RUNNING").await["total"], 1);
+    }
+    assert_eq!(server.page(log.job).await["live"], true);
+    server.clock.advance(LOST_AFTER + Duration::from_secs(10));
+    assert_eq!(server.list("?state=LOST").await["total"], 1);
 }
 
 #[tokio::test]

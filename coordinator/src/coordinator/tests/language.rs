@@ -387,6 +387,7 @@ impl World {
                 self.said.push(format!("apply catalog {}.{statement}", self.job_name(*job)));
                 self.answers.push_back(Event::CatalogApplied { job: *job, statement: *statement, outcome });
             }
+            Effect::SignOfLife { job, .. } => self.said.push(format!("{} lives", self.job_name(*job))),
             Effect::Forget { job } => self.said.push(format!("forget {}", self.job_name(*job))),
             Effect::InsertJob(_)
             | Effect::UpdateJob(_)

@@ -351,6 +351,31 @@ fn a_lease_ends_a_job_that_nobody_asks_for() {
 }
 
 #[test]
+fn a_job_in_which_nothing_happens_shows_that_it_lives_until_it_ends() {
+    check(
+        "e1 joins with 2; submit a = r:1; submit b = r:1 --
+         29s pass; 1s pass; 29s pass; 1s pass; cancel a; 30s pass; b/r0 succeeds; 500s pass",
+        expect![[r#"
+            a lives, b lives
+            a lives, b lives
+            stop a/r0 on e1, release a/r, a cancelled: the user said so, release all of a
+            b lives
+            result b.0 of 1 rows, release b/r, b succeeded, release all of b"#]],
+    );
+}
+
+#[test]
+fn many_jobs_take_turns_in_showing_that_they_live() {
+    check(
+        "submit a = r:1; submit b = r:1; submit c = r:1; submit d = r:1; submit e = r:1; submit f = r:1 --
+         30s pass; 0.5s pass; 29s pass",
+        expect![[r#"
+            a lives, b lives, c lives, d lives
+            e lives, f lives"#]],
+    );
+}
+
+#[test]
 fn a_timeout_ends_a_job_as_failed() {
     check(
         "e1 joins with 4; submit a timeout 5s = r:1 -- 4s pass; 1s pass",

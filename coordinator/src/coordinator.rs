@@ -125,8 +125,8 @@ impl Coordinator {
                     out,
                 );
             }
-            Event::ExecutorHeartbeat { executor, incarnation } => {
-                self.executor_seen(&crate::job::Host { executor, incarnation }, out);
+            Event::ExecutorHeartbeat { executor, incarnation, heartbeat } => {
+                self.executor_beat(&crate::job::Host { executor, incarnation }, &heartbeat, out);
             }
             Event::ExecutorDraining { executor, incarnation } => {
                 self.executor_draining(&crate::job::Host { executor, incarnation }, out);

@@ -142,6 +142,12 @@ pub enum Effect {
         at: Timestamp,
         event: event::Event,
     },
+    /// As `Log`, but rather dropped than waited for.
+    Sample {
+        job: JobId,
+        at: Timestamp,
+        event: event::Event,
+    },
 }
 
 /// One attempt to run. The shell adds what the engine knows: the stage's plan and the task's files and partitions.

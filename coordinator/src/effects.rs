@@ -138,6 +138,7 @@ impl Effects {
 
             Effect::SignOfLife { job, at } => drop(summaries.insert(job, at)),
             Effect::Log { job, at, event } => self.log(job, at, event, summaries).await,
+            Effect::Sample { job, at, event } => self.event_log.sample(job, at, event),
         }
     }
 

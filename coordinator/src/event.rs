@@ -9,6 +9,7 @@ use penstock_protocol::{
     ids::{AttemptId, ExecutorId, Incarnation, JobId, ShuffleId, StatementIndex},
     shuffle::{CommitVerdict, Location, ShuffleTarget},
     task::AttemptReport,
+    wire::executor::Heartbeat,
 };
 
 use crate::job::{JobFailure, JobSpec, Outputs, StatementPlan, StatementText};
@@ -81,10 +82,11 @@ pub enum Event {
         slots: u32,
         running: Vec<AttemptId>,
     },
-    /// Any sign of life renews the lease; this is the one that comes without anything else to say.
+    /// Any sign of life renews the lease; this one comes by itself and says how things go.
     ExecutorHeartbeat {
         executor: ExecutorId,
         incarnation: Incarnation,
+        heartbeat: Heartbeat,
     },
     /// Takes nothing new; what it runs, it finishes or hands back.
     ExecutorDraining {

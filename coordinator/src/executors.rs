@@ -4,15 +4,21 @@
 //! for us. A slot is taken at dispatch and free again when its executor says that the attempt ended, or is lost.
 //! Not here: which attempt goes where, what a loss means for a job.
 
+mod load;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
 use penstock_common::clock::Timestamp;
-use penstock_protocol::ids::{AttemptId, ExecutorId, Incarnation};
+use penstock_protocol::{
+    ids::{AttemptId, ExecutorId, Incarnation, JobId},
+    wire::executor::NodeSample,
+};
 
 use crate::job::{ExecutorState, ExecutorStatus, Host};
+use load::Load;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExecutorLimits {
@@ -46,6 +52,7 @@ pub struct Executor {
     seen_at: Timestamp,
     attempts_succeeded: u64,
     attempts_failed: u64,
+    load: Load,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +68,13 @@ pub struct Loss {
     pub host: Host,
     pub attempts: BTreeSet<AttemptId>,
     pub reason: String,
+}
+
+/// How busy an executor is, and the jobs that this concerns.
+#[derive(Debug, PartialEq)]
+pub struct Sampled {
+    pub sample: NodeSample,
+    pub jobs: BTreeSet<JobId>,
 }
 
 /// What a connection changes.
@@ -111,6 +125,7 @@ impl Executors {
                 seen_at: now,
                 attempts_succeeded: 0,
                 attempts_failed: 0,
+                load: Load::default(),
             }
         });
         executor.host = address;
@@ -136,6 +151,18 @@ impl Executors {
             }
             None => false,
         }
+    }
+
+    /// A sample, when it is time to record one and somebody's attempts run there. An executor that does not measure
+    /// itself says nothing.
+    pub fn sampled(&mut self, now: Timestamp, host: &Host, sample: NodeSample) -> Option<Sampled> {
+        let executor = self.life(host).filter(|_| sample != NodeSample::default())?;
+        if executor.holding.is_empty() {
+            executor.load.idle(sample);
+            return None;
+        }
+        let sample = executor.load.hear(now, sample)?;
+        Some(Sampled { sample, jobs: executor.holding.iter().map(|attempt| attempt.task.job).collect() })
     }
 
     fn life(&mut self, host: &Host) -> Option<&mut Executor> {
@@ -264,6 +291,7 @@ impl Executor {
             seen_at: self.seen_at,
             attempts_succeeded: self.attempts_succeeded,
             attempts_failed: self.attempts_failed,
+            sample: self.load.newest(),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod log;
 mod operators;
+mod samples;
 mod stage;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use penstock_protocol::{
 
 pub use log::LogHealth;
 pub use operators::{OperatorNumbers, OperatorRecord};
+pub use samples::{Sample, Samples};
 pub use stage::{Attempt, AttemptNumbers, AttemptState, Exchange, Stage};
 
 /// Warnings kept; more are only counted.
@@ -61,6 +63,7 @@ pub struct Executor {
     pub slots: Option<u32>,
     pub joined_at_ms: Option<i64>,
     pub lost: Option<(i64, String)>,
+    pub samples: Samples,
 }
 
 #[derive(Debug)]
@@ -122,6 +125,19 @@ impl JobModel {
             Event::ExecutorLost { executor, reason } => {
                 self.executors.entry(executor).or_default().lost = Some((at_ms, reason));
             }
+            Event::ExecutorSampled {
+                executor,
+                cpu_used,
+                memory_used_bytes,
+                memory_limit_bytes,
+                scratch_used_bytes,
+            } => self.executors.entry(executor).or_default().samples.add(Sample {
+                at_ms,
+                cpu_used,
+                memory_used_bytes,
+                memory_limit_bytes,
+                scratch_used_bytes,
+            }),
             Event::OutputsCommitted(outputs) => {
                 if let Some(statement) = self.statements.get_mut(&outputs.statement) {
                     statement.outputs.push(outputs);

@@ -60,6 +60,17 @@ pub enum Event {
         executor: ExecutorId,
         reason: String,
     },
+    /// How busy an executor was that ran an attempt of the job: since the last record of it, and at most 10 s apart.
+    ExecutorSampled {
+        executor: ExecutorId,
+        /// Cores, in the mean.
+        cpu_used: f64,
+        /// At the peak.
+        memory_used_bytes: u64,
+        memory_limit_bytes: u64,
+        /// At the peak.
+        scratch_used_bytes: u64,
+    },
     OutputsCommitted(OutputsCommitted),
     Warning {
         message: String,

@@ -4,10 +4,16 @@ use penstock_protocol::{
     event::Event as LogEvent,
     ids::{AttemptId, ExecutorId, JobId},
     task::{AttemptOutcome, AttemptReport},
+    wire::executor::{Heartbeat, NodeSample},
 };
 
 use super::Coordinator;
-use crate::{effect::Effect, executors::Loss, job::Host, outbox::Outbox};
+use crate::{
+    effect::Effect,
+    executors::{Loss, Sampled},
+    job::Host,
+    outbox::Outbox,
+};
 
 impl Coordinator {
     pub(super) fn executor_connected(
@@ -48,6 +54,37 @@ impl Coordinator {
             disconnect(host.clone(), "it is not known, or was declared lost", out);
         }
         is_ours
+    }
+
+    /// What an executor says in passing changes nothing that clients wait for.
+    pub(super) fn executor_beat(&mut self, host: &Host, heartbeat: &Heartbeat, out: &mut Outbox) {
+        if !self.executor_seen(host, out) {
+            return;
+        }
+        for progress in &heartbeat.progress {
+            if let Some(entry) = self.jobs.get_mut(&progress.attempt.task.job) {
+                entry.job.progress(host, progress);
+            }
+        }
+        if let Some(sampled) = self.executors.sampled(out.now, host, heartbeat.sample) {
+            self.record_sample(&host.executor, &sampled, out);
+        }
+    }
+
+    fn record_sample(&self, executor: &ExecutorId, sampled: &Sampled, out: &mut Outbox) {
+        let NodeSample { cpu_used, memory_used_bytes, memory_limit_bytes, scratch_used_bytes } =
+            sampled.sample;
+        let event = LogEvent::ExecutorSampled {
+            executor: executor.clone(),
+            cpu_used,
+            memory_used_bytes,
+            memory_limit_bytes,
+            scratch_used_bytes,
+        };
+        // Attempts of a job that has ended may still be stopping.
+        for job in sampled.jobs.iter().filter(|job| self.active.contains(job)) {
+            out.push(Effect::Sample { job: *job, at: out.now, event: event.clone() });
+        }
     }
 
     pub(super) fn executor_draining(&mut self, host: &Host, out: &mut Outbox) {

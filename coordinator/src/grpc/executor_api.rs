@@ -12,6 +12,7 @@ use penstock_protocol::{
     ids::{AttemptId, ExecutorId, Incarnation},
     pb::{self, executor_api_server::ExecutorApi},
     task::AttemptReport,
+    wire::executor::Heartbeat,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -192,7 +193,10 @@ fn decode(
     let executor = executor.clone();
     Ok(match message.message.required("message")? {
         Message::Hello(_) => return Err(DecodeError::invalid("message", "a heartbeat or a report")),
-        Message::Heartbeat(_) => Event::ExecutorHeartbeat { executor, incarnation },
+        Message::Heartbeat(heartbeat) => {
+            let heartbeat = Heartbeat::try_from(heartbeat).map_err(|error| error.within("heartbeat"))?;
+            Event::ExecutorHeartbeat { executor, incarnation, heartbeat }
+        }
         Message::Draining(_) => Event::ExecutorDraining { executor, incarnation },
         Message::Report(report) => {
             let report = Box::new(AttemptReport::try_from(report).map_err(|error| error.within("report"))?);

@@ -23,6 +23,8 @@ pub struct Attempt {
     started_at: Timestamp,
     finished_at: Option<Timestamp>,
     failure: Option<String>,
+    /// Rows in and out so far.
+    rows: (u64, u64),
     metrics: Option<Box<AttemptMetrics>>,
 }
 
@@ -35,6 +37,7 @@ impl Attempt {
             started_at: now,
             finished_at: None,
             failure: None,
+            rows: (0, 0),
             metrics: None,
         }
     }
@@ -69,9 +72,17 @@ impl Attempt {
         true
     }
 
+    /// It got on, says its executor. Sayings may overtake each other.
+    pub fn advance(&mut self, rows_in: u64, rows_out: u64) {
+        if self.is_running() {
+            self.rows = (self.rows.0.max(rows_in), self.rows.1.max(rows_out));
+        }
+    }
+
     /// Keeps what it used, without the operators: those are in the event log.
     pub fn keep_metrics(&mut self, metrics: &AttemptMetrics) {
         let operators = Vec::new();
+        self.rows = (metrics.rows_in, metrics.rows_out);
         self.metrics = Some(Box::new(AttemptMetrics { operators, ..metrics.clone() }));
     }
 
@@ -83,6 +94,8 @@ impl Attempt {
             started_at: self.started_at,
             finished_at: self.finished_at,
             failure: self.failure.clone(),
+            rows_in: self.rows.0,
+            rows_out: self.rows.1,
             metrics: self.metrics.clone(),
         }
     }

@@ -9,6 +9,7 @@ use penstock_protocol::{
     ids::{AttemptId, AttemptNumber, ExecutorId, StageId, TaskId, TaskIndex},
     shuffle::ShuffleSource,
     task::{AttemptMetrics, AttemptOutcome, AttemptReport, Failure, FailureClass, TaskOutput},
+    wire::executor::AttemptProgress,
 };
 
 use super::{
@@ -95,6 +96,15 @@ impl Job {
             self.stages[input].source().expect("a running stage's inputs are committed").clone()
         };
         self.stages[&stage].spec.inputs.iter().map(|(input, _)| source(input)).collect()
+    }
+
+    /// An attempt got on, says its executor.
+    pub fn progress(&mut self, host: &Host, progress: &AttemptProgress) {
+        let TaskId { stage, index, .. } = progress.attempt.task;
+        let task = self.stages.get_mut(&stage).and_then(|stage| stage.task(index));
+        if let Some(attempt) = task.and_then(|task| task.attempt(progress.attempt.number, host)) {
+            attempt.advance(progress.rows_in, progress.rows_out);
+        }
     }
 
     /// An attempt ended, says its executor.

@@ -7,6 +7,7 @@ use penstock_protocol::{
     event::{JobState, JobTotals},
     ids::{AttemptNumber, ExecutorId, JobId, StageId, StatementIndex, TaskIndex},
     task::AttemptMetrics,
+    wire::executor::NodeSample,
 };
 use serde::{Deserialize, Serialize};
 
@@ -127,7 +128,10 @@ pub struct AttemptStatus {
     pub started_at: Timestamp,
     pub finished_at: Option<Timestamp>,
     pub failure: Option<String>,
-    /// Without the operators, which are in the event log.
+    /// So far, as its executor said last.
+    pub rows_in: u64,
+    pub rows_out: u64,
+    /// Known once it has ended. Without the operators, which are in the event log.
     pub metrics: Option<Box<AttemptMetrics>>,
 }
 
@@ -145,7 +149,7 @@ pub enum AttemptState {
 }
 
 /// What `GET /executors` answers with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ExecutorStatus {
     pub executor: ExecutorId,
     pub host: String,
@@ -156,6 +160,8 @@ pub struct ExecutorStatus {
     pub seen_at: Timestamp,
     pub attempts_succeeded: u64,
     pub attempts_failed: u64,
+    /// Of its last heartbeat.
+    pub sample: NodeSample,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::rfc3339;
-use crate::model::{AttemptState, JobModel};
+use crate::model::{AttemptState, Executor, JobModel};
 
 /// Times are milliseconds after `origin`. The i-th entries of all lists in `attempts` are one attempt.
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,6 +28,19 @@ pub struct TimelineExecutor {
     pub joined_ms: Option<i64>,
     pub lost_ms: Option<i64>,
     pub lost_reason: Option<String>,
+    pub samples: Samples,
+}
+
+/// How busy an executor was. The i-th entries of all lists are one sample: the mean of the CPU and the peaks of the rest
+/// since the one before.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct Samples {
+    pub at_ms: Vec<i64>,
+    /// Cores.
+    pub cpu_used: Vec<f64>,
+    pub memory_used_bytes: Vec<u64>,
+    pub memory_limit_bytes: Vec<u64>,
+    pub scratch_used_bytes: Vec<u64>,
 }
 
 #[derive(Debug, Default, Serialize, ToSchema)]
@@ -78,8 +91,21 @@ fn executors(model: &JobModel) -> Vec<TimelineExecutor> {
             joined_ms: executor.joined_at_ms.map(|at| at - origin_ms),
             lost_ms: executor.lost.as_ref().map(|(at, _)| at - origin_ms),
             lost_reason: executor.lost.as_ref().map(|(_, reason)| reason.clone()),
+            samples: samples(executor, origin_ms),
         })
         .collect()
+}
+
+fn samples(executor: &Executor, origin_ms: i64) -> Samples {
+    let mut samples = Samples::default();
+    for sample in executor.samples.iter() {
+        samples.at_ms.push(sample.at_ms - origin_ms);
+        samples.cpu_used.push(sample.cpu_used);
+        samples.memory_used_bytes.push(sample.memory_used_bytes);
+        samples.memory_limit_bytes.push(sample.memory_limit_bytes);
+        samples.scratch_used_bytes.push(sample.scratch_used_bytes);
+    }
+    samples
 }
 
 fn code(state: AttemptState) -> u8 {

@@ -1,6 +1,8 @@
 //! What the page of a job shows.
 
 use axum::http::StatusCode;
+use penstock_protocol::event::Event;
+use serde_json::json;
 
 use crate::{
     fixtures::jobs,
@@ -105,6 +107,33 @@ async fn the_timeline_has_all_attempts_in_columns_of_one_length() {
     let lengths: Vec<usize> = columns.values().map(|column| column.as_array().unwrap().len()).collect();
     assert!(lengths.iter().all(|length| *length == 79), "{lengths:?}");
     assert_eq!(timeline["executors"][1]["lost_ms"], 4201);
+}
+
+#[tokio::test]
+async fn the_timeline_says_how_busy_the_executors_were() {
+    let server = Server::new();
+    let mut log = jobs::succeeded(NOW_MS - 60_000, 3);
+    for second in [1, 2] {
+        log.at(
+            NOW_MS - 60_000 + second * 1_000,
+            Event::ExecutorSampled {
+                executor: "executor-1".into(),
+                cpu_used: 1.5,
+                memory_used_bytes: 700,
+                memory_limit_bytes: 1_000,
+                scratch_used_bytes: 30,
+            },
+        );
+    }
+    log.write(server.root.path());
+    let timeline = server.get(&format!("/api/v1/jobs/{}/timeline", log.job)).await;
+
+    let samples = &timeline["executors"][0]["samples"];
+    assert_eq!(samples["at_ms"], json!([1_000, 2_000]));
+    assert_eq!(samples["cpu_used"], json!([1.5, 1.5]));
+    assert_eq!(samples["memory_used_bytes"], json!([700, 700]));
+    assert_eq!(timeline["executors"][1]["samples"]["at_ms"], json!([]));
+    assert_eq!(server.page(log.job).await["log"]["whole"], true);
 }
 
 #[tokio::test]

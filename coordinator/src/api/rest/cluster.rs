@@ -42,6 +42,11 @@ pub struct ExecutorView {
     seen_at: String,
     attempts_succeeded: u64,
     attempts_failed: u64,
+    /// Cores in use at its last heartbeat; 0 in all four if it has not said yet.
+    cpu_used: f64,
+    memory_used_bytes: u64,
+    memory_limit_bytes: u64,
+    scratch_used_bytes: u64,
 }
 
 /// The executors that are connected, or may come back.
@@ -68,6 +73,10 @@ impl From<&ExecutorStatus> for ExecutorView {
             seen_at: executor.seen_at.to_string(),
             attempts_succeeded: executor.attempts_succeeded,
             attempts_failed: executor.attempts_failed,
+            cpu_used: executor.sample.cpu_used,
+            memory_used_bytes: executor.sample.memory_used_bytes,
+            memory_limit_bytes: executor.sample.memory_limit_bytes,
+            scratch_used_bytes: executor.sample.scratch_used_bytes,
         }
     }
 }

@@ -94,7 +94,7 @@ fn describe(event: &Event) -> Option<(&'static str, String)> {
         Event::StatementFinished { statement } => ("info", format!("statement {statement} finished")),
         Event::StageStarted { stage } => ("info", format!("stage {stage} started")),
         Event::StageFinished(stage) => ("info", format!("stage {} {}", stage.stage, stage.state)),
-        Event::AttemptStarted { .. } => return None,
+        Event::AttemptStarted { .. } | Event::ExecutorSampled { .. } => return None,
         Event::AttemptFinished(attempt) => return failed_attempt(attempt),
         Event::ExchangeCommitted(exchange) => {
             let rows: u64 = exchange.partitions.iter().map(|partition| partition.totals.rows).sum();

@@ -76,7 +76,10 @@ pub struct AttemptView {
     started_at: String,
     finished_at: Option<String>,
     failure: Option<String>,
-    /// Without the operators, which are in the event log.
+    /// So far, for a running attempt.
+    rows_in: u64,
+    rows_out: u64,
+    /// Known once it has ended. Without the operators, which are in the event log.
     #[schema(value_type = Option<Object>)]
     metrics: Option<serde_json::Value>,
 }
@@ -148,6 +151,8 @@ impl From<&AttemptStatus> for AttemptView {
             started_at: attempt.started_at.to_string(),
             finished_at: attempt.finished_at.map(|at| at.to_string()),
             failure: attempt.failure.clone(),
+            rows_in: attempt.rows_in,
+            rows_out: attempt.rows_out,
             metrics: attempt.metrics.as_ref().and_then(|metrics| serde_json::to_value(metrics).ok()),
         }
     }

@@ -13,13 +13,14 @@ use std::{
 use expect_test::Expect;
 use penstock_common::clock::Timestamp;
 use penstock_protocol::{
-    event::StatementPlanned,
+    event::{Event as LogEvent, StatementPlanned},
     ids::{
         AttemptId, AttemptNumber, Epoch, Incarnation, JobId, PartitionIndex, ShuffleId, StageId,
         StatementIndex, TaskId, WorkerId,
     },
     shuffle::{CommitVerdict, Location, MapOutput, PartitionTotals, ShuffleTarget, WorkerAddress},
     task::{AttemptMetrics, AttemptOutcome, AttemptReport, Failure, FailureClass, TaskOutput, WrittenFile},
+    wire::executor::{AttemptProgress, Heartbeat, NodeSample},
 };
 
 use crate::{
@@ -105,9 +106,22 @@ impl World {
                 let running = attempts.iter().map(|text| self.attempt(text)).collect();
                 self.come_back(executor, slots.parse().unwrap(), running);
             }
-            [executor, "beats"] => {
-                let Host { executor, incarnation } = self.host(executor);
-                self.step(Event::ExecutorHeartbeat { executor, incarnation });
+            [executor, "beats"] => self.beat(executor, Heartbeat::default()),
+            [executor, "uses", cores, "cores"] => {
+                let cpu_used = cores.parse().unwrap();
+                let sample = NodeSample { cpu_used, memory_limit_bytes: 1 << 30, ..NodeSample::default() };
+                self.beat(executor, Heartbeat { sample, progress: Vec::new() });
+            }
+            [attempt, "has", "read", rows_in, "and", "written", rows_out] => {
+                let attempt = self.attempt(attempt);
+                let (rows_in, rows_out) = (rows_in.parse().unwrap(), rows_out.parse().unwrap());
+                let progress = vec![AttemptProgress { attempt, rows_in, rows_out }];
+                let executor = self.attempts[&attempt].executor.to_string();
+                self.beat(&executor, Heartbeat { sample: NodeSample::default(), progress });
+            }
+            ["rows", "of", attempt] => {
+                let line = self.rows(attempt);
+                self.said.push(line);
             }
             [executor, "drains"] => {
                 let Host { executor, incarnation } = self.host(executor);
@@ -153,6 +167,11 @@ impl World {
 
     fn host(&self, name: &str) -> Host {
         self.hosts.get(name).cloned().unwrap_or(Host { executor: name.into(), incarnation: Incarnation(0) })
+    }
+
+    fn beat(&mut self, name: &str, heartbeat: Heartbeat) {
+        let Host { executor, incarnation } = self.host(name);
+        self.step(Event::ExecutorHeartbeat { executor, incarnation, heartbeat });
     }
 
     pub fn join(&mut self, name: &str, slots: u32, running: Vec<AttemptId>) {
@@ -210,7 +229,8 @@ impl World {
         while self.now < end {
             self.now = end.min(self.now + Duration::from_millis(500));
             for Host { executor, incarnation } in self.hosts.clone().into_values().filter(|_| beating) {
-                self.step(Event::ExecutorHeartbeat { executor, incarnation });
+                let heartbeat = Heartbeat::default();
+                self.step(Event::ExecutorHeartbeat { executor, incarnation, heartbeat });
             }
             self.step(Event::Tick);
             self.answer_all();
@@ -266,6 +286,13 @@ impl World {
         let message = "it did not work".to_owned();
         let failure = Failure { class, message, advice: None, lost_shuffle };
         self.report(attempt, |_| AttemptOutcome::Failed(failure));
+    }
+
+    fn rows(&self, attempt: &str) -> String {
+        let AttemptId { task: TaskId { job, stage, index }, number } = self.attempt(attempt);
+        let tasks = self.core.tasks(job, stage).unwrap();
+        let attempt = &tasks[index.0 as usize].attempts[number.0 as usize];
+        format!("{} in, {} out", attempt.rows_in, attempt.rows_out)
     }
 
     fn status(&self, job: &str) -> String {
@@ -387,6 +414,10 @@ impl World {
                 self.said.push(format!("apply catalog {}.{statement}", self.job_name(*job)));
                 self.answers.push_back(Event::CatalogApplied { job: *job, statement: *statement, outcome });
             }
+            Effect::Sample { job, event: LogEvent::ExecutorSampled { executor, cpu_used, .. }, .. } => {
+                self.said.push(format!("{}: {executor} used {cpu_used} cores", self.job_name(*job)));
+            }
+            Effect::Sample { event, .. } => panic!("{event:?} is no sample"),
             Effect::SignOfLife { job, .. } => self.said.push(format!("{} lives", self.job_name(*job))),
             Effect::Forget { job } => self.said.push(format!("forget {}", self.job_name(*job))),
             Effect::InsertJob(_)

@@ -395,6 +395,31 @@ fn a_draining_executor_gets_nothing_new_and_hands_back_without_blame() {
 }
 
 #[test]
+fn a_job_learns_how_busy_its_executors_are_every_ten_seconds() {
+    check(
+        "e1 joins with 2; e1 uses 8 cores; submit a = x:1 > r:1; submit b = y:1 > r:1; e2 joins with 2 --
+         e1 uses 2 cores; e2 uses 1 cores; e1 uses 4 cores; 9s pass; e1 uses 9 cores; 1s pass; e1 uses 2 cores;
+         cancel b; 10s pass; e1 uses 1 cores",
+        expect![[r#"
+            a: e1 used 2 cores, b: e1 used 2 cores
+            a: e1 used 5 cores, b: e1 used 5 cores
+            stop b/y0 on e1, release b/y, b cancelled: the user said so, release all of b
+            a: e1 used 1 cores"#]],
+    );
+}
+
+#[test]
+fn a_running_attempt_says_how_far_it_is() {
+    check(
+        "e1 joins with 1; submit a = x:1 > r:1 --
+         rows of a/x0; a/x0 has read 50 and written 5; a/x0 has read 40 and written 4; rows of a/x0",
+        expect![[r#"
+            0 in, 0 out
+            50 in, 5 out"#]],
+    );
+}
+
+#[test]
 fn somebody_unknown_has_to_say_hello() {
     check("e9 beats", expect!["disconnect e9"]);
 }

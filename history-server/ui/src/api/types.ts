@@ -219,6 +219,14 @@ export interface Timeline {
     joined_ms: number | null
     lost_ms: number | null
     lost_reason: string | null
+    /** Columns: the i-th entries of all lists are one sample. */
+    samples: {
+      at_ms: number[]
+      cpu_used: number[]
+      memory_used_bytes: number[]
+      memory_limit_bytes: number[]
+      scratch_used_bytes: number[]
+    }
   }[]
   /** Columns: the i-th entries of all lists are one attempt. */
   attempts: {

@@ -7,6 +7,7 @@ const timeline = (attempts: [executor: number, start: number, end: number][]): T
   end_ms: 100,
   executors: [0, 1].map((n) => ({
     executor: `e${n}`, host: null, slots: null, joined_ms: null, lost_ms: null, lost_reason: null,
+    samples: { at_ms: [], cpu_used: [], memory_used_bytes: [], memory_limit_bytes: [], scratch_used_bytes: [] },
   })),
   attempts: {
     executor: attempts.map(([executor]) => executor),

@@ -15,6 +15,7 @@ export const EVENT_TYPES = [
   'outputs_committed',
   'executor_joined',
   'executor_lost',
+  'executor_sampled',
   'warning',
   'samples_dropped',
   'job_finished',
@@ -49,6 +50,8 @@ export function describe(event: LogEvent): string {
       return `${text('executor')} on ${text('host')} with ${text('slots')} slots`
     case 'executor_lost':
       return `${text('executor')}: ${text('reason')}`
+    case 'executor_sampled':
+      return `${text('executor')} used ${text('cpu_used')} cores, ${text('memory_used_bytes')} bytes of memory`
     case 'warning':
       return text('message')
     case 'samples_dropped':

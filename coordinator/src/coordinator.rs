@@ -195,7 +195,7 @@ impl Coordinator {
     fn waiting(&self, id: JobId) -> Option<String> {
         let entry = self.jobs.get(&id)?;
         if !entry.job.is_queued() {
-            return entry.job.waits_for(!self.executors.is_empty());
+            return entry.job.waits_for(|| self.executors.shortage());
         }
         Some(match entry.after {
             Some(other) => format!("job {other}, which this one replaces, has to end first"),

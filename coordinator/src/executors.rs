@@ -77,6 +77,21 @@ pub struct Sampled {
     pub jobs: BTreeSet<JobId>,
 }
 
+/// Why nobody takes work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Shortage {
+    #[error("no executor is connected")]
+    Nobody,
+    #[error("no executor is connected; {first}{} may come back", and_others(*.others))]
+    Away { first: ExecutorId, others: usize },
+    #[error("all connected executors are draining and take nothing new")]
+    Draining,
+}
+
+fn and_others(others: usize) -> String {
+    if others == 0 { String::new() } else { format!(" and {others} more") }
+}
+
 /// What a connection changes.
 #[derive(Debug, Default, PartialEq)]
 pub struct Connection {
@@ -238,8 +253,19 @@ impl Executors {
         held
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.executors.is_empty()
+    /// Why nobody here takes work, if nobody does.
+    pub fn shortage(&self) -> Option<Shortage> {
+        let with = |presence: fn(&Presence) -> bool| {
+            self.executors.iter().filter(move |(_, executor)| presence(&executor.presence)).map(|(id, _)| id)
+        };
+        if with(|presence| *presence == Presence::Active).next().is_some() {
+            return None;
+        }
+        if with(|presence| *presence == Presence::Draining).next().is_some() {
+            return Some(Shortage::Draining);
+        }
+        let mut away = with(|presence| matches!(presence, Presence::Disconnected { .. })).cloned();
+        Some(away.next().map_or(Shortage::Nobody, |first| Shortage::Away { first, others: away.count() }))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Host, &Executor)> {

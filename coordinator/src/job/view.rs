@@ -5,6 +5,7 @@ use std::sync::Arc;
 use penstock_protocol::ids::StageId;
 
 use super::{Job, JobStatus, Phase, Progress, StageStatus, TaskStatus, stage::Counts};
+use crate::executors::Shortage;
 
 impl Job {
     /// The newest snapshot, if it differs visibly from the one before.
@@ -64,7 +65,7 @@ impl Job {
     }
 
     /// Why nothing happens right now, as far as the job itself knows.
-    pub fn waits_for(&self, has_executors: bool) -> Option<String> {
+    pub fn waits_for(&self, shortage: impl FnOnce() -> Option<Shortage>) -> Option<String> {
         if self.phase != Phase::Running {
             return None;
         }
@@ -74,10 +75,15 @@ impl Job {
             return Some(format!("the shuffle service: {trouble}"));
         }
         let has_ready = self.runnable().next().is_some();
-        match has_executors {
-            _ if !has_ready || self.running() > 0 => None,
-            true => Some("all slots are in use".to_owned()),
-            false => Some("no executor is connected".to_owned()),
+        let is_running = self.running() > 0;
+        if !has_ready && !is_running {
+            return None;
+        }
+        match shortage() {
+            // What runs on an executor whose stream is cut may be lost already.
+            Some(shortage) if !is_running || shortage != Shortage::Draining => Some(shortage.to_string()),
+            _ if is_running => None,
+            _ => Some("all slots are in use".to_owned()),
         }
     }
 

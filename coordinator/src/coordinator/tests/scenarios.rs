@@ -294,6 +294,38 @@ fn a_job_without_executors_says_so_while_it_waits() {
 }
 
 #[test]
+fn a_job_says_that_it_waits_for_an_executor_to_come_back() {
+    check(
+        "e1 joins with 1; submit a = x:1 > r:1; submit b = y:1 > r:1; status b --
+         e1 is cut off; status b; status a; e1 comes back with 1 running a/x0; status b; status a;
+         e1 is cut off; 3s pass; status b",
+        expect![[r#"
+            Running 0/1 statements 0/2 stages 0/2 tasks 0 running (no executor is connected; e1 may come back)
+            Running 0/1 statements 0/2 stages 0/2 tasks 1 running (no executor is connected; e1 may come back)
+            Running 0/1 statements 0/2 stages 0/2 tasks 0 running (all slots are in use)
+            Running 0/1 statements 0/2 stages 0/2 tasks 1 running
+            disconnect e1
+            Running 0/1 statements 0/2 stages 0/2 tasks 0 running (no executor is connected)"#]],
+    );
+    check(
+        "e1 joins with 1; e2 joins with 1; submit a = x:1 > r:1; submit b = y:1 > r:1; submit c = z:1 > r:1 --
+         e1 is cut off; status c; e2 is cut off; status c; e1 comes back with 1 running a/x0; e1 drains; status c",
+        expect![[r#"
+            Running 0/1 statements 0/2 stages 0/2 tasks 0 running (all slots are in use)
+            Running 0/1 statements 0/2 stages 0/2 tasks 0 running (no executor is connected; e1 and 1 more may come back)
+            Running 0/1 statements 0/2 stages 0/2 tasks 0 running (all connected executors are draining and take nothing new)"#]],
+    );
+}
+
+#[test]
+fn a_job_whose_executors_all_drain_says_so() {
+    check(
+        "e1 joins with 1; e1 drains; submit a = x:1 > r:1 -- status a",
+        expect!["Running 0/1 statements 0/2 stages 0/2 tasks 0 running (all connected executors are draining and take nothing new)"],
+    );
+}
+
+#[test]
 fn queues_admit_as_many_jobs_as_they_may() {
     check(
         "e1 joins with 4; submit a in narrow = r:1; submit b in narrow = r:1; submit c in narrow priority 5 = r:1 --

@@ -93,6 +93,12 @@ pub enum Effect {
         incarnation: Incarnation,
         attempt: AttemptId,
     },
+    /// What the report said is journaled, or of no use to anyone: the executor need not keep it.
+    ReportTaken {
+        executor: ExecutorId,
+        incarnation: Incarnation,
+        attempt: AttemptId,
+    },
     /// No attempt of this job comes to this executor any more: it drops the job's stages.
     ForgetJob {
         executor: ExecutorId,

@@ -120,6 +120,10 @@ impl Effects {
             Effect::CancelAttempt { executor, incarnation, attempt } => {
                 ignore_if_gone(self.executors.cancel(&executor, incarnation, attempt));
             }
+            Effect::ReportTaken { executor, incarnation, attempt } => {
+                // If it is not connected any more it sends the report again, which is harmless.
+                ignore_if_gone(self.executors.report_taken(&executor, incarnation, attempt));
+            }
             Effect::ForgetJob { executor, incarnation, job } => {
                 ignore_if_gone(self.executors.forget_job(&executor, incarnation, job));
             }

@@ -132,7 +132,10 @@ impl Coordinator {
         if self.executors.vacate(host, report.attempt, succeeded) {
             self.may_dispatch = true;
         }
-        self.with_job(report.attempt.task.job, |job, limits| job.report(host, report, limits, out));
+        let attempt = report.attempt;
+        self.with_job(attempt.task.job, |job, limits| job.report(host, report, limits, out));
+        let Host { executor, incarnation } = host.clone();
+        out.push(Effect::ReportTaken { executor, incarnation, attempt });
     }
 
     /// A job that starts begins its log with who is there.

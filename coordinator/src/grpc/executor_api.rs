@@ -88,17 +88,7 @@ impl ExecutorService {
         loop {
             match inbound.message().await {
                 Ok(Some(message)) => match decode(executor, incarnation, message) {
-                    Ok(event) => {
-                        let reported = match &event {
-                            Event::AttemptReported { report, .. } => Some(report.attempt),
-                            _ => None,
-                        };
-                        self.inbox.send(event).await;
-                        if let Some(attempt) = reported {
-                            // If it is not connected any more it sends the report again, which is harmless.
-                            let _ = self.executors.report_taken(executor, incarnation, attempt);
-                        }
-                    }
+                    Ok(event) => self.inbox.send(event).await,
                     Err(error) => {
                         tracing::error!(%executor, %error, "executor sent a message that cannot be read");
                         return format!("it sent a message that cannot be read: {error}");

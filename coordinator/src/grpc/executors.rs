@@ -104,7 +104,7 @@ impl Executors {
         })
     }
 
-    /// Tells an executor that a report arrived: it need not keep it for the next stream.
+    /// Tells an executor that it need not keep a report for the next stream.
     pub fn report_taken(
         &self,
         executor: &ExecutorId,

@@ -7,7 +7,7 @@ use penstock_common::{
     lifecycle::Tasks,
     net::{Network, Tcp},
 };
-use penstock_coordinator::Config;
+use penstock_coordinator::{Config, Parts};
 use serde_json::{Value, json};
 
 pub struct Cluster {
@@ -36,6 +36,14 @@ impl Cluster {
 
     /// With the coordinator's time as the clock says; everything else lives by the machine's.
     pub async fn start_at(clock: Arc<dyn Clock>, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_with_parts(clock, Parts::default(), change).await
+    }
+
+    pub async fn start_with_parts(
+        clock: Arc<dyn Clock>,
+        parts: Parts,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path().to_path_buf();
         let shuffle = Tasks::new("shuffle");
@@ -50,8 +58,8 @@ impl Cluster {
             ..Config::default()
         };
         change(&mut config);
-        let handle =
-            penstock_coordinator::start(config, tcp(), clock, coordinator.clone()).await.unwrap();
+        let started = penstock_coordinator::start_with(config, tcp(), clock, coordinator.clone(), parts);
+        let handle = started.await.unwrap();
         Self {
             rest: format!("http://{}", handle.rest),
             grpc: handle.grpc,

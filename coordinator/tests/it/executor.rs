@@ -59,6 +59,28 @@ impl Executor {
         }
     }
 
+    /// The next report that the coordinator says it took.
+    pub async fn report_taken(&mut self) -> Option<AttemptId> {
+        loop {
+            if let to_executor::Message::ReportTaken(attempt) =
+                self.inbound.message().await.ok().flatten()?.message?
+            {
+                return attempt.try_into().ok();
+            }
+        }
+    }
+
+    /// Says nothing more, and listens until the coordinator says nothing more either.
+    pub async fn hang_up(self) -> Vec<to_executor::Message> {
+        let Self { outbound, mut inbound } = self;
+        drop(outbound);
+        let mut said = Vec::new();
+        while let Ok(Some(message)) = inbound.message().await {
+            said.extend(message.message);
+        }
+        said
+    }
+
     /// The next task, with the definition of its stage if it came just before.
     pub async fn task(&mut self) -> (TaskAssignment, Option<StageDefinition>) {
         let mut definition = None;

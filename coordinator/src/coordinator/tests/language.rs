@@ -425,6 +425,7 @@ impl World {
             | Effect::AnswerCancel { .. }
             | Effect::PublishStatus(_)
             | Effect::ForgetJob { .. }
+            | Effect::ReportTaken { .. }
             | Effect::Log { .. } => {}
         }
     }

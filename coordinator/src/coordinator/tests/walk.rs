@@ -12,7 +12,7 @@ use std::{
 };
 
 use penstock_protocol::{
-    ids::{AttemptId, JobId, ShuffleId, StageId, StatementIndex, TaskIndex},
+    ids::{AttemptId, JobId, ShuffleId, StageId, StatementIndex, TaskId, TaskIndex},
     task::{AttemptOutcome, Failure, FailureClass},
 };
 
@@ -356,6 +356,7 @@ impl Checks {
             Effect::CommitShuffle { target, .. } => self.must_be_active(target.shuffle.job, "commits"),
             Effect::PublishSink { job, statement, .. } => self.publishes(*job, *statement, "files"),
             Effect::ApplyCatalog { job, statement } => self.publishes(*job, *statement, "the catalog"),
+            Effect::ReportTaken { attempt, .. } => self.takes(*attempt, world),
             Effect::ReleaseShuffles { shuffles, .. } => {
                 self.reserved.retain(|shuffle| !shuffles.contains(shuffle));
             }
@@ -404,6 +405,16 @@ impl Checks {
         assert!(status.version > version, "versions grow");
         if let Some(state) = self.ended.get(&status.job) {
             assert_eq!(status.state, *state, "an end is final");
+        }
+    }
+
+    /// Who is told that a report was taken forgets it: a success that nobody journaled would be lost.
+    fn takes(&self, attempt: AttemptId, world: &World) {
+        let TaskId { job, stage, index } = attempt.task;
+        let tasks = world.core.tasks(job, stage).unwrap_or_default();
+        let winner = tasks.get(index.0 as usize).and_then(|task| task.winner);
+        if winner == Some(attempt.number) {
+            assert!(self.winners.contains(&(job, stage, index)), "{attempt} is journaled before it is taken");
         }
     }
 

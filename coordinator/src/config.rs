@@ -27,6 +27,9 @@ pub struct Config {
     pub warehouse: String,
     /// `host:port` of each shuffle master, tried in order. Default `127.0.0.1:7072`.
     pub shuffle_masters: Vec<String>,
+    /// Seconds for which a job that needs room in the shuffle service, or a commit, waits for it before it fails.
+    /// Default 60.
+    pub shuffle_wait_seconds: u64,
     /// Settings that every job starts from, below its own.
     pub settings: BTreeMap<String, String>,
     /// How often an executor reports, in milliseconds. Default 1000.
@@ -60,6 +63,7 @@ impl Default for Config {
             event_log: String::new(),
             warehouse: String::new(),
             shuffle_masters: vec!["127.0.0.1:7072".to_owned()],
+            shuffle_wait_seconds: 60,
             settings: BTreeMap::new(),
             heartbeat_interval_ms: 1_000,
             executor_timeout_ms: 10_000,
@@ -118,7 +122,11 @@ impl Config {
     /// What the core needs to know.
     pub fn core_options(&self) -> Options {
         Options {
-            limits: Limits { task_failures_max: self.attempts_max, ..Limits::default() },
+            limits: Limits {
+                task_failures_max: self.attempts_max,
+                shuffle_patience: Duration::from_secs(self.shuffle_wait_seconds),
+                ..Limits::default()
+            },
             executors: ExecutorLimits { lease: self.executor_timeout(), ..ExecutorLimits::default() },
             results_ttl: self.results_ttl(),
             ..Options::default()

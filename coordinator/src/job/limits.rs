@@ -8,8 +8,8 @@ pub struct Limits {
     pub task_failures_max: u32,
     /// Attempts of a task that may be lost with their executors: more means that the task brings them down.
     pub task_losses_max: u32,
-    /// Calls to the shuffle service for one reservation or one commit.
-    pub shuffle_calls_max: u32,
+    /// How long a job waits for one reservation or one commit while the shuffle service does not do it.
+    pub shuffle_patience: Duration,
     /// Wait before the second try of a task or call; doubles with each further one.
     pub retry_delay: Duration,
     pub retry_delay_max: Duration,
@@ -20,7 +20,7 @@ impl Default for Limits {
         Self {
             task_failures_max: 4,
             task_losses_max: 8,
-            shuffle_calls_max: 8,
+            shuffle_patience: Duration::from_secs(60),
             retry_delay: Duration::from_millis(100),
             retry_delay_max: Duration::from_secs(5),
         }

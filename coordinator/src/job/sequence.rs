@@ -17,7 +17,7 @@ use super::{
     End, FailurePlace, Job, JobFailure, Limits, Outputs, Phase, StageOutput, StatementKind, StatementPlan,
     StatementResult, StatementState, StatementText, StatementWork,
     exchange::CommitLoss,
-    stage::{self, Complete, Stage},
+    stage::{self, Complete, Stage, Trouble},
     statement::{Statement, check_graph},
 };
 use crate::{effect::Effect, journal::Fact, outbox::Outbox};
@@ -213,13 +213,22 @@ impl Job {
     fn call_failed(&mut self, id: StageId, failure: JobFailure, limits: &Limits, out: &mut Outbox) {
         let stage = self.stages.get_mut(&id).expect("the caller saw it");
         let call = stage.call().expect("the caller saw that it waits");
-        if failure.failure.class.retry_may_help() && call.tries < limits.shuffle_calls_max {
-            call.retry_at = Some(out.now + limits.retry_delay(call.tries));
-            out.log(self.id, event::Event::Warning { message: failure.failure.message.clone() });
-            stage.trouble = Some(failure.failure.message);
+        let (since, tries) = (call.since, call.tries);
+        let next_try = call.next_try(out.now, limits).filter(|_| failure.failure.class.retry_may_help());
+        if next_try.is_some() {
+            call.retry_at = next_try;
+            let trouble = Trouble { since, message: failure.failure.message };
+            if stage.trouble.as_ref() != Some(&trouble) {
+                out.log(self.id, event::Event::Warning { message: trouble.message.clone() });
+                stage.trouble = Some(trouble);
+            }
             return;
         }
-        let failure = failure.at(self.place(id));
+        let mut failure = failure.at(self.place(id));
+        if tries > 1 {
+            let waited = (out.now - since).as_secs();
+            failure.failure.message += &format!(" ({tries} tries in {waited} s)");
+        }
         self.end(End::failed(failure), out);
     }
 

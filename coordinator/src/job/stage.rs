@@ -15,6 +15,7 @@ use penstock_protocol::{
 };
 
 use super::{
+    Limits,
     attempt::Host,
     exchange::{self, CommitLoss},
     spec::{AttemptTarget, InlineRows, StageOutput, StageSpec},
@@ -44,20 +45,36 @@ pub enum Phase {
 /// A call to the shuffle service that may be made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
+    /// Of the first try.
+    pub since: Timestamp,
     pub tries: u32,
     /// When to ask again; none while an answer is awaited.
     pub retry_at: Option<Timestamp>,
 }
 
 impl Call {
-    pub fn first() -> Self {
-        Self { tries: 1, retry_at: None }
+    fn first(now: Timestamp) -> Self {
+        Self { since: now, tries: 1, retry_at: None }
+    }
+
+    /// When to ask again after the last try failed; none if that was long enough.
+    pub fn next_try(&self, now: Timestamp, limits: &Limits) -> Option<Timestamp> {
+        let gives_up_at = self.since + limits.shuffle_patience;
+        (now < gives_up_at).then(|| gives_up_at.min(now + limits.retry_delay(self.tries)))
     }
 
     fn again(&mut self) {
         self.tries += 1;
         self.retry_at = None;
     }
+}
+
+/// A call to the shuffle service that keeps failing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    pub since: Timestamp,
+    /// What the last try said.
+    pub message: String,
 }
 
 /// What a stage needs when all its tasks are won.
@@ -81,8 +98,8 @@ pub struct Stage {
     run: u32,
     /// Its shuffle has room at the service.
     pub was_reserved: bool,
-    /// What the last failed call to the shuffle service said.
-    pub trouble: Option<String>,
+    /// What the shuffle service does not do, and since when.
+    pub trouble: Option<Trouble>,
     tasks: Vec<Task>,
     /// May run now.
     ready: BTreeSet<TaskIndex>,
@@ -133,7 +150,7 @@ impl Stage {
         self.started_at = Some(now);
         self.phase = match self.spec.output {
             StageOutput::Files => self.run_tasks(now, AttemptTarget::Files),
-            StageOutput::Shuffle | StageOutput::Result => Phase::Reserving(Call::first()),
+            StageOutput::Shuffle | StageOutput::Result => Phase::Reserving(Call::first(now)),
         };
     }
 
@@ -268,8 +285,10 @@ impl Stage {
         let target = target.clone();
         let winners = exchange::winners(self.map_outputs().map(|(task, attempt, _)| (task, attempt)));
         match target {
-            AttemptTarget::Shuffle(target) => Some(self.commit(target, winners)),
-            AttemptTarget::Result(target) if !winners.is_empty() => Some(self.commit(target, winners)),
+            AttemptTarget::Shuffle(target) => Some(self.commit(now, target, winners)),
+            AttemptTarget::Result(target) if !winners.is_empty() => {
+                Some(self.commit(now, target, winners))
+            }
             AttemptTarget::Result(_) | AttemptTarget::Files => {
                 self.finish(now, None);
                 Some(Complete::Done)
@@ -277,9 +296,9 @@ impl Stage {
         }
     }
 
-    fn commit(&mut self, target: Arc<ShuffleTarget>, winners: Arc<[Winner]>) -> Complete {
+    fn commit(&mut self, now: Timestamp, target: Arc<ShuffleTarget>, winners: Arc<[Winner]>) -> Complete {
         self.phase =
-            Phase::Committing { target: target.clone(), winners: winners.clone(), call: Call::first() };
+            Phase::Committing { target: target.clone(), winners: winners.clone(), call: Call::first(now) };
         Complete::Commit { target, winners }
     }
 

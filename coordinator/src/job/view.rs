@@ -72,7 +72,7 @@ impl Job {
         if let Some(trouble) =
             self.stages.values().filter(|stage| !stage.is_done()).find_map(|s| s.trouble.as_ref())
         {
-            return Some(format!("the shuffle service: {trouble}"));
+            return Some(format!("the shuffle service, since {}: {}", trouble.since, trouble.message));
         }
         let has_ready = self.runnable().next().is_some();
         let is_running = self.running() > 0;

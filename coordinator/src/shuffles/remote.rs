@@ -86,7 +86,16 @@ impl From<FetchError> for ReadError {
 }
 
 fn failure(error: &OwnerError) -> JobFailure {
-    JobFailure::new(FailureClass::Infrastructure, error.to_string(), None)
+    let advice = match error {
+        OwnerError::NoWorkers { .. } => {
+            "see why no shuffle worker is there or has room: `/api/v1/workers` of the shuffle master lists them"
+        }
+        OwnerError::Master { .. } => {
+            "start a shuffle master there, or name the one that runs in `shuffle_masters` of [coordinator]"
+        }
+        OwnerError::Reserve { .. } => "look at the log of that shuffle worker",
+    };
+    JobFailure::new(FailureClass::Infrastructure, error.to_string(), Some(advice))
 }
 
 /// What is not released or renewed now expires or is renewed later.

@@ -67,6 +67,8 @@ pub struct World {
     /// What goes wrong next: `plan`, `reserve`, `commit`, `verdict`, `publish`, `catalog`.
     pub faults: BTreeSet<String>,
     pub holding: bool,
+    /// Whether the shuffle service gives no room at all.
+    refusing: bool,
     said: Vec<String>,
     /// Seen by the random walk.
     pub effects: Vec<Effect>,
@@ -92,6 +94,7 @@ impl World {
             answers: VecDeque::new(),
             faults: BTreeSet::new(),
             holding: false,
+            refusing: false,
             said: Vec::new(),
             effects: Vec::new(),
         }
@@ -140,6 +143,8 @@ impl World {
             [time, "pass"] => self.pass(seconds_of(time), true),
             [time, "pass", "in", "silence"] => self.pass(seconds_of(time), false),
             ["next", what, "fails"] => drop(self.faults.insert(what.to_owned())),
+            ["every", "reserve", "fails"] => self.refusing = true,
+            ["no", "reserve", "fails"] => self.refusing = false,
             ["hold", "answers"] => self.holding = true,
             ["give", "answers"] => self.holding = false,
             ["give", number, "answers"] => (0..number.parse().unwrap()).for_each(|_| self.answer(0)),
@@ -365,7 +370,7 @@ impl World {
                 self.plan(*job, *statement, *first_stage)
             }
             Effect::ReserveShuffle { shuffle, partitions } => {
-                let outcome = match self.faults.remove("reserve") {
+                let outcome = match self.faults.remove("reserve") || self.refusing {
                     true => Err(JobFailure::new(FailureClass::Infrastructure, "no worker has room", None)),
                     false => Ok(Arc::new(target(*shuffle, *partitions))),
                 };

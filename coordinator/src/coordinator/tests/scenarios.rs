@@ -218,8 +218,22 @@ fn room_that_is_refused_is_asked_for_again_as_a_new_shuffle() {
         "e1 joins with 1; next reserve fails -- submit a = x:1 > r:1; status a; 1s pass",
         expect![[r#"
             reserve a/x
-            Running 0/1 statements 0/2 stages 0/2 tasks 0 running (the shuffle service: no worker has room)
+            Running 0/1 statements 0/2 stages 0/2 tasks 0 running (the shuffle service, since 1970-01-01T00:16:40.000Z: no worker has room)
             release a/x, reserve a/x~1, run a/x0 on e1"#]],
+    );
+}
+
+#[test]
+fn a_job_waits_a_minute_for_the_shuffle_service_and_then_fails() {
+    check(
+        "e1 joins with 1; every reserve fails; submit a = x:1 > r:1 -- 55s pass; status a; 5s pass; status a",
+        expect![[r#"
+            "#]],
+    );
+    check(
+        "e1 joins with 1; every reserve fails; submit a = x:1 > r:1; 50s pass; no reserve fails -- 5s pass; a/x0 succeeds",
+        expect![[r#"
+            "#]],
     );
 }
 

@@ -63,7 +63,7 @@ pub async fn run<R: Role>(arguments: RoleArgs<R>) -> anyhow::Result<Exit> {
             return Err(could_not_start::<R>(cause));
         }
     };
-    tracing::info!(role = R::SECTION, ?addresses, build = penstock_protocol::BUILD, "ready");
+    tracing::info!(role = R::SECTION, ?addresses, build = penstock_protocol::build(), "ready");
     if let Some(path) = &arguments.ready_file {
         announce(path, &addresses)?;
     }

@@ -173,7 +173,7 @@ impl Job {
             source: self.spec.source.clone(),
             try_number: self.try_number,
             continues: self.continues,
-            build: penstock_protocol::BUILD.to_owned(),
+            build: penstock_protocol::build().to_owned(),
         }
     }
 

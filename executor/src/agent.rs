@@ -8,7 +8,7 @@ use std::{future::Future, pin::pin, time::Duration};
 
 use penstock_common::retry::Backoff;
 use penstock_protocol::{
-    BUILD,
+    build,
     ids::{ExecutorId, Incarnation},
     task::AttemptReport,
     wire::executor::{Heartbeat, Hello, ToCoordinator},
@@ -102,7 +102,7 @@ impl Agent {
     fn hello(&self) -> Hello {
         let Identity { executor, incarnation, host, memory_bytes } = self.identity.clone();
         Hello {
-            build: BUILD.to_owned(),
+            build: build().to_owned(),
             executor,
             incarnation,
             slots: self.workload.slots(),

@@ -5,6 +5,7 @@
 //! anything that acts.
 
 pub mod arc;
+pub mod build;
 pub mod decode;
 pub mod event;
 pub mod frame;
@@ -15,6 +16,4 @@ pub mod status;
 pub mod task;
 pub mod wire;
 
-/// What both ends of a connection must agree on to the letter: hashing and plan encoding are stable within one build
-/// only.
-pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("PENSTOCK_BUILD"));
+pub use build::build;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use penstock_common::clock::Timestamp;
 use penstock_protocol::{
-    BUILD,
+    build,
     event::{self, Event, SCHEMA_VERSION, SettingValue, Summary},
     ids::JobId,
     task::Failure,
@@ -118,7 +118,7 @@ pub fn summary(status: &JobStatus, now: Timestamp) -> Summary {
         tasks_finished: status.progress.tasks_finished,
         totals: status.totals.clone(),
         failure: status.failure.as_ref().map(|failure| without_secrets(&failure.failure, &status.spec)),
-        build: BUILD.to_owned(),
+        build: build().to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use penstock_common::lifecycle::{OnFailure, Tasks};
 use penstock_protocol::{
-    BUILD,
+    build,
     decode::{self, DecodeError, Required},
     ids::{AttemptId, ExecutorId, Incarnation},
     pb::{self, executor_api_server::ExecutorApi},
@@ -141,12 +141,8 @@ impl Hello {
         let Some(pb::to_coordinator::Message::Hello(hello)) = first.and_then(|first| first.message) else {
             return Err("the first message must be a hello".to_owned());
         };
-        if hello.build != BUILD {
-            return Err(format!(
-                "executor {} is build {}, this coordinator is build {BUILD}: run the same build everywhere",
-                hello.executor, hello.build
-            ));
-        }
+        build::require_same(&format!("executor {}", hello.executor), &hello.build, "coordinator")
+            .map_err(|refusal| refusal.to_string())?;
         Self::decode(hello).map_err(|error| error.to_string())
     }
 

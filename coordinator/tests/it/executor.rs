@@ -8,7 +8,7 @@ use bytes::Bytes;
 use penstock_common::grpc;
 use penstock_engine::batch_io::{self, Codec};
 use penstock_protocol::{
-    BUILD,
+    build,
     ids::AttemptId,
     pb::{self, executor_api_client::ExecutorApiClient, to_coordinator, to_executor},
     task::{
@@ -119,7 +119,7 @@ impl Executor {
 
 pub fn hello(name: &str, slots: u32) -> pb::Hello {
     pb::Hello {
-        build: BUILD.into(),
+        build: build().into(),
         executor: name.into(),
         incarnation: 1,
         slots,

@@ -14,7 +14,7 @@ async fn an_executor_of_another_build_is_refused_and_told_why() {
     let mut executor = Executor::open(&cluster, stranger).await;
     let Some(Message::Refused(refused)) = executor.next().await else { panic!("is not refused") };
     assert!(
-        refused.reason.contains("0.0.1+other") && refused.reason.contains("same build"),
+        refused.reason.contains("0.0.1+other") && refused.reason.contains("same penstock binary"),
         "{}",
         refused.reason
     );

@@ -59,7 +59,7 @@ async fn the_api_describes_itself_and_its_health() {
     assert_eq!(cluster.get("/readyz").await.status, 200);
     assert_eq!(cluster.get("/metrics").await.status, 200);
     let info = cluster.get("/api/v1/info").await.body;
-    assert_eq!(info["build"], penstock_protocol::BUILD);
+    assert_eq!(info["build"], penstock_protocol::build());
     cluster.stop().await;
 }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use penstock_common::net::{Listener, Network, Stream, Tcp};
 use penstock_executor::Status;
 use penstock_protocol::{
-    BUILD,
+    build,
     wire::executor::{ToCoordinator, ToExecutor},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,7 +25,7 @@ async fn an_executor_says_who_it_is_and_then_that_it_lives() {
     let mut coordinator = Coordinator::start().await;
     let executor = Executor::start(&coordinator, 3, Script::new().0).await;
     let (mut connection, hello) = coordinator.welcome().await;
-    assert_eq!((hello.build.as_str(), hello.executor.as_str(), hello.slots), (BUILD, "e1", 3));
+    assert_eq!((hello.build.as_str(), hello.executor.as_str(), hello.slots), (build(), "e1", 3));
     assert_eq!(hello.running, []);
     assert!(hello.incarnation.0 > 0 && hello.memory_bytes > 0 && !hello.host.is_empty());
     for _ in 0..3 {

@@ -31,7 +31,7 @@ pub enum ToCoordinator {
 /// An executor introduces itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hello {
-    /// [`crate::BUILD`] of the executor: another build is refused.
+    /// [`crate::build()`] of the executor: another build is refused.
     pub build: String,
     pub executor: ExecutorId,
     pub incarnation: Incarnation,

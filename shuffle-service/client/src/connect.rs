@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use penstock_common::net::{Network, Stream};
 use penstock_protocol::{
-    BUILD,
+    build,
     frame::{self, FRAME_BYTES_MAX, Fault, Hello, Kind, Purpose, ReadFrameError, Refusal, Welcome},
     shuffle::WorkerAddress,
 };
@@ -64,7 +64,7 @@ pub(crate) async fn connect(
 ) -> Result<Stream, Broken> {
     let open = async {
         let mut stream = network.connect(&worker.data).await?;
-        let hello = Hello { purpose, incarnation: worker.incarnation, build: BUILD.to_owned() };
+        let hello = Hello { purpose, incarnation: worker.incarnation, build: build().to_owned() };
         frame::write_all(&mut stream, &[hello.encode()]).await?;
         Ok::<_, io::Error>(stream)
     };

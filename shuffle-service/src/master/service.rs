@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use penstock_common::clock::Clock;
 use penstock_protocol::{
-    BUILD,
+    build,
     decode::{DecodeError, job_id, required},
     ids::{Epoch, JobId, PartitionIndex, ShuffleId},
     pb::{self, shuffle_master_server::ShuffleMaster},
@@ -52,10 +52,8 @@ impl ShuffleMaster for Service {
         request: Request<pb::WorkerHeartbeat>,
     ) -> Result<Response<pb::HeartbeatAnswer>, Status> {
         let report = request.into_inner();
-        if report.build != BUILD {
-            let message = format!("this master is {BUILD}, the worker is {}", report.build);
-            return Err(RpcError::new(ErrorCode::BuildMismatch, message).into());
-        }
+        build::require_same("the shuffle worker", &report.build, "shuffle master")
+            .map_err(|refusal| RpcError::new(ErrorCode::BuildMismatch, refusal.to_string()))?;
         let address: WorkerAddress = required(report.address, "address")?;
         let jobs = jobs(&report.jobs)?;
         let now = self.clock.now();

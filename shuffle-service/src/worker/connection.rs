@@ -7,7 +7,7 @@ use penstock_common::{
     net::{self, Listener, Stream},
 };
 use penstock_protocol::{
-    BUILD,
+    build,
     frame::{
         self, FRAME_BYTES_MAX, Fault, FrameError, Hello, Kind, Purpose, ReadFrameError, Refusal, Welcome,
     },
@@ -137,10 +137,8 @@ async fn hello(stream: &mut Stream, store: &Store) -> Result<Hello, Ended> {
         return Err(Ended::Fault(Refusal::BadFrame, format!("expected a hello, got {:?}", frame.kind)));
     }
     let hello = Hello::parse(frame.body)?;
-    if hello.build != BUILD {
-        let message = format!("this worker is {BUILD}, the client is {}", hello.build);
-        return Err(Ended::Fault(Refusal::OtherBuild, message));
-    }
+    build::require_same("the client", &hello.build, "shuffle worker")
+        .map_err(|refusal| Ended::Fault(Refusal::OtherBuild, refusal.to_string()))?;
     let answered = match hello.purpose {
         Purpose::Push => hello.incarnation == store.incarnation,
         // Each stream is checked by itself: only what that life committed is served.

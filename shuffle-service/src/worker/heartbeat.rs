@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use penstock_common::{grpc, lifecycle::CancellationToken, net::Network};
 use penstock_protocol::{
-    BUILD,
+    build,
     decode::job_id,
     pb::{self, shuffle_master_client::ShuffleMasterClient},
     shuffle::WorkerAddress,
@@ -88,7 +88,7 @@ impl Heartbeat {
         draining: bool,
     ) -> Result<pb::HeartbeatAnswer, tonic::Status> {
         let report = pb::WorkerHeartbeat {
-            build: BUILD.to_owned(),
+            build: build().to_owned(),
             address: Some((&self.address).into()),
             usage: Some(self.usage()),
             jobs: self.store.jobs().into_iter().map(job_bytes).collect(),

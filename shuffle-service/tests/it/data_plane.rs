@@ -2,7 +2,7 @@
 
 use penstock_common::net::{Network, Stream, Tcp};
 use penstock_protocol::{
-    BUILD,
+    build,
     frame::{
         Acks, Answer, BatchHeader, FRAME_BYTES_MAX, Fault, Frame, FrameHead, Hello, Kind, Purpose, PushHead,
         PushRecorder, PushVerdict, Refusal, read_frame, write_all,
@@ -25,7 +25,7 @@ async fn connect(cluster: &Cluster) -> Stream {
 async fn say_hello(cluster: &Cluster, purpose: Purpose) -> Stream {
     let mut stream = connect(cluster).await;
     let incarnation = cluster.workers[0].handle.address.incarnation;
-    write_all(&mut stream, &[Hello { purpose, incarnation, build: BUILD.into() }.encode()]).await.unwrap();
+    write_all(&mut stream, &[Hello { purpose, incarnation, build: build().into() }.encode()]).await.unwrap();
     assert_eq!(next(&mut stream).await.unwrap().kind, Kind::Welcome);
     stream
 }
@@ -133,7 +133,7 @@ async fn a_client_that_means_another_life_or_build_is_turned_away() {
     let cluster = one_worker().await;
     let incarnation = cluster.workers[0].handle.address.incarnation;
     let cases = [
-        (Incarnation(incarnation.0 - 1), BUILD, Refusal::OtherIncarnation),
+        (Incarnation(incarnation.0 - 1), build(), Refusal::OtherIncarnation),
         (incarnation, "0.0.0+other", Refusal::OtherBuild),
     ];
     for (incarnation, build, expected) in cases {

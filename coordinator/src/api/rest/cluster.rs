@@ -1,7 +1,7 @@
 //! `/executors`, `/info`, and what operators watch: `/healthz`, `/readyz`, `/metrics`.
 
 use axum::{Json, extract::State, http::StatusCode};
-use penstock_protocol::BUILD;
+use penstock_protocol::build;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -92,7 +92,7 @@ pub struct Info {
 /// What this coordinator is and can do.
 #[utoipa::path(get, path = "/api/v1/info", tag = "cluster", responses((status = 200, body = Info)))]
 pub async fn info() -> Json<Info> {
-    Json(Info { version: env!("CARGO_PKG_VERSION"), build: BUILD, capabilities: CAPABILITIES.to_vec() })
+    Json(Info { version: env!("CARGO_PKG_VERSION"), build: build(), capabilities: CAPABILITIES.to_vec() })
 }
 
 /// Answers as long as the process lives.

@@ -17,7 +17,7 @@ use crate::{
     event::Event,
     event_loop::Stopped,
     job::{JobStatus, StatementState},
-    results::{ResultError, Rows},
+    results::{NotKept, Rows},
     server::Handle,
     store::StoreError,
 };
@@ -32,6 +32,9 @@ pub struct Api {
 struct Inner {
     effects: Arc<Effects>,
     clock: Arc<dyn Clock>,
+    /// Since when this life of the coordinator answers.
+    started_at: Timestamp,
+    results_ttl: Duration,
     ids: JobIds,
     public_url: String,
     history_url: Option<String>,
@@ -60,8 +63,38 @@ pub enum RowsError {
     NotFinished { job: JobId, statement: StatementIndex },
     #[error("statement {statement} of job {job} has no rows to fetch")]
     NoRows { job: JobId, statement: StatementIndex },
-    #[error(transparent)]
-    Result(#[from] ResultError),
+    #[error("the result of statement {statement} of job {job} is no longer kept: {why}")]
+    Gone { job: JobId, statement: StatementIndex, why: Gone },
+}
+
+/// Why a result that there was is not kept any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Gone {
+    #[error("results expire {} s after their statement ended", ttl.as_secs())]
+    Expired { ttl: Duration },
+    #[error("the coordinator was restarted since, which results do not survive")]
+    Restarted,
+    #[error("results of newer jobs needed the room")]
+    NoRoom,
+}
+
+impl Gone {
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Expired { .. } => {
+                "submit the job again, under another idempotency key if it had one; `results_ttl_seconds` of \
+                 [coordinator] sets how long results stay, and `copy … to` or `create table … as` keeps them"
+            }
+            Self::Restarted => {
+                "submit the job again, under another idempotency key if it had one; `copy … to` or \
+                 `create table … as` keeps rows for good"
+            }
+            Self::NoRoom => {
+                "submit the job again, under another idempotency key if it had one, and fetch the result soon; \
+                 `inline_results_bytes_max` of [coordinator] sets how much room there is"
+            }
+        }
+    }
 }
 
 impl Api {
@@ -75,8 +108,16 @@ impl Api {
             url => Some(url.to_owned()),
         };
         let request_bytes_max = config.request_bytes_max;
-        let inner =
-            Inner { effects, clock, ids: JobIds::default(), public_url, history_url, request_bytes_max };
+        let inner = Inner {
+            effects,
+            started_at: clock.now(),
+            clock,
+            results_ttl: config.results_ttl(),
+            ids: JobIds::default(),
+            public_url,
+            history_url,
+            request_bytes_max,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -151,9 +192,20 @@ impl Api {
             | StatementState::Running
             | StatementState::Publishing => Err(RowsError::NotFinished { job, statement }),
             StatementState::Succeeded if found.has_result => {
-                Ok(self.effects().results.open(job, statement, self.now())?)
+                let opened = self.effects().results.open(job, statement, self.now());
+                opened.map_err(|missing| RowsError::Gone { job, statement, why: self.why_gone(&status, missing) })
             }
             _ => Err(RowsError::NoRows { job, statement }),
+        }
+    }
+
+    fn why_gone(&self, status: &JobStatus, missing: NotKept) -> Gone {
+        let ttl = self.inner.results_ttl;
+        match status.finished_at {
+            _ if missing == NotKept::Expired => Gone::Expired { ttl },
+            Some(at) if at + ttl <= self.now() => Gone::Expired { ttl },
+            Some(at) if at < self.inner.started_at => Gone::Restarted,
+            _ => Gone::NoRoom,
         }
     }
 }

@@ -31,14 +31,21 @@ pub type Batches = Pin<Box<dyn Stream<Item = Result<RecordBatch, ResultError>> +
 /// Why rows could not be streamed.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultError {
-    #[error("the result of statement {statement} of job {job} is no longer kept")]
-    Expired { job: JobId, statement: StatementIndex },
     #[error("the result cannot be read")]
     Read(#[from] ReadError),
     #[error("the result is damaged")]
     Damaged(#[from] BatchIoError),
     #[error("the result cannot be encoded")]
     Arrow(#[from] ArrowError),
+}
+
+/// A result is not here any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotKept {
+    /// Its time is over.
+    Expired,
+    /// Whoever knows the job knows why.
+    Absent,
 }
 
 /// A statement's rows, about to be streamed.
@@ -117,11 +124,10 @@ impl Results {
     }
 
     /// The statement's rows, if they are still kept.
-    pub fn open(&self, job: JobId, statement: StatementIndex, now: Timestamp) -> Result<Rows, ResultError> {
-        let expired = ResultError::Expired { job, statement };
-        let entry = self.lock().results.get(&(job, statement)).cloned().ok_or(expired)?;
+    pub fn open(&self, job: JobId, statement: StatementIndex, now: Timestamp) -> Result<Rows, NotKept> {
+        let entry = self.lock().results.get(&(job, statement)).cloned().ok_or(NotKept::Absent)?;
         if entry.expires_at.is_some_and(|at| at <= now) {
-            return Err(ResultError::Expired { job, statement });
+            return Err(NotKept::Expired);
         }
         let batches = match &entry.content {
             Content::Batches(batches) => {

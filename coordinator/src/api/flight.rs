@@ -189,13 +189,12 @@ fn rows_status(error: &RowsError) -> Status {
         RowsError::NotFinished { .. } | RowsError::NoRows { .. } => {
             Status::failed_precondition(error.to_string())
         }
-        RowsError::Result(error) => result_status(error),
+        RowsError::Gone { why, .. } => Status::not_found(format!("{error}; {}", why.advice())),
     }
 }
 
 fn result_status(error: &ResultError) -> Status {
     match error {
-        ResultError::Expired { .. } => Status::not_found(error.to_string()),
         ResultError::Read(error) => Status::data_loss(error.to_string()),
         ResultError::Damaged(_) | ResultError::Arrow(_) => Status::data_loss(error.to_string()),
     }

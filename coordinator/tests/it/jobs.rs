@@ -1,5 +1,9 @@
 //! The main path: submit, plan, dispatch, result; and everything a client asks on the way.
 
+use std::{sync::Arc, time::Duration};
+
+use penstock_common::clock::{Clock, SystemClock, TestClock};
+use penstock_coordinator::Config;
 use penstock_protocol::{
     pb::to_executor::Message,
     task::{AttemptOutcome, FailureClass, OutputTarget},
@@ -160,6 +164,37 @@ async fn rows_known_at_planning_need_no_executor() {
     let rows = cluster.get(&format!("/api/v1/jobs/{job}/results/0?format=json")).await;
     assert_eq!(rows.status, 200, "{}", rows.body);
     assert!(!rows.body.as_array().unwrap().is_empty());
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_result_that_is_gone_says_why_and_what_to_do() {
+    let clock = Arc::new(TestClock::at(SystemClock.now()));
+    let change = |config: &mut Config| config.inline_results_bytes_max = 1;
+    let cluster = Cluster::start_at(clock.clone(), change).await;
+    let gone = async |job: &str| {
+        let path = format!("/api/v1/jobs/{job}/results/0");
+        // The core forgets at its next tick.
+        let mut answer = cluster.get(&path).await;
+        while answer.status == 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            answer = cluster.get(&path).await;
+        }
+        assert_eq!((answer.status, &answer.body["error"]["code"]), (410, &json!("expired")));
+        let text = |key: &str| answer.body["error"][key].as_str().unwrap().to_owned();
+        (text("message"), text("advice"))
+    };
+    let older = cluster.submit("explain select 1").await;
+    cluster.ended(&older).await;
+    let newer = cluster.submit("explain select 2").await;
+    cluster.ended(&newer).await;
+    let (message, advice) = gone(&older).await;
+    assert!(message.ends_with("results of newer jobs needed the room"), "{message}");
+    assert!(advice.contains("inline_results_bytes_max"), "{advice}");
+    clock.advance(Duration::from_secs(3_601));
+    let (message, advice) = gone(&newer).await;
+    assert!(message.ends_with("results expire 3600 s after their statement ended"), "{message}");
+    assert!(advice.contains("results_ttl_seconds"), "{advice}");
     cluster.stop().await;
 }
 

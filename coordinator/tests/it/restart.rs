@@ -53,6 +53,8 @@ async fn jobs_and_catalog_survive_and_what_was_running_has_failed_by_the_restart
     assert_eq!(life.get(&format!("/jobs/{view}?wait=60s")).await["state"], "SUCCEEDED");
     // No executor: it waits for one.
     let waiting = life.submit("select 1").await;
+    let rows = life.submit("explain select 1").await;
+    assert_eq!(life.get(&format!("/jobs/{rows}?wait=60s")).await["state"], "SUCCEEDED");
     life.end().await;
 
     let life = Life::begin(folder.path()).await;
@@ -63,5 +65,10 @@ async fn jobs_and_catalog_survive_and_what_was_running_has_failed_by_the_restart
     assert_eq!(ended["failure"]["class"], "INFRASTRUCTURE", "{ended}");
     let log = life.get(&format!("/jobs/{waiting}/logs")).await;
     assert_eq!(log["eof"], true, "{log}");
+    let gone = life.get(&format!("/jobs/{rows}/results/0")).await;
+    assert_eq!(gone["error"]["code"], "expired");
+    let (message, advice) = (gone["error"]["message"].to_string(), gone["error"]["advice"].to_string());
+    assert!(message.contains("the coordinator was restarted since"), "{message}");
+    assert!(advice.contains("submit the job again, under another idempotency key"), "{advice}");
     life.end().await;
 }

@@ -13,7 +13,6 @@ use crate::{
     api::{LookupError, RowsError, SubmitFailure, submit::CancelFailure},
     effect::SubmitError,
     job::JobFailure,
-    results::ResultError,
 };
 
 #[derive(Debug)]
@@ -192,10 +191,9 @@ impl From<RowsError> for ApiError {
             RowsError::NotFinished { .. } => Self::new(StatusCode::CONFLICT, "not_finished", message)
                 .with_advice("wait with GET /api/v1/jobs/{id}?wait=30s"),
             RowsError::NoRows { .. } => Self::new(StatusCode::CONFLICT, "no_rows", message),
-            RowsError::Result(ResultError::Expired { .. }) => {
-                Self::new(StatusCode::GONE, "expired", message).with_advice("run the job again")
+            RowsError::Gone { why, .. } => {
+                Self::new(StatusCode::GONE, "expired", message).with_advice(why.advice())
             }
-            RowsError::Result(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable", message),
         }
     }
 }

@@ -17,7 +17,7 @@ use penstock_protocol::{
 pub use log::LogHealth;
 pub use operators::{OperatorNumbers, OperatorRecord};
 pub use samples::{Sample, Samples};
-pub use stage::{Attempt, AttemptNumbers, AttemptState, Exchange, Stage};
+pub use stage::{Attempt, AttemptState, Exchange, Stage};
 
 /// Warnings kept; more are only counted.
 const WARNINGS_MAX: usize = 200;

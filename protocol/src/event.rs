@@ -222,6 +222,18 @@ pub struct JobTotals {
     pub slot_seconds: f64,
 }
 
+impl JobTotals {
+    /// Adds what one attempt used, whatever became of it. Rows are those of results and outputs, which only winners
+    /// have: they are not counted here.
+    pub fn add_attempt(&mut self, metrics: &AttemptMetrics) {
+        self.scanned_bytes += metrics.scanned_bytes;
+        self.shuffled_bytes += metrics.shuffle_written_bytes;
+        self.spilled_bytes += metrics.spilled_bytes;
+        self.written_bytes += metrics.written_bytes;
+        self.slot_seconds += metrics.run_ms as f64 / 1000.0;
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobFinished {
     pub state: JobState,

@@ -145,7 +145,7 @@ impl Job {
             // It was stopped, and logged as such, before it ended.
             return;
         }
-        self.add_totals(&report.metrics);
+        self.totals.add_attempt(&report.metrics);
         let winner = verdict == Verdict::Won;
         self.log_end(report.attempt, &host.executor, state, winner, failure, Some(report.metrics), out);
         self.follow(report.attempt, host, verdict, out);
@@ -188,14 +188,6 @@ impl Job {
             }
             Verdict::Ignored | Verdict::Again(_) => {}
         }
-    }
-
-    fn add_totals(&mut self, metrics: &AttemptMetrics) {
-        self.totals.scanned_bytes += metrics.scanned_bytes;
-        self.totals.shuffled_bytes += metrics.shuffle_written_bytes;
-        self.totals.spilled_bytes += metrics.spilled_bytes;
-        self.totals.written_bytes += metrics.written_bytes;
-        self.totals.slot_seconds += metrics.run_ms as f64 / 1000.0;
     }
 
     #[expect(clippy::too_many_arguments, reason = "they are the fields of one log record")]

@@ -34,7 +34,8 @@ pub struct Attempt {
     pub state: AttemptState,
     pub winner: bool,
     pub failure: Option<Box<Failure>>,
-    pub numbers: Option<Box<AttemptNumbers>>,
+    /// Without those of its operators, which are merged per stage.
+    pub metrics: Option<Box<AttemptMetrics>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,23 +47,6 @@ pub enum AttemptState {
     Lost,
     /// A state that a newer version knows.
     Other,
-}
-
-/// An attempt's metrics without those of its operators, which are merged per stage.
-#[derive(Debug, Clone, Default)]
-pub struct AttemptNumbers {
-    pub rows_in: u64,
-    pub rows_out: u64,
-    pub scanned_bytes: u64,
-    pub shuffle_read_bytes: u64,
-    pub shuffle_written_bytes: u64,
-    pub spilled_bytes: u64,
-    pub written_bytes: u64,
-    pub memory_peak_bytes: u64,
-    pub run_ms: u64,
-    pub cpu_ms: u64,
-    pub shuffle_read_wait_ms: u64,
-    pub shuffle_write_wait_ms: u64,
 }
 
 /// The newest committed run of the stage's exchange.
@@ -112,20 +96,19 @@ impl Stage {
     pub fn finish_attempt(&mut self, at_ms: i64, finished: AttemptFinished) {
         let AttemptFinished { task, attempt: number, executor, state, winner, failure, metrics, .. } =
             finished;
-        let numbers = metrics.map(|mut metrics| {
-            if winner {
-                for operator in std::mem::take(&mut metrics.operators) {
-                    self.operators.entry(operator.operator).or_default().add(task.0, operator);
-                }
+        let metrics = metrics.map(|mut metrics| {
+            let operators = std::mem::take(&mut metrics.operators);
+            for operator in operators.into_iter().filter(|_| winner) {
+                self.operators.entry(operator.operator).or_default().add(task.0, operator);
             }
-            Box::new(AttemptNumbers::from(metrics))
+            Box::new(metrics)
         });
         let attempt = self.attempt(at_ms, task, number, executor);
         attempt.finished_at_ms = Some(at_ms);
         attempt.state = AttemptState::parse(&state);
         attempt.winner = winner;
         attempt.failure = failure.map(Box::new);
-        attempt.numbers = numbers;
+        attempt.metrics = metrics;
     }
 
     pub fn commit_exchange(&mut self, at_ms: i64, committed: ExchangeCommitted) {
@@ -176,7 +159,7 @@ impl Stage {
             state: AttemptState::Running,
             winner: false,
             failure: None,
-            numbers: None,
+            metrics: None,
         })
     }
 }
@@ -209,25 +192,6 @@ impl AttemptState {
             Self::Cancelled => "cancelled",
             Self::Lost => "lost",
             Self::Other => "other",
-        }
-    }
-}
-
-impl From<AttemptMetrics> for AttemptNumbers {
-    fn from(metrics: AttemptMetrics) -> Self {
-        Self {
-            rows_in: metrics.rows_in,
-            rows_out: metrics.rows_out,
-            scanned_bytes: metrics.scanned_bytes,
-            shuffle_read_bytes: metrics.shuffle_read_bytes,
-            shuffle_written_bytes: metrics.shuffle_written_bytes,
-            spilled_bytes: metrics.spilled_bytes,
-            written_bytes: metrics.written_bytes,
-            memory_peak_bytes: metrics.memory_peak_bytes,
-            run_ms: metrics.run_ms,
-            cpu_ms: metrics.cpu_ms,
-            shuffle_read_wait_ms: metrics.shuffle_read_wait_ms,
-            shuffle_write_wait_ms: metrics.shuffle_write_wait_ms,
         }
     }
 }

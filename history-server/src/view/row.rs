@@ -166,12 +166,9 @@ pub fn progress(model: &JobModel) -> Progress {
 pub fn running_totals(model: &JobModel) -> JobTotals {
     let mut totals = JobTotals::default();
     for attempt in model.stages.values().flat_map(|stage| stage.attempts().map(|(_, _, attempt)| attempt)) {
-        let Some(numbers) = &attempt.numbers else { continue };
-        totals.scanned_bytes += numbers.scanned_bytes;
-        totals.shuffled_bytes += numbers.shuffle_written_bytes;
-        totals.spilled_bytes += numbers.spilled_bytes;
-        totals.written_bytes += numbers.written_bytes;
-        totals.slot_seconds += numbers.run_ms as f64 / 1000.0;
+        if let Some(metrics) = &attempt.metrics {
+            totals.add_attempt(metrics);
+        }
     }
     totals
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use penstock_protocol::ids::StageId;
+use penstock_protocol::{ids::StageId, task::AttemptMetrics};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,7 +11,7 @@ use super::{
     exchange::{ExchangeView, exchange_view},
     rfc3339,
 };
-use crate::model::{AttemptNumbers, AttemptState, Exchange, JobModel, OperatorRecord, Stage};
+use crate::model::{AttemptState, Exchange, JobModel, OperatorRecord, Stage};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StageView {
@@ -169,7 +169,7 @@ fn edges(model: &JobModel, stage: &Stage) -> Vec<Edge> {
 }
 
 fn reported_output(stage: &Stage) -> (u64, u64) {
-    let numbers = stage.winners().filter_map(|(_, attempt)| attempt.numbers.as_deref());
+    let numbers = stage.winners().filter_map(|(_, attempt)| attempt.metrics.as_deref());
     numbers.fold((0, 0), |(rows, bytes), n| (rows + n.rows_out, bytes + n.shuffle_written_bytes))
 }
 
@@ -180,7 +180,7 @@ fn totals(stage: &Stage) -> StageTotals {
         if let (false, Some(end)) = (attempt.winner, attempt.finished_at_ms) {
             totals.lost_work_ms += u64::try_from(end - attempt.started_at_ms).unwrap_or(0);
         }
-        let Some(numbers) = attempt.numbers.as_deref() else { continue };
+        let Some(numbers) = attempt.metrics.as_deref() else { continue };
         totals.scanned_bytes += numbers.scanned_bytes;
         totals.shuffle_read_bytes += numbers.shuffle_read_bytes;
         totals.shuffle_written_bytes += numbers.shuffle_written_bytes;
@@ -199,7 +199,7 @@ fn totals(stage: &Stage) -> StageTotals {
 }
 
 /// A metric with its name on the page.
-type Metric = (&'static str, fn(&AttemptNumbers) -> u64);
+type Metric = (&'static str, fn(&AttemptMetrics) -> u64);
 
 const METRICS: [Metric; 11] = [
     ("run_ms", |n| n.run_ms),
@@ -216,8 +216,8 @@ const METRICS: [Metric; 11] = [
 ];
 
 fn quantiles(stage: &Stage) -> BTreeMap<String, Distribution> {
-    let winners: Vec<&AttemptNumbers> =
-        stage.winners().filter_map(|(_, attempt)| attempt.numbers.as_deref()).collect();
+    let winners: Vec<&AttemptMetrics> =
+        stage.winners().filter_map(|(_, attempt)| attempt.metrics.as_deref()).collect();
     if winners.is_empty() {
         return BTreeMap::new();
     }

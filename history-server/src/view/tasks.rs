@@ -2,12 +2,15 @@
 
 use std::cmp::Reverse;
 
-use penstock_protocol::ids::{AttemptNumber, TaskIndex};
+use penstock_protocol::{
+    ids::{AttemptNumber, TaskIndex},
+    task::AttemptMetrics,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{FailureView, rfc3339};
-use crate::model::{Attempt, AttemptNumbers, Stage};
+use crate::model::{Attempt, Stage};
 
 #[derive(Debug, Clone, Default)]
 pub struct TaskQuery {
@@ -80,7 +83,7 @@ pub fn tasks(stage: &Stage, query: &TaskQuery, end_ms: i64) -> TaskPage {
 fn sort_value(name: &str) -> Option<fn(&Attempt) -> u64> {
     macro_rules! by {
         ($field:ident) => {
-            Some(|attempt| attempt.numbers.as_ref().map_or(0, |numbers| numbers.$field))
+            Some(|attempt| attempt.metrics.as_ref().map_or(0, |metrics| metrics.$field))
         };
     }
     match name {
@@ -112,13 +115,13 @@ fn view(task: TaskIndex, number: AttemptNumber, attempt: &Attempt, end_ms: i64) 
         finished_at: attempt.finished_at_ms.map(rfc3339),
         duration_ms: (attempt.finished_at_ms.unwrap_or(end_ms) - attempt.started_at_ms).max(0),
         failure: attempt.failure.as_deref().map(FailureView::from),
-        metrics: attempt.numbers.as_deref().map(Metrics::from),
+        metrics: attempt.metrics.as_deref().map(Metrics::from),
     }
 }
 
-impl From<&AttemptNumbers> for Metrics {
-    fn from(numbers: &AttemptNumbers) -> Self {
-        let AttemptNumbers {
+impl From<&AttemptMetrics> for Metrics {
+    fn from(metrics: &AttemptMetrics) -> Self {
+        let AttemptMetrics {
             rows_in,
             rows_out,
             scanned_bytes,
@@ -131,7 +134,8 @@ impl From<&AttemptNumbers> for Metrics {
             cpu_ms,
             shuffle_read_wait_ms,
             shuffle_write_wait_ms,
-        } = *numbers;
+            operators: _,
+        } = *metrics;
         Self {
             rows_in,
             rows_out,

@@ -103,6 +103,7 @@ layering:
 .PHONY: test-rust
 test-rust: ui
 	$(BUILD)
+	scripts/config-reference --check "$(PENSTOCK)"
 	cargo test $(PLAIN) --locked
 	cargo test $(ENGINE) --locked
 

@@ -75,11 +75,15 @@ impl Tables {
 
 impl From<TablesError> for JobFailure {
     fn from(error: TablesError) -> Self {
-        let class = match &error {
-            TablesError::Catalog(_) => FailureClass::UserSql,
-            TablesError::Store(_) | TablesError::Unreadable { .. } => FailureClass::Infrastructure,
+        let (class, advice) = match &error {
+            TablesError::Catalog(_) => (FailureClass::UserSql, None),
+            TablesError::Store(StoreError::Full { .. }) => {
+                (FailureClass::Resources, Some("free space on the disk of the coordinator's `state_dir`"))
+            }
+            TablesError::Store(_) | TablesError::Unreadable { .. } => (FailureClass::Infrastructure, None),
         };
-        Self::new(class, error.to_string(), None)
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        Self::new(class, format!("{error}{cause}"), advice)
     }
 }
 

@@ -143,6 +143,7 @@ impl Coordinator {
             Event::CatalogApplied { job, statement, outcome } => {
                 self.with_job(job, |job, _| job.catalog_applied(statement, outcome, out));
             }
+            Event::StoodStill { duration } => self.forgive_silence(duration),
             Event::Tick => self.tick(out),
         }
     }
@@ -211,6 +212,14 @@ impl Coordinator {
         }
         self.give_signs_of_life(out);
         self.forget_ended(now, out);
+    }
+
+    fn forgive_silence(&mut self, duration: Duration) {
+        self.executors.extend_leases(duration);
+        for id in &self.active {
+            let entry = self.jobs.get_mut(id).expect("active jobs are known");
+            entry.lease_expires_at = entry.lease_expires_at.map(|at| at + duration);
+        }
     }
 
     fn tick_job(&mut self, id: JobId, out: &mut Outbox) {

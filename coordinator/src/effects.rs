@@ -12,7 +12,7 @@ use std::{
     convert::Infallible,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use penstock_common::{
@@ -88,12 +88,23 @@ impl Effects {
         }
         let over: Vec<_> = writes.iter().filter_map(publication_is_over).collect();
         let started = Instant::now();
-        self.store.write(writes).await?;
+        tokio::select! {
+            biased;
+            written = self.store.write(writes) => written?,
+            stopped = self.stopped_without_room() => return Err(stopped),
+        }
         metrics::took(metrics::STORE_WRITE_SECONDS, started.elapsed());
         for (job, statement) in over {
             self.forget_publications(job, statement);
         }
         Ok(())
+    }
+
+    /// Nobody waits for room for ever: what was not written was not promised either.
+    async fn stopped_without_room(&self) -> StoreError {
+        self.tasks.stop_token().cancelled().await;
+        let reason = self.store.until_full().await;
+        StoreError::Database { doing: "waiting for room for the job store", source: reason.to_string().into() }
     }
 
     async fn start(self: &Arc<Self>, effect: Effect, summaries: &mut BTreeMap<JobId, Timestamp>) {
@@ -281,6 +292,13 @@ impl Effects {
         if !jobs.is_empty() {
             self.shuffles.keep_alive(&jobs).await;
         }
+    }
+
+    /// Takes back a submission whose client was told that it was not taken, should it have been on its way.
+    pub fn take_back(self: &Arc<Self>, job: JobId) {
+        let reason = "its submission was refused for lack of room".to_owned();
+        let cancel = Event::Cancel { request: None, job, reason, grace: Duration::ZERO };
+        self.answer("take-back", async move { cancel });
     }
 
     fn held(&self, job: JobId, statement: StatementIndex) -> Option<Arc<Held>> {

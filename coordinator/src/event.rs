@@ -119,6 +119,11 @@ pub enum Event {
         outcome: Result<(), JobFailure>,
     },
 
+    /// Nothing was heard for so long because the coordinator itself stood still: nobody is to blame for it.
+    StoodStill {
+        duration: Duration,
+    },
+
     /// Time went on: leases, timeouts, back-offs, expiry. Wanted every [`crate::coordinator::TICK`].
     Tick,
 }

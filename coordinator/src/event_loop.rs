@@ -3,7 +3,10 @@
 //! Events that wait together are stepped together, so that their journal entries share one write. Nothing here waits
 //! for anything but the store and the event log's spool.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use penstock_common::clock::Clock;
 use tokio::{
@@ -24,6 +27,8 @@ use crate::{
 const INBOX_MAX: usize = 4_096;
 /// Events that share one journal write at most.
 const TURN_MAX: usize = 256;
+/// A turn that takes longer is told to the core, which counts leases.
+const STOOD_STILL_MIN: Duration = Duration::from_secs(1);
 
 type Question = Box<dyn FnOnce(&Coordinator) + Send>;
 
@@ -107,7 +112,14 @@ impl EventLoop {
                 Message::Ask(question) => questions.push(question),
             }
         }
+        let before = self.clock.now();
         effects.carry_out(wanted).await?;
+        let duration = self.clock.now() - before;
+        if duration >= STOOD_STILL_MIN {
+            // What waits in the inbox was said meanwhile; the clock must not judge before it is heard.
+            let event = Event::StoodStill { duration };
+            effects.carry_out(self.core.step(self.clock.now(), event)).await?;
+        }
         // Only now is what the core knows also in the store: nobody may see it earlier.
         questions.into_iter().for_each(|question| question(&self.core));
         Ok(())

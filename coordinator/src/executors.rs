@@ -209,6 +209,16 @@ impl Executors {
         None
     }
 
+    /// Nobody could be heard for so long.
+    pub fn extend_leases(&mut self, duration: Duration) {
+        for executor in self.executors.values_mut() {
+            executor.lease_expires_at = executor.lease_expires_at + duration;
+            if let Presence::Disconnected { lost_at, .. } = &mut executor.presence {
+                *lost_at = *lost_at + duration;
+            }
+        }
+    }
+
     /// Executors whose time is over.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Loss> {
         let lease = self.limits.lease;

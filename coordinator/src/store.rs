@@ -8,7 +8,7 @@ pub mod sqlite;
 #[cfg(test)]
 mod suite;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use penstock_common::clock::Timestamp;
@@ -122,6 +122,13 @@ pub enum StoreError {
     },
     #[error("the journal of job {job} was written by version {version}; this is version {known}")]
     Version { job: JobId, version: u32, known: u32 },
+    /// Somebody has to make room; what was to be written is not.
+    #[error("no room on the disk of {}: {source}", path.display())]
+    Full {
+        path: PathBuf,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("{doing}")]
     Database {
         doing: &'static str,
@@ -132,8 +139,18 @@ pub enum StoreError {
 
 #[async_trait]
 pub trait JobStore: std::fmt::Debug + Send + Sync {
-    /// Applies all writes in one transaction.
+    /// Applies all writes in one transaction. Waits while the disk is full: what was decided must not be forgotten.
     async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError>;
+
+    /// Why a write waits for room, while one does.
+    fn full(&self) -> Option<Arc<str>> {
+        None
+    }
+
+    /// Returns when a write waits for room.
+    async fn until_full(&self) -> Arc<str> {
+        std::future::pending().await
+    }
 
     async fn job(&self, job: JobId) -> Result<Option<JobRecord>, StoreError>;
     /// The newest job with this idempotency key.

@@ -178,6 +178,7 @@ fn lookup_status(error: &LookupError) -> Status {
 fn submit_status(error: &SubmitFailure) -> Status {
     match error {
         SubmitFailure::Refused(refusal) => Status::failed_precondition(refusal.to_string()),
+        SubmitFailure::Full { .. } => Status::resource_exhausted(error.to_string()),
         SubmitFailure::Store(_) | SubmitFailure::Stopped(_) => Status::unavailable(error.to_string()),
     }
 }

@@ -18,6 +18,8 @@ use crate::{
 pub enum SubmitFailure {
     #[error(transparent)]
     Refused(#[from] SubmitError),
+    #[error("the coordinator cannot take jobs: {reason}")]
+    Full { reason: Arc<str> },
     #[error("the job store cannot be read")]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -37,14 +39,28 @@ impl Api {
     /// The job is in the store when this returns.
     pub async fn submit(&self, spec: JobSpec) -> Result<Accepted, SubmitFailure> {
         let effects = self.effects();
+        if let Some(reason) = effects.store.full() {
+            return Err(SubmitFailure::Full { reason });
+        }
         let stored = match &spec.idempotency_key {
             Some(key) => effects.store.job_by_key(key).await?,
             None => None,
         };
         let (request, answer) = effects.replies.expect_submit();
         let job = self.fresh_id();
-        effects.inbox.send(Event::Submit { request, job, spec: Box::new(spec), stored }).await;
-        Ok(answer.await.map_err(|_| Stopped)??)
+        let event = Event::Submit { request, job, spec: Box::new(spec), stored };
+        let answered = async {
+            effects.inbox.send(event).await;
+            answer.await
+        };
+        tokio::select! {
+            biased;
+            answer = answered => Ok(answer.map_err(|_| Stopped)??),
+            reason = effects.store.until_full() => {
+                effects.take_back(job);
+                Err(SubmitFailure::Full { reason })
+            }
+        }
     }
 
     /// A job that ended already is answered as it is.

@@ -3,7 +3,11 @@
 //! One connection writes, a few read (write-ahead log). What a client was told, and what becomes visible outside, is
 //! synced to the disk; the rest survives the process but may be lost with the machine, which costs work and no promise.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use penstock_common::clock::Timestamp;
@@ -14,6 +18,8 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 
+use tokio::sync::watch;
+
 use super::{JobFilter, JobRecord, JobStore, Positioned, StoreError, Write};
 use crate::{
     event::StoredKey,
@@ -22,10 +28,16 @@ use crate::{
 
 const READERS_MAX: u32 = 4;
 
+/// How often a write that found the disk full is tried again.
+const FULL_RETRY: Duration = Duration::from_millis(500);
+
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
+    path: PathBuf,
     writer: SqlitePool,
     readers: SqlitePool,
+    /// Why a write waits for room.
+    full: watch::Sender<Option<Arc<str>>>,
 }
 
 impl SqliteStore {
@@ -43,7 +55,7 @@ impl SqliteStore {
         let migrated = sqlx::migrate!("./migrations").run(&writer).await;
         migrated.map_err(database("bringing the job store's tables up to date"))?;
         let readers = SqlitePoolOptions::new().max_connections(READERS_MAX).connect_lazy_with(options);
-        Ok(Self { writer, readers })
+        Ok(Self { path: path.to_path_buf(), writer, readers, full: watch::Sender::new(None) })
     }
 
     /// Finishes what is being written and closes the file.
@@ -57,14 +69,8 @@ impl SqliteStore {
         let row = row.map_err(database("looking up a job by its key"))?;
         row.map(|row| stored_key(&row)).transpose()
     }
-}
 
-#[async_trait]
-impl JobStore for SqliteStore {
-    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        if writes.is_empty() {
-            return Ok(());
-        }
+    async fn try_write(&self, writes: &[Write]) -> Result<(), StoreError> {
         let mut connection = self.writer.acquire().await.map_err(database("waiting for the job store"))?;
         let level = if writes.iter().any(must_sync) {
             "PRAGMA synchronous = FULL"
@@ -79,6 +85,68 @@ impl JobStore for SqliteStore {
             apply(&mut transaction, write).await?;
         }
         transaction.commit().await.map_err(database("committing a write to the job store"))
+    }
+
+    /// A lack of room is told apart from everything else.
+    fn with_room_told_apart(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Database { source, .. } if is_full(source.as_ref()) => {
+                StoreError::Full { path: self.path.clone(), source }
+            }
+            other => other,
+        }
+    }
+
+    fn wait_for_room(&self, error: &StoreError) {
+        let reason: Arc<str> = error.to_string().into();
+        if self.full.send_replace(Some(reason)).is_none() {
+            tracing::error!(%error, "the coordinator stands still until there is room for its job store");
+        }
+    }
+
+    fn found_room(&self) {
+        if self.full.send_replace(None).is_some() {
+            tracing::info!("there is room for the job store again");
+        }
+    }
+}
+
+/// `SQLITE_FULL`, and what SQLite says when its files beside the database cannot grow.
+fn is_full(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    const FULL: [&str; 2] = ["13", "4874"];
+    let database = error.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
+    database.and_then(|error| error.code()).is_some_and(|code| FULL.contains(&code.as_ref()))
+}
+
+#[async_trait]
+impl JobStore for SqliteStore {
+    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        loop {
+            match self.try_write(&writes).await.map_err(|error| self.with_room_told_apart(error)) {
+                Err(full @ StoreError::Full { .. }) => self.wait_for_room(&full),
+                written => {
+                    self.found_room();
+                    return written;
+                }
+            }
+            tokio::time::sleep(FULL_RETRY).await;
+        }
+    }
+
+    fn full(&self) -> Option<Arc<str>> {
+        self.full.borrow().clone()
+    }
+
+    async fn until_full(&self) -> Arc<str> {
+        let mut full = self.full.subscribe();
+        match full.wait_for(Option::is_some).await.map(|full| full.clone()) {
+            Ok(Some(reason)) => reason,
+            // The store holds the sender.
+            _ => std::future::pending().await,
+        }
     }
 
     async fn job(&self, job: JobId) -> Result<Option<JobRecord>, StoreError> {
@@ -157,7 +225,8 @@ impl JobStore for SqliteStore {
              ON CONFLICT (name) DO UPDATE SET definition = excluded.definition",
         );
         let put = put.bind(name).bind(definition.to_string()).execute(&self.writer).await;
-        put.map(|_| ()).map_err(database("writing a table's definition"))
+        let put = put.map(|_| ()).map_err(database("writing a table's definition"));
+        put.map_err(|error| self.with_room_told_apart(error))
     }
 
     async fn drop_table(&self, name: &str) -> Result<bool, StoreError> {
@@ -178,7 +247,7 @@ fn must_sync(write: &Write) -> bool {
     }
 }
 
-async fn apply(connection: &mut SqliteConnection, write: Write) -> Result<(), StoreError> {
+async fn apply(connection: &mut SqliteConnection, write: &Write) -> Result<(), StoreError> {
     let job = write.job();
     match write {
         Write::InsertJob(record) => {
@@ -196,7 +265,7 @@ async fn apply(connection: &mut SqliteConnection, write: Write) -> Result<(), St
                 .bind(&status.spec.scope_key)
                 .bind(status.try_number)
                 .bind(&status.definition_hash)
-                .bind(finished_at(&record))
+                .bind(finished_at(record))
                 .bind(json(&**status));
             insert.execute(connection).await.map(|_| ()).map_err(|error| match &error {
                 sqlx::Error::Database(inner) if inner.is_unique_violation() => StoreError::Exists { job },
@@ -209,7 +278,7 @@ async fn apply(connection: &mut SqliteConnection, write: Write) -> Result<(), St
             let update = update
                 .bind(job.to_string())
                 .bind(state_name(record.status.state))
-                .bind(finished_at(&record))
+                .bind(finished_at(record))
                 .bind(json(&*record.status));
             let done = update.execute(connection).await.map_err(database("updating a job"))?;
             if done.rows_affected() == 0 { Err(StoreError::Unknown { job }) } else { Ok(()) }
@@ -219,7 +288,7 @@ async fn apply(connection: &mut SqliteConnection, write: Write) -> Result<(), St
                 "INSERT INTO journal (job, position, version, record)
                  SELECT ?1, COALESCE(MAX(position) + 1, 0), ?2, ?3 FROM journal WHERE job = ?1",
             );
-            let append = append.bind(job.to_string()).bind(journal::VERSION).bind(json(&record));
+            let append = append.bind(job.to_string()).bind(journal::VERSION).bind(json(record));
             append.execute(connection).await.map(|_| ()).map_err(|error| match &error {
                 sqlx::Error::Database(inner) if inner.is_foreign_key_violation() => {
                     StoreError::Unknown { job }

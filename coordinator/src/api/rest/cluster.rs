@@ -109,6 +109,9 @@ pub async fn readyz(State(api): State<Api>) -> Result<&'static str, ApiError> {
     let not_ready = |error: &dyn std::error::Error| {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", error.to_string())
     };
+    if let Some(reason) = api.effects().store.full() {
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", reason.to_string()));
+    }
     api.effects().inbox.ask(|_| ()).await.map_err(|error| not_ready(&error))?;
     api.effects().store.table("").await.map_err(|error| not_ready(&error))?;
     Ok("ready")

@@ -138,6 +138,13 @@ impl From<SubmitFailure> for ApiError {
         let message = with_causes(&error);
         match error {
             SubmitFailure::Refused(refusal) => refused(refusal),
+            SubmitFailure::Full { .. } => {
+                let mut error = Self::new(StatusCode::INSUFFICIENT_STORAGE, "no_room", message).with_advice(
+                    "free space on the disk of the coordinator's `state_dir`: it goes on by itself; then submit again",
+                );
+                error.detail.class = "RESOURCES";
+                error
+            }
             SubmitFailure::Store(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store", message),
             SubmitFailure::Stopped(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", message),
         }

@@ -141,6 +141,11 @@ impl World {
             ["cancel", job, "in", seconds] => self.cancel(job, seconds_of(seconds)),
             ["poll", job] => self.step(Event::Polled { job: self.jobs[job] }),
             [time, "pass"] => self.pass(seconds_of(time), true),
+            ["the", "coordinator", "stands", "still", "for", time] => {
+                let duration = seconds_of(time);
+                self.now = self.now + duration;
+                self.step(Event::StoodStill { duration });
+            }
             [time, "pass", "in", "silence"] => self.pass(seconds_of(time), false),
             ["next", what, "fails"] => drop(self.faults.insert(what.to_owned())),
             ["every", "reserve", "fails"] => self.refusing = true,

@@ -51,6 +51,17 @@ fn a_silent_executor_is_lost_and_a_new_life_of_it_starts_empty() {
 }
 
 #[test]
+fn nobody_is_lost_for_a_silence_of_the_coordinator_itself() {
+    check(
+        "e1 joins with 1; e2 joins with 1; submit a lease 5s = x:2 > r:1; e2 is cut off --
+         the coordinator stands still for 60s; 1s pass in silence; e2 comes back with 1 running a/x1;
+         a/x0 succeeds; a/x1 succeeds; 3s pass; 2s pass",
+        expect![[r#"
+            "#]],
+    );
+}
+
+#[test]
 fn a_short_cut_of_the_connection_costs_nothing() {
     check(
         "e1 joins with 2; submit a = x:2 > r:1 --

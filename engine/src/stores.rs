@@ -1,7 +1,9 @@
 //! Object stores by URL, made when a URL is first met.
 //!
-//! `file` and `s3` through object_store, whose S3 client coalesces ranges; every other scheme through OpenDAL, as far as
-//! its services are built in. Credentials come from the process' environment, never from a statement.
+//! `file`, `s3`, `gs` and `az` through object_store, whose clients coalesce ranges; every other scheme through OpenDAL, as
+//! far as its services are built in. Credentials come from the process' environment, never from a statement.
+
+mod cloud;
 
 use std::{
     collections::HashMap,
@@ -10,12 +12,14 @@ use std::{
 
 use datafusion::{
     common::{DataFusionError, exec_datafusion_err},
-    execution::object_store::ObjectStoreRegistry,
+    execution::object_store::{ObjectStoreRegistry, ObjectStoreUrl},
 };
-use object_store::{ObjectStore, aws::AmazonS3Builder, local::LocalFileSystem, memory::InMemory};
+use object_store::{ObjectStore, local::LocalFileSystem, memory::InMemory, path::Path};
 use object_store_opendal::OpendalStore;
 use opendal::Operator;
 use url::{Position, Url};
+
+pub(crate) use cloud::NoCredential;
 
 /// One store per scheme and host.
 #[derive(Debug, Default)]
@@ -44,29 +48,29 @@ impl ObjectStoreRegistry for Stores {
     }
 }
 
-/// Scheme, host and port; no credentials, no path.
+/// A file as people know it: its path on the local disk, else its URL.
+pub(crate) fn shown(store: &ObjectStoreUrl, path: &Path) -> String {
+    match store.as_str() {
+        "file:///" => format!("/{path}"),
+        store => format!("{}/{path}", store.trim_end_matches('/')),
+    }
+}
+
+/// Scheme, user, host and port; no password, no path. An Azure location may have its container where others have a user.
 fn key(url: &Url) -> String {
-    format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterPort])
+    let user = if url.username().is_empty() { String::new() } else { format!("{}@", url.username()) };
+    format!("{}://{user}{}", url.scheme(), &url[Position::BeforeHost..Position::AfterPort])
 }
 
 fn open(url: &Url) -> Result<Arc<dyn ObjectStore>, DataFusionError> {
     match url.scheme() {
         "file" => Ok(Arc::new(LocalFileSystem::new())),
         "memory" => Ok(Arc::new(InMemory::new())),
-        "s3" | "s3a" => open_s3(url),
+        "s3" | "s3a" => cloud::s3(url),
+        "gs" => cloud::google(url),
+        "az" | "azure" | "abfs" | "abfss" => cloud::azure(url),
         _ => open_opendal(url),
     }
-}
-
-fn open_s3(url: &Url) -> Result<Arc<dyn ObjectStore>, DataFusionError> {
-    let plain_endpoint = ["AWS_ENDPOINT", "AWS_ENDPOINT_URL"]
-        .iter()
-        .filter_map(|name| std::env::var(name).ok())
-        .any(|endpoint| endpoint.starts_with("http://"));
-    let bucket = url.host_str().ok_or_else(|| exec_datafusion_err!("{} names no bucket", key(url)))?;
-    let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
-    let builder = if plain_endpoint { builder.with_allow_http(true) } else { builder };
-    Ok(Arc::new(builder.build()?))
 }
 
 fn open_opendal(url: &Url) -> Result<Arc<dyn ObjectStore>, DataFusionError> {

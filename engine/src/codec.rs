@@ -9,6 +9,7 @@ mod recursive;
 mod scan;
 mod series;
 mod sink;
+mod template;
 #[cfg(test)]
 mod tests;
 

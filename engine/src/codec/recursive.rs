@@ -1,22 +1,15 @@
 //! Recursive queries, encoded. They run whole within one task, so only the query and its work table need a form.
 
-use std::{any::Any, fmt, sync::Arc};
+use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::{
-    common::tree_node::TreeNodeRecursion,
-    error::{DataFusionError, Result},
-    execution::TaskContext,
-    physical_expr::PhysicalExpr,
-    physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
-        execution_plan::ReplaceChildrenOptions, recursive_query::RecursiveQueryExec,
-        work_table::WorkTableExec,
-    },
+    error::Result,
+    physical_plan::{ExecutionPlan, recursive_query::RecursiveQueryExec, work_table::WorkTableExec},
 };
 use datafusion_proto::protobuf;
 
-use super::{Own, missing};
+use super::{Own, missing, template::TemplateExec};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct RecursiveNode {
@@ -42,7 +35,8 @@ pub(super) fn encode(node: &Arc<dyn ExecutionPlan>) -> Option<Result<Own>> {
     if let Some(query) = node.downcast_ref::<RecursiveQueryExec>() {
         return Some(RecursiveNode::encode(query).map(Own::Recursive));
     }
-    node.downcast_ref::<WorkTableTemplateExec>().map(|table| WorkTableNode::encode(table).map(Own::WorkTable))
+    node.downcast_ref::<WorkTableTemplateExec>()
+        .map(|table| WorkTableNode::encode(&table.kept).map(Own::WorkTable))
 }
 
 impl RecursiveNode {
@@ -61,10 +55,10 @@ impl RecursiveNode {
 }
 
 impl WorkTableNode {
-    fn encode(table: &WorkTableTemplateExec) -> Result<Self> {
+    fn encode(table: &WorkTable) -> Result<Self> {
         Ok(Self {
             name: table.name.clone(),
-            schema: Some(table.table_schema.as_ref().try_into()?),
+            schema: Some(table.schema.as_ref().try_into()?),
             projection: table.projection.iter().map(|column| *column as u32).collect(),
         })
     }
@@ -77,74 +71,22 @@ impl WorkTableNode {
 }
 
 /// A work table in a template: `WorkTableExec` does not tell its projection, so the cut works it out and keeps it here.
-#[derive(Debug)]
-pub(crate) struct WorkTableTemplateExec {
+pub(crate) type WorkTableTemplateExec = TemplateExec<WorkTable>;
+
+#[derive(Debug, Clone)]
+pub(crate) struct WorkTable {
     name: String,
-    table_schema: SchemaRef,
+    schema: SchemaRef,
     projection: Vec<usize>,
-    table: Arc<dyn ExecutionPlan>,
 }
 
 impl WorkTableTemplateExec {
-    /// `table_schema` is that of the whole query; columns are found by name.
-    pub fn new(table: &WorkTableExec, table_schema: &SchemaRef) -> Result<Self> {
+    /// `schema` is that of the whole query; columns are found by name.
+    pub fn new(table: &WorkTableExec, schema: &SchemaRef) -> Result<Self> {
         let fields = table.schema();
-        let projection = fields
-            .fields()
-            .iter()
-            .map(|field| table_schema.index_of(field.name()))
-            .collect::<Result<_, _>>()?;
-        let (name, table_schema) = (table.name().to_owned(), table_schema.clone());
-        Ok(Self { name, table_schema, projection, table: Arc::new(table.clone()) })
-    }
-}
-
-impl DisplayAs for WorkTableTemplateExec {
-    fn fmt_as(&self, kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.table.fmt_as(kind, f)
-    }
-}
-
-impl ExecutionPlan for WorkTableTemplateExec {
-    fn name(&self) -> &str {
-        "WorkTableExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.table.properties()
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        Err(DataFusionError::Internal("a template is not executed".to_owned()))
-    }
-
-    /// The query hands its table to this node when its children are replaced.
-    fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn ExecutionPlan>> {
-        let table = self.table.with_new_state(state)?;
-        let (name, table_schema) = (self.name.clone(), self.table_schema.clone());
-        Some(Arc::new(Self { name, table_schema, projection: self.projection.clone(), table }))
+        let projection =
+            fields.fields().iter().map(|field| schema.index_of(field.name())).collect::<Result<_, _>>()?;
+        let kept = WorkTable { name: table.name().to_owned(), schema: schema.clone(), projection };
+        Ok(Self { planned: Arc::new(table.clone()), kept })
     }
 }

@@ -1,21 +1,17 @@
 //! `generate_series` and `range`, encoded. DataFusion's form of them leaves out the projection and the order.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::{
-    common::tree_node::TreeNodeRecursion,
-    error::{DataFusionError, Result},
-    execution::TaskContext,
-    physical_expr::PhysicalExpr,
-    physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
-        execution_plan::ReplaceChildrenOptions, memory::LazyMemoryExec,
-    },
+    error::Result,
+    physical_plan::{ExecutionPlan, memory::LazyMemoryExec},
 };
 use datafusion_proto::{physical_plan::PhysicalPlanDecodeContext, protobuf::PhysicalPlanNode};
 
-use super::{Decoding, Encoding, Own, PenstockCodec, missing, properties::DeclaredNode};
+use super::{
+    Decoding, Encoding, Own, PenstockCodec, missing, properties::DeclaredNode, template::TemplateExec,
+};
 use crate::exchange::Declared;
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -29,14 +25,12 @@ pub(super) struct SeriesNode {
     declared: Option<DeclaredNode>,
 }
 
-/// A series in a template, without projection.
-#[derive(Debug)]
-pub(crate) struct SeriesTemplateExec {
-    /// All columns.
-    series: Arc<dyn ExecutionPlan>,
-    /// As it was planned.
-    planned: Arc<dyn ExecutionPlan>,
-}
+/// A series in a template.
+pub(crate) type SeriesTemplateExec = TemplateExec<Series>;
+
+/// All columns of a series, without projection.
+#[derive(Debug, Clone)]
+pub(crate) struct Series(Arc<dyn ExecutionPlan>);
 
 impl SeriesTemplateExec {
     /// None if `plan` is no series.
@@ -47,7 +41,7 @@ impl SeriesTemplateExec {
             false => planned.schema(),
         };
         let series = LazyMemoryExec::try_new(schema, planned.generators().clone())?;
-        Ok(Some(Self { series: Arc::new(series), planned: plan.clone() }))
+        Ok(Some(Self { planned: plan.clone(), kept: Series(Arc::new(series)) }))
     }
 }
 
@@ -69,7 +63,7 @@ impl SeriesNode {
     fn encode(node: &SeriesTemplateExec, ctx: Encoding<'_>) -> Result<Self> {
         let declared = Declared::of(node.planned.properties().equivalence_properties());
         Ok(Self {
-            series: Some(ctx.converter.execution_plan_to_proto(&node.series, &PenstockCodec)?),
+            series: Some(ctx.converter.execution_plan_to_proto(&node.kept.0, &PenstockCodec)?),
             counted: node.planned.schema().fields().is_empty(),
             declared: Some(ctx.declared(&declared)?),
         })
@@ -85,48 +79,5 @@ impl SeriesNode {
         let declared = ctx.declared(self.declared.as_ref().ok_or_else(|| missing("properties"))?)?;
         declared.orderings.into_iter().for_each(|ordering| series.add_ordering(ordering));
         Ok(Arc::new(series))
-    }
-}
-
-impl DisplayAs for SeriesTemplateExec {
-    fn fmt_as(&self, kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.planned.fmt_as(kind, f)
-    }
-}
-
-impl ExecutionPlan for SeriesTemplateExec {
-    fn name(&self) -> &str {
-        self.planned.name()
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.planned.properties()
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        Err(DataFusionError::Internal("a template is not executed".to_owned()))
     }
 }

@@ -136,7 +136,7 @@ impl Leaving {
         let exchange = |partitioning| Arc::new(ExchangeWriteExec::new(piece.clone(), partitioning)) as Arc<_>;
         match self {
             Self::Files => (piece, StageOutput::Files, 0),
-            Self::Result => (exchange(WritePartitioning::ByTask), StageOutput::Result, tasks),
+            Self::Result => (exchange(WritePartitioning::ByTask { merged: 1 }), StageOutput::Result, tasks),
             Self::Exchange(partitioning) => {
                 let (output, partitions) = match &partitioning {
                     WritePartitioning::Hash(exprs, partitions) => {
@@ -146,7 +146,7 @@ impl Leaving {
                         (StageOutput::RoundRobin, *partitions as u32)
                     }
                     WritePartitioning::Gather => (StageOutput::Gather, 1),
-                    WritePartitioning::ByTask => (StageOutput::ByTask, tasks),
+                    WritePartitioning::ByTask { .. } => (StageOutput::ByTask, tasks),
                 };
                 (exchange(partitioning), output, partitions)
             }

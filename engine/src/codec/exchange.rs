@@ -27,6 +27,7 @@ pub(super) struct ReadNode {
 pub(super) struct WriteNode {
     #[prost(message, repeated, tag = "1")]
     exprs: Vec<PhysicalExprNode>,
+    /// Partitions that are written; of a write by task, how many a reader merges.
     #[prost(uint32, tag = "2")]
     partitions: u32,
     #[prost(enumeration = "Spread", tag = "3")]
@@ -72,7 +73,7 @@ impl WriteNode {
             WritePartitioning::Hash(exprs, partitions) => (ctx.exprs(exprs)?, *partitions, Spread::Hash),
             WritePartitioning::RoundRobin(partitions) => (vec![], *partitions, Spread::RoundRobin),
             WritePartitioning::Gather => (vec![], 1, Spread::Gather),
-            WritePartitioning::ByTask => (vec![], 0, Spread::ByTask),
+            WritePartitioning::ByTask { merged } => (vec![], *merged, Spread::ByTask),
         };
         Ok(Self { exprs, partitions: partitions as u32, spread: spread.into() })
     }
@@ -88,7 +89,7 @@ impl WriteNode {
             Spread::Hash => WritePartitioning::Hash(ctx.exprs(&self.exprs, &input.schema())?, partitions),
             Spread::RoundRobin => WritePartitioning::RoundRobin(partitions),
             Spread::Gather => WritePartitioning::Gather,
-            Spread::ByTask => WritePartitioning::ByTask,
+            Spread::ByTask => WritePartitioning::ByTask { merged: partitions },
         };
         Ok(Arc::new(ExchangeWriteExec::new(input, partitioning)))
     }

@@ -28,7 +28,7 @@ use penstock_protocol::{
 
 use super::{
     Declared,
-    spread::{MERGED_PIECES, PlainBuffer},
+    spread::{BatchSize, PlainBuffer},
     store::{ShuffleError, ShuffleStore},
 };
 use crate::{
@@ -175,7 +175,7 @@ struct Reader {
     ready: VecDeque<RecordBatch>,
     /// What waits here cannot be put anywhere else: it is counted, so that others spill.
     reservation: MemoryReservation,
-    rows_wanted: usize,
+    size: BatchSize,
     ended: bool,
     progress: Arc<Progress>,
     output_rows: Count,
@@ -191,9 +191,10 @@ impl Reader {
         source: Arc<ReadSource>,
         context: &TaskContext,
     ) -> Self {
-        let batch_rows = match (exec.mode, exec.partitions()) {
-            (ReadMode::All, 2..) => (context.session_config().batch_size() / MERGED_PIECES).max(1),
-            _ => context.session_config().batch_size(),
+        let rows_max = context.session_config().batch_size();
+        let size = match exec.mode {
+            ReadMode::All => BatchSize::merged(rows_max, exec.partitions()),
+            ReadMode::Partitioned => BatchSize::usual(rows_max),
         };
         let consumer = MemoryConsumer::new(format!("ExchangeRead[{}]", exec.input));
         Self {
@@ -204,10 +205,10 @@ impl Reader {
             ),
             shuffle: source.shuffle,
             decoder: Decoder::new(exec.schema()),
-            small: PlainBuffer::new(batch_rows),
+            small: PlainBuffer::new(size),
             ready: VecDeque::new(),
             reservation: consumer.register(context.memory_pool()),
-            rows_wanted: batch_rows / 2,
+            size,
             ended: false,
             progress: source.progress.clone(),
             output_rows: MetricBuilder::new(&exec.metrics).output_rows(partition),
@@ -264,7 +265,8 @@ impl Reader {
 
     /// Rows keep their order: a large batch goes after the small ones before it.
     fn sort_in(&mut self, batch: RecordBatch) -> Result<()> {
-        let is_large = batch.num_rows() >= self.rows_wanted;
+        let is_large = batch.num_rows() >= self.size.rows_max / 2
+            || get_record_batch_memory_size(&batch) >= self.size.bytes_target / 2;
         if !is_large {
             self.small.push(batch.clone());
         }

@@ -7,12 +7,8 @@
 use std::{ops::Range, sync::Arc};
 
 use arrow::{
-    array::{
-        Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions,
-        StructArray, UInt32Array,
-    },
+    array::{RecordBatch, UInt32Array},
     compute::{concat_batches, take_record_batch},
-    datatypes::DataType,
 };
 use datafusion::{
     common::{hash_utils::create_hashes, utils::memory::get_record_batch_memory_size},
@@ -22,11 +18,46 @@ use datafusion::{
     physical_plan::repartition::REPARTITION_RANDOM_STATE,
 };
 
+use crate::compact::{compact, data_bytes};
+
 /// Payloads of about this many plain bytes keep both overhead and memory small.
 const PAYLOAD_BYTES_TARGET: usize = 1 << 20;
-/// Where one task merges the outputs of many, it holds a batch of each, counted about three times: those are cut into so
-/// many pieces of the usual size.
-pub(super) const MERGED_PIECES: usize = 8;
+/// Where one task merges the outputs of many, it holds a batch of each, counted about three times: those have at most so
+/// much of the usual number of rows,
+const MERGED_PIECES: usize = 8;
+/// and so many bytes all together, as long as none gets so small that its overhead counts more.
+const MERGED_BYTES_TARGET: usize = 16 << 20;
+const MERGED_BYTES_MIN: usize = 16 << 10;
+
+/// How large the batches of an exchange become.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchSize {
+    pub rows_max: usize,
+    pub bytes_target: usize,
+}
+
+impl BatchSize {
+    pub fn usual(rows_max: usize) -> Self {
+        Self { rows_max, bytes_target: PAYLOAD_BYTES_TARGET }
+    }
+
+    /// Of each of `inputs` that one task merges.
+    pub fn merged(rows_max: usize, inputs: usize) -> Self {
+        if inputs < 2 {
+            return Self::usual(rows_max);
+        }
+        Self {
+            rows_max: (rows_max / MERGED_PIECES).max(1),
+            bytes_target: (MERGED_BYTES_TARGET / inputs).clamp(MERGED_BYTES_MIN, PAYLOAD_BYTES_TARGET),
+        }
+    }
+
+    /// Twice the target: a batch of the usual number of rows is not cut for being a little wide.
+    fn rows(self, bytes: usize, rows: usize) -> usize {
+        let row_bytes = (bytes / rows.max(1)).max(1);
+        (2 * self.bytes_target / row_bytes).clamp(1, self.rows_max.max(1))
+    }
+}
 
 /// Rows by partition of the hash of some expressions.
 #[derive(Debug)]
@@ -36,7 +67,7 @@ pub(super) struct HashBuffer {
     hashes: Vec<u64>,
     assigned: Vec<u32>,
     batches: Vec<Spread>,
-    rows_max: usize,
+    size: BatchSize,
     rows: usize,
     bytes: usize,
 }
@@ -55,17 +86,8 @@ impl Spread {
 }
 
 impl HashBuffer {
-    pub fn new(exprs: Vec<Arc<dyn PhysicalExpr>>, partitions: usize, rows_max: usize) -> Self {
-        Self {
-            exprs,
-            partitions,
-            hashes: vec![],
-            assigned: vec![],
-            batches: vec![],
-            rows_max,
-            rows: 0,
-            bytes: 0,
-        }
+    pub fn new(exprs: Vec<Arc<dyn PhysicalExpr>>, partitions: usize, size: BatchSize) -> Self {
+        Self { exprs, partitions, hashes: vec![], assigned: vec![], batches: vec![], size, rows: 0, bytes: 0 }
     }
 
     /// What buffering `batch` costs.
@@ -115,7 +137,7 @@ impl HashBuffer {
 
     /// Empties the buffer; the result gives each partition's batches.
     pub fn take(&mut self) -> Filled {
-        let rows_max = rows_per_payload(self.bytes, self.rows, self.rows_max);
+        let rows_max = self.size.rows(self.bytes, self.rows);
         (self.rows, self.bytes) = (0, 0);
         Filled { batches: std::mem::take(&mut self.batches), rows_max }
     }
@@ -162,14 +184,14 @@ impl Filled {
 #[derive(Debug)]
 pub(super) struct PlainBuffer {
     batches: Vec<RecordBatch>,
-    rows_max: usize,
+    size: BatchSize,
     rows: usize,
     bytes: usize,
 }
 
 impl PlainBuffer {
-    pub fn new(rows_max: usize) -> Self {
-        Self { batches: vec![], rows_max, rows: 0, bytes: 0 }
+    pub fn new(size: BatchSize) -> Self {
+        Self { batches: vec![], size, rows: 0, bytes: 0 }
     }
 
     pub fn push(&mut self, batch: RecordBatch) {
@@ -184,12 +206,12 @@ impl PlainBuffer {
     }
 
     pub fn is_full(&self) -> bool {
-        self.rows >= self.rows_max || self.bytes >= PAYLOAD_BYTES_TARGET
+        self.rows >= self.size.rows_max || self.bytes >= self.size.bytes_target
     }
 
     pub fn take(&mut self) -> Result<Vec<RecordBatch>> {
         let batches = std::mem::take(&mut self.batches);
-        let rows_max = rows_per_payload(self.bytes, self.rows, self.rows_max);
+        let rows_max = self.size.rows(self.bytes, self.rows);
         (self.rows, self.bytes) = (0, 0);
         let whole = match batches.as_slice() {
             [] => return Ok(vec![]),
@@ -202,76 +224,4 @@ impl PlainBuffer {
 
 fn slices(rows: usize, rows_max: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(rows_max).map(move |from| from..rows.min(from + rows_max))
-}
-
-fn rows_per_payload(bytes: usize, rows: usize, rows_max: usize) -> usize {
-    let row_bytes = (bytes / rows.max(1)).max(1);
-    // Twice the target: a batch of the usual number of rows is not cut for being a little wide.
-    (2 * PAYLOAD_BYTES_TARGET / row_bytes).clamp(1, rows_max.max(1))
-}
-
-/// Bytes of the rows themselves, not of the buffers that they share with others.
-fn data_bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(array_bytes).sum()
-}
-
-fn array_bytes(array: &ArrayRef) -> usize {
-    match array.data_type() {
-        DataType::Utf8View => view_bytes(array.as_string_view().views()),
-        DataType::BinaryView => view_bytes(array.as_binary_view().views()),
-        _ => array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size()),
-    }
-}
-
-fn view_bytes(views: &[u128]) -> usize {
-    let long = |view: &u128| {
-        let length = *view as u32 as usize;
-        if length > 12 { length } else { 0 }
-    };
-    size_of_val(views) + views.iter().map(long).sum::<usize>()
-}
-
-/// Copies what views point to, so that no buffer travels for a few of its bytes.
-fn compact(batch: &RecordBatch) -> Result<RecordBatch> {
-    if !batch.schema_ref().flattened_fields().iter().any(|field| is_view(field.data_type())) {
-        return Ok(batch.clone());
-    }
-    let columns = batch.columns().iter().map(compact_array).collect::<Result<_>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(batch.schema(), columns, &options)?)
-}
-
-fn is_view(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8View | DataType::BinaryView)
-}
-
-fn compact_array(array: &ArrayRef) -> Result<ArrayRef> {
-    Ok(match array.data_type() {
-        DataType::Utf8View if array.as_string_view().data_buffers().is_empty() => array.clone(),
-        DataType::Utf8View => Arc::new(array.as_string_view().gc()),
-        DataType::BinaryView if array.as_binary_view().data_buffers().is_empty() => array.clone(),
-        DataType::BinaryView => Arc::new(array.as_binary_view().gc()),
-        DataType::Struct(fields) => {
-            let array = array.as_struct();
-            let columns = array.columns().iter().map(compact_array).collect::<Result<_>>()?;
-            Arc::new(StructArray::try_new_with_length(
-                fields.clone(),
-                columns,
-                array.nulls().cloned(),
-                array.len(),
-            )?)
-        }
-        DataType::List(_) => compact_list::<i32>(array.as_list())?,
-        DataType::LargeList(_) => compact_list::<i64>(array.as_list())?,
-        _ => array.clone(),
-    })
-}
-
-fn compact_list<O: OffsetSizeTrait>(list: &GenericListArray<O>) -> Result<ArrayRef> {
-    let field = match list.data_type() {
-        DataType::List(field) | DataType::LargeList(field) => field.clone(),
-        _ => return Ok(Arc::new(list.clone())),
-    };
-    let values = compact_array(list.values())?;
-    Ok(Arc::new(GenericListArray::try_new(field, list.offsets().clone(), values, list.nulls().cloned())?))
 }

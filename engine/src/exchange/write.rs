@@ -22,7 +22,7 @@ use penstock_protocol::ids::{PartitionIndex, TaskIndex};
 
 use super::{
     PayloadSink,
-    spread::{HashBuffer, MERGED_PIECES, PlainBuffer},
+    spread::{BatchSize, HashBuffer, PlainBuffer},
 };
 use crate::{
     attempt::Progress,
@@ -37,8 +37,10 @@ pub enum WritePartitioning {
     RoundRobin(usize),
     /// All rows into partition 0.
     Gather,
-    /// All rows, in order, into the partition with the number of the task.
-    ByTask,
+    /// All rows, in order, into the partition with the number of the task. One reader merges so many of these.
+    ByTask {
+        merged: usize,
+    },
 }
 
 /// Hands its input's rows to the shuffle. It is driven by [`Self::write`], not by `execute`: an exchange has no rows for
@@ -103,7 +105,7 @@ impl fmt::Display for WritePartitioning {
             }
             Self::RoundRobin(partitions) => write!(f, "round robin, partitions={partitions}"),
             Self::Gather => f.write_str("gather"),
-            Self::ByTask => f.write_str("by task"),
+            Self::ByTask { .. } => f.write_str("by task"),
         }
     }
 }
@@ -292,13 +294,14 @@ impl<'a> Writer<'a> {
 
 impl Buffer {
     fn new(partitioning: &WritePartitioning, task: TaskIndex, rows_max: usize) -> Self {
-        let plain = |deal| Self::Plain(PlainBuffer::new(rows_max), deal);
+        let size = BatchSize::usual(rows_max);
+        let plain = |deal| Self::Plain(PlainBuffer::new(size), deal);
         match partitioning {
             WritePartitioning::Hash(_, 1) | WritePartitioning::Gather => {
                 plain(Deal::Always(PartitionIndex(0)))
             }
-            WritePartitioning::ByTask => Self::Plain(
-                PlainBuffer::new((rows_max / MERGED_PIECES).max(1)),
+            WritePartitioning::ByTask { merged } => Self::Plain(
+                PlainBuffer::new(BatchSize::merged(rows_max, *merged)),
                 Deal::Always(PartitionIndex(task.0)),
             ),
             WritePartitioning::RoundRobin(partitions) => {
@@ -306,7 +309,7 @@ impl Buffer {
                 plain(Deal::Next { partition: task.0 % partitions, partitions })
             }
             WritePartitioning::Hash(exprs, partitions) => {
-                Self::Hash(HashBuffer::new(exprs.clone(), *partitions, rows_max), *partitions)
+                Self::Hash(HashBuffer::new(exprs.clone(), *partitions, size), *partitions)
             }
         }
     }
@@ -345,7 +348,7 @@ impl WritePartitioning {
     fn partitions(&self) -> usize {
         match self {
             Self::Hash(_, partitions) | Self::RoundRobin(partitions) => *partitions,
-            Self::Gather | Self::ByTask => 1,
+            Self::Gather | Self::ByTask { .. } => 1,
         }
     }
 }

@@ -146,11 +146,12 @@ impl Cutter {
             self.template(input, &run.whole(), sources)?
         } else {
             let known = input.properties().equivalence_properties().clone();
+            let merged = input.output_partitioning().partition_count();
             let ordered = plan.is::<SortPreservingMergeExec>();
             let input = limited(input, plan.fetch());
             let expected = metrics::expected(&input);
             if ordered {
-                let producer = self.stage(input, Leaving::Exchange(WritePartitioning::ByTask))?;
+                let producer = self.stage(input, Leaving::Exchange(WritePartitioning::ByTask { merged }))?;
                 self.read(producer, ReadMode::All, Declared::of(&known), expected, run, sources)?
             } else {
                 let producer = self.stage(input, Leaving::Exchange(WritePartitioning::Gather))?;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, DictionaryArray, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray},
-    datatypes::{Int8Type, Schema},
+    array::{
+        ArrayRef, AsArray, DictionaryArray, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray,
+    },
+    datatypes::{Int8Type, Int64Type, Schema},
 };
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -189,7 +191,7 @@ async fn a_file_that_changed_after_planning_fails_the_task_by_name() {
     crate::support::write_parquet(&path, [batch(200)]);
     let failure = cluster.runner().run(&graph).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::UserData);
-    assert!(failure.message.contains("numbers.parquet"), "{}", failure.message);
+    assert!(failure.message.contains(&format!("`{}`", path.display())), "{}", failure.message);
 
     std::fs::remove_file(&path).unwrap();
     let failure = cluster.runner().run(&graph).await.unwrap_err();
@@ -261,4 +263,50 @@ async fn lost_shuffle_data_names_the_shuffle_so_that_its_producer_runs_again() {
     let failure = output.unwrap_err();
     assert_eq!(failure.lost_shuffle, Some(lost));
     assert_eq!(failure.class, FailureClass::Infrastructure);
+}
+
+/// Rows of one text of 2 KB each, in as many row groups as there are inputs.
+fn write_wide(path: &std::path::Path, groups: i64, rows_of_group: i64) {
+    use parquet::{arrow::ArrowWriter, file::properties::WriterProperties};
+    let of_group = |group: i64| {
+        let numbers = group * rows_of_group..(group + 1) * rows_of_group;
+        let keys = numbers.clone().map(|n| n * 7_919 % (groups * rows_of_group)).collect::<Int64Array>();
+        let texts = numbers.map(|n| Some(format!("{n:0>2000}"))).collect::<StringViewArray>();
+        RecordBatch::try_from_iter([("key", Arc::new(keys) as ArrayRef), ("text", Arc::new(texts))]).unwrap()
+    };
+    let rows = Some(rows_of_group as usize);
+    let properties = WriterProperties::builder().set_max_row_group_row_count(rows).build();
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, of_group(0).schema(), Some(properties)).unwrap();
+    (0..groups).for_each(|group| writer.write(&of_group(group)).unwrap());
+    writer.close().unwrap();
+}
+
+/// What an executor with 512 MiB leaves to its operators.
+const OPERATORS_BYTES: u64 = 249 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_of_a_thousand_inputs_fits_into_little_memory() {
+    const INPUTS: i64 = 1_000;
+    const ROWS: i64 = 150;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wide.parquet");
+    write_wide(&path, INPUTS, ROWS);
+    let cluster = Cluster::limited(INPUTS as usize, &[], Some(OPERATORS_BYTES));
+    crate::support::register(&cluster.context, "wide", &path).await;
+    let graph = cluster
+        .graph(
+            "select key, length(text) as bytes from (select key, text from wide order by key limit 1000000)",
+        )
+        .await;
+    let outcome = cluster.runner().run(&graph).await.unwrap();
+    let merging =
+        graph.stages.iter().find(|stage| stage.inputs.iter().any(|input| input.partitions == 1_000));
+    assert!(merging.is_some_and(|stage| stage.tasks == 1), "{}", crate::support::describe(&graph));
+    let keys: Vec<i64> = outcome
+        .batches
+        .iter()
+        .flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec())
+        .collect();
+    assert_eq!(keys, (0..INPUTS * ROWS).collect::<Vec<_>>());
 }

@@ -17,7 +17,8 @@ pub struct ClientOptions {
     /// Unacknowledged bytes to all workers together.
     pub push_bytes_total: usize,
     /// Fetched bytes on their way or waiting for their reader, all streams together. Each stream may always have
-    /// [`Self::fetch_stream_bytes_min`], since a merge of many streams needs all of them to move.
+    /// [`Self::fetch_stream_bytes_min`], since a merge of many streams needs all of them to move: small enough for a
+    /// thousand of them.
     pub fetch_bytes_total: usize,
     pub fetch_stream_bytes_min: usize,
     pub fetch_stream_bytes_max: usize,
@@ -35,7 +36,7 @@ impl Default for ClientOptions {
             push_window_requests: 256,
             push_bytes_total: 64 << 20,
             fetch_bytes_total: 64 << 20,
-            fetch_stream_bytes_min: 128 << 10,
+            fetch_stream_bytes_min: 16 << 10,
             fetch_stream_bytes_max: 4 << 20,
             answer_timeout_ms: 20_000,
             connect_tries: 6,

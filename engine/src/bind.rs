@@ -32,6 +32,7 @@ use crate::{
     exchange::{ExchangeReadExec, ReadSource, store::ShuffleStore},
     metrics::Operator,
     scan::{Found, StageScanExec, partitioned_file},
+    window,
 };
 
 type Plan = Arc<dyn ExecutionPlan>;
@@ -238,5 +239,5 @@ fn rebuilt(node: &Plan, children: Vec<Plan>) -> Result<Plan> {
             bound.input_order_mode()
         )));
     }
-    Ok(bound)
+    Ok(window::bounded(bound))
 }

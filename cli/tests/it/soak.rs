@@ -89,6 +89,17 @@ fn soak_a_sort_of_6_gib_fits_into_512_mib() {
 
 #[test]
 #[ignore = "soak: 6 GiB"]
+fn soak_numbering_the_rows_of_6_gib_fits_into_512_mib() {
+    let world = World::new();
+    let numbered = format!(
+        "copy (select *, row_number() over (order by l_comment, l_orderkey, copy) as number from {LINES}) \
+         to 'numbered/' stored as parquet"
+    );
+    assert_eq!(within_memory(&world, &numbered)["totals"]["rows"], ROWS);
+}
+
+#[test]
+#[ignore = "soak: 6 GiB"]
 fn soak_an_aggregation_of_6_gib_fits_into_512_mib() {
     let world = World::new();
     let groups = "l_orderkey, l_linenumber, copy, l_comment, l_shipinstruct, l_shipmode";

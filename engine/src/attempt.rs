@@ -183,7 +183,7 @@ impl Run<'_> {
         let mut found = HashMap::<ObjectStoreUrl, Found>::new();
         for (url, files) in bind::files(template, self.task)? {
             let store = context.runtime_env().object_store(&url)?;
-            let looked = scan::verify(store.as_ref(), &files).await;
+            let looked = scan::verify(&url, store.as_ref(), &files).await;
             found
                 .entry(url)
                 .or_default()

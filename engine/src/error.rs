@@ -4,8 +4,10 @@
 //! running task into a [`Failure`](penstock_protocol::task::Failure) that says whose fault it is.
 
 mod classify;
+mod damaged;
 mod sql_error;
 
 pub use classify::classify;
 pub(crate) use classify::plain;
+pub(crate) use damaged::damaged;
 pub use sql_error::{Position, SqlError};

@@ -49,6 +49,8 @@ pub struct StageScanExec {
     progress: Option<Arc<Progress>>,
     /// What the planner expects to read; known where the plan was cut.
     expected: Option<Arc<Statistics>>,
+    /// The table that was asked for; known where the plan was cut.
+    table: Option<Arc<str>>,
 }
 
 /// What DataFusion's encoding of a scan leaves out.
@@ -72,7 +74,9 @@ impl StageScanExec {
     ) -> Result<Self> {
         let forgotten = Forgotten::of(config);
         let source = DataSourceExec::from_data_source(without_files(config));
-        Self::decoded(index, whole, source, forgotten, partitions, declared)
+        let table = config.file_groups.iter().flat_map(FileGroup::iter).next();
+        let table = table.and_then(|file| file.table_reference.as_ref()).map(|table| table.table().into());
+        Ok(Self { table, ..Self::decoded(index, whole, source, forgotten, partitions, declared)? })
     }
 
     pub(crate) fn decoded(
@@ -84,7 +88,8 @@ impl StageScanExec {
         declared: Declared,
     ) -> Result<Self> {
         let properties = declared.properties(partitions)?;
-        Ok(Self { scan, whole, source, forgotten, declared, properties, progress: None, expected: None })
+        let (progress, expected, table) = (None, None, None);
+        Ok(Self { scan, whole, source, forgotten, declared, properties, progress, expected, table })
     }
 
     /// The leaf that one task runs: a partition for each group of files.
@@ -102,6 +107,10 @@ impl StageScanExec {
 
     pub fn scan(&self) -> u32 {
         self.scan
+    }
+
+    pub(crate) fn table(&self) -> Option<&str> {
+        self.table.as_deref()
     }
 
     pub(crate) fn is_whole(&self) -> bool {

@@ -6,6 +6,7 @@
 mod define;
 mod list;
 mod location;
+mod named;
 mod open;
 
 pub(crate) use define::define;

@@ -4,7 +4,10 @@ use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use penstock_protocol::task::{Failure, FailureClass};
 
-use crate::exchange::store::ShuffleError;
+use super::damaged::DamagedFile;
+use crate::{exchange::store::ShuffleError, stores::NoCredential};
+
+const WRITE_AGAIN: &str = "write the file again; it is damaged or was not written to its end";
 
 /// One line that says what went wrong and on which input; the class decides whether a retry can help.
 pub fn classify(error: &DataFusionError) -> Failure {
@@ -78,6 +81,15 @@ fn known(error: &(dyn std::error::Error + 'static), context: &mut Vec<String>) -
     if let Some(error) = error.downcast_ref::<ArrowError>() {
         return Some(classify_arrow(error, context));
     }
+    if let Some(error) = error.downcast_ref::<parquet::errors::ParquetError>() {
+        return Some(classify_parquet(error, context));
+    }
+    if let Some(damaged) = error.downcast_ref::<DamagedFile>() {
+        return Some(advised(FailureClass::UserData, damaged.to_string(), WRITE_AGAIN));
+    }
+    if let Some(error) = error.downcast_ref::<NoCredential>() {
+        return Some(no_credential(error));
+    }
     if let Some(error) = error.downcast_ref::<object_store::Error>() {
         return Some(classify_store(error));
     }
@@ -138,13 +150,20 @@ fn classify_parquet(error: &parquet::errors::ParquetError, context: &mut Vec<Str
         _ => advised(
             FailureClass::UserData,
             format!("not a valid Parquet file: {}", lower_first(&error.to_string())),
-            "write the file again; it is damaged or was not written to its end",
+            WRITE_AGAIN,
         ),
     }
 }
 
+fn no_credential(error: &NoCredential) -> Failure {
+    advised(FailureClass::UserData, chain(error), error.needs)
+}
+
 fn classify_store(error: &object_store::Error) -> Failure {
     match error {
+        object_store::Error::Unauthenticated { source, .. } if source.is::<NoCredential>() => {
+            source.downcast_ref().map_or_else(|| failure(FailureClass::UserData, chain(error)), no_credential)
+        }
         object_store::Error::NotFound { path, .. } => advised(
             FailureClass::UserData,
             format!("file `{path}` does not exist any more"),
@@ -196,8 +215,10 @@ fn full_disk(text: &str) -> Failure {
 
 /// Memory and spill space have different remedies.
 fn resources(text: &str) -> Failure {
-    let is_spill =
-        text.contains("spill") || text.contains("temporary") || text.contains("max_temp_directory_size");
+    // The pool says of each operator whether it `can spill`.
+    let is_spill = text.replace("can spill", "").contains("spill")
+        || text.contains("temporary")
+        || text.contains("max_temp_directory_size");
     let advice = match is_spill {
         true => {
             "raise the executor's `spill_bytes_max`, or spread the work with a higher `penstock.partitions`"
@@ -300,9 +321,11 @@ mod tests {
 
     #[test]
     fn running_out_of_memory_names_the_setting() {
-        let failure = classify(&DataFusionError::ResourcesExhausted("Failed to allocate 10 MB".to_owned()));
-        assert_eq!(failure.class, FailureClass::Resources);
-        assert!(failure.advice.expect("has advice").contains("memory_bytes"));
+        for text in ["Failed to allocate 10 MB", "Failed to allocate 1 MB for Sort (can spill: true)"] {
+            let failure = classify(&DataFusionError::ResourcesExhausted(text.to_owned()));
+            assert_eq!(failure.class, FailureClass::Resources);
+            assert!(failure.advice.expect("has advice").contains("memory_bytes"));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use datafusion::{
     common::ScalarValue,
     datasource::listing::{FileRange, PartitionedFile},
     error::{DataFusionError, Result},
+    execution::object_store::ObjectStoreUrl,
 };
 use datafusion_proto::protobuf;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -13,16 +14,18 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use penstock_protocol::task::ScanFile;
 use prost::Message;
 
+use crate::stores::shown;
+
 /// An input file is not what it was when the statement was planned: reading on could mix two states of it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ChangedFile {
-    #[error("input file {path} has {now} bytes, it had {planned} when the statement was planned")]
+    #[error("input file `{path}` has {now} bytes, it had {planned} when the statement was planned")]
     Size { path: String, planned: u64, now: u64 },
-    #[error("input file {path} was written again after the statement was planned")]
+    #[error("input file `{path}` was written again after the statement was planned")]
     Written { path: String },
-    #[error("input file {path} is gone")]
+    #[error("input file `{path}` is gone")]
     Gone { path: String },
-    #[error("input file {path} cannot be looked at")]
+    #[error("input file `{path}` cannot be looked at")]
     Store {
         path: String,
         #[source]
@@ -71,17 +74,25 @@ fn decode_value(bytes: &[u8]) -> Result<ScalarValue> {
 }
 
 /// Looks at each file once and compares it with what was planned.
-pub(crate) async fn verify(store: &dyn ObjectStore, files: &[ScanFile]) -> Result<Found, ChangedFile> {
+pub(crate) async fn verify(
+    url: &ObjectStoreUrl,
+    store: &dyn ObjectStore,
+    files: &[ScanFile],
+) -> Result<Found, ChangedFile> {
     // A file that was split into ranges is looked at once.
     let distinct: BTreeMap<&str, &ScanFile> = files.iter().map(|file| (file.path.as_str(), file)).collect();
     // Boxed here: as a closure of the stream, the compiler cannot prove the whole future to be `Send`.
-    let looks: Vec<_> = distinct.into_values().map(|file| verify_one(store, file).boxed()).collect();
+    let looks: Vec<_> = distinct.into_values().map(|file| verify_one(url, store, file).boxed()).collect();
     stream::iter(looks).buffer_unordered(LOOKS).try_collect().await
 }
 
-async fn verify_one(store: &dyn ObjectStore, file: &ScanFile) -> Result<(String, ObjectMeta), ChangedFile> {
-    let path = || file.path.clone();
-    let location = Path::parse(&file.path).map_err(|_| ChangedFile::Gone { path: path() })?;
+async fn verify_one(
+    url: &ObjectStoreUrl,
+    store: &dyn ObjectStore,
+    file: &ScanFile,
+) -> Result<(String, ObjectMeta), ChangedFile> {
+    let location = Path::parse(&file.path).map_err(|_| ChangedFile::Gone { path: file.path.clone() })?;
+    let path = || shown(url, &location);
     let now = store.head(&location).await.map_err(|error| match error {
         object_store::Error::NotFound { .. } => ChangedFile::Gone { path: path() },
         source => ChangedFile::Store { path: path(), source: source.into() },
@@ -93,5 +104,5 @@ async fn verify_one(store: &dyn ObjectStore, file: &ScanFile) -> Result<(String,
     if tags_differ || now.last_modified.timestamp_millis() != file.last_modified_ms {
         return Err(ChangedFile::Written { path: path() });
     }
-    Ok((path(), now))
+    Ok((file.path.clone(), now))
 }

@@ -1,9 +1,13 @@
 //! Errors of a scan that say in which file and on which line.
 //!
-//! Readers know neither their file nor, within a byte range, the line they are on. Wrapped around a format's reader when a
-//! task is bound; plans that travel do not hold it.
+//! Readers know neither their file nor, within a byte range, the line they are on, and some panic on damaged bytes.
+//! Wrapped around a format's reader when a task is bound; plans that travel do not hold it.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use arrow::{array::RecordBatch, error::ArrowError};
 use datafusion::{
@@ -13,6 +17,7 @@ use datafusion::{
         physical_plan::{FileOpener, FileScanConfig, FileScanConfigBuilder, FileSource},
     },
     error::{DataFusionError, Result},
+    execution::object_store::ObjectStoreUrl,
     physical_expr::{PhysicalExpr, projection::ProjectionExprs},
     physical_plan::{DisplayFormatType, metrics::ExecutionPlanMetricsSet},
 };
@@ -20,17 +25,25 @@ use datafusion_datasource::{
     TableSchema,
     morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer},
 };
-use futures::{StreamExt, stream::BoxStream};
+use futures::{FutureExt, StreamExt, stream::BoxStream};
 use object_store::{ObjectStore, ObjectStoreExt};
+
+use crate::{error::damaged, stores::shown};
 
 /// The same scan, whose errors name the file.
 pub fn with_file_names(config: FileScanConfig) -> FileScanConfig {
-    let source = Arc::new(NamedSource(Arc::clone(config.file_source())));
+    let source = Arc::new(NamedSource {
+        inner: Arc::clone(config.file_source()),
+        url: config.object_store_url.clone(),
+    });
     FileScanConfigBuilder::from(config).with_source(source).build()
 }
 
 #[derive(Clone)]
-struct NamedSource(Arc<dyn FileSource>);
+struct NamedSource {
+    inner: Arc<dyn FileSource>,
+    url: ObjectStoreUrl,
+}
 
 impl FileSource for NamedSource {
     fn create_file_opener(
@@ -39,7 +52,7 @@ impl FileSource for NamedSource {
         config: &FileScanConfig,
         partition: usize,
     ) -> Result<Arc<dyn FileOpener>> {
-        self.0.create_file_opener(store, config, partition)
+        self.inner.create_file_opener(store, config, partition)
     }
 
     fn create_morselizer(
@@ -48,47 +61,47 @@ impl FileSource for NamedSource {
         config: &FileScanConfig,
         partition: usize,
     ) -> Result<Box<dyn Morselizer>> {
-        let inner = self.0.create_morselizer(Arc::clone(&store), config, partition)?;
-        Ok(Box::new(NamedMorselizer { inner, store }))
+        let inner = self.inner.create_morselizer(Arc::clone(&store), config, partition)?;
+        Ok(Box::new(NamedMorselizer { inner, store, url: self.url.clone() }))
     }
 
     fn table_schema(&self) -> &TableSchema {
-        self.0.table_schema()
+        self.inner.table_schema()
     }
 
     fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
-        Arc::new(Self(self.0.with_batch_size(batch_size)))
+        Arc::new(Self { inner: self.inner.with_batch_size(batch_size), url: self.url.clone() })
     }
 
     fn filter(&self) -> Option<Arc<dyn PhysicalExpr>> {
-        self.0.filter()
+        self.inner.filter()
     }
 
     fn projection(&self) -> Option<&ProjectionExprs> {
-        self.0.projection()
+        self.inner.projection()
     }
 
     fn metrics(&self) -> &ExecutionPlanMetricsSet {
-        self.0.metrics()
+        self.inner.metrics()
     }
 
     fn file_type(&self) -> &str {
-        self.0.file_type()
+        self.inner.file_type()
     }
 
     fn fmt_extra(&self, kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt_extra(kind, f)
+        self.inner.fmt_extra(kind, f)
     }
 
     fn reorder_files(&self, files: Vec<PartitionedFile>) -> Vec<PartitionedFile> {
-        self.0.reorder_files(files)
+        self.inner.reorder_files(files)
     }
 
     fn apply_expressions(
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        self.0.apply_expressions(f)
+        self.inner.apply_expressions(f)
     }
 }
 
@@ -96,12 +109,14 @@ impl FileSource for NamedSource {
 struct NamedMorselizer {
     inner: Box<dyn Morselizer>,
     store: Arc<dyn ObjectStore>,
+    url: ObjectStoreUrl,
 }
 
 impl Morselizer for NamedMorselizer {
     fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
-        let named = Arc::new(NamedFile { file: file.clone(), store: Arc::clone(&self.store) });
-        let inner = self.inner.plan_file(file).map_err(|error| named.name(error))?;
+        let named =
+            Arc::new(NamedFile { file: file.clone(), store: Arc::clone(&self.store), url: self.url.clone() });
+        let inner = caught(|| self.inner.plan_file(file)).map_err(|error| named.name(error))?;
         Ok(Box::new(NamedPlanner { inner, named }))
     }
 }
@@ -115,7 +130,9 @@ struct NamedPlanner {
 impl MorselPlanner for NamedPlanner {
     fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
         let Self { inner, named } = *self;
-        let Some(mut plan) = inner.plan().map_err(|error| named.name(error))? else { return Ok(None) };
+        let Some(mut plan) = caught(|| inner.plan()).map_err(|error| named.name(error))? else {
+            return Ok(None);
+        };
         let planner = |inner, named: &Arc<NamedFile>| -> Box<dyn MorselPlanner> {
             Box::new(NamedPlanner { inner, named: Arc::clone(named) })
         };
@@ -127,7 +144,7 @@ impl MorselPlanner for NamedPlanner {
         let mut wrapped = MorselPlan::new().with_morsels(morsels.collect()).with_planners(ready.collect());
         if let Some(pending) = plan.take_pending_planner() {
             wrapped.set_pending_planner(async move {
-                match pending.await {
+                match AssertUnwindSafe(pending).catch_unwind().await.unwrap_or_else(|_| Err(damaged())) {
                     Ok(inner) => Ok(planner(inner, &named)),
                     Err(error) => Err(named.name_with_line(error).await),
                 }
@@ -146,16 +163,16 @@ struct NamedMorsel {
 impl Morsel for NamedMorsel {
     fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
         let Self { inner, named } = *self;
-        let named_errors = move |batch: Result<RecordBatch>| {
+        let named_errors = move |batch: std::thread::Result<Result<RecordBatch>>| {
             let named = Arc::clone(&named);
             async move {
-                match batch {
+                match batch.unwrap_or_else(|_| Err(damaged())) {
                     Ok(batch) => Ok(batch),
                     Err(error) => Err(named.name_with_line(error).await),
                 }
             }
         };
-        inner.into_stream().then(named_errors).boxed()
+        AssertUnwindSafe(inner.into_stream()).catch_unwind().then(named_errors).boxed()
     }
 }
 
@@ -163,6 +180,7 @@ impl Morsel for NamedMorsel {
 struct NamedFile {
     file: PartitionedFile,
     store: Arc<dyn ObjectStore>,
+    url: ObjectStoreUrl,
 }
 
 impl NamedFile {
@@ -170,7 +188,7 @@ impl NamedFile {
         if !is_about_file(&error) {
             return error;
         }
-        error.context(format!("file `{}`", self.file.object_meta.location))
+        error.context(format!("file `{}`", shown(&self.url, &self.file.object_meta.location)))
     }
 
     async fn name_with_line(&self, error: DataFusionError) -> DataFusionError {
@@ -224,6 +242,10 @@ impl NamedFile {
         let newlines = read.iter().filter(|byte| **byte == b'\n').count() as u64;
         Ok(newlines + 1)
     }
+}
+
+fn caught<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(damaged()))
 }
 
 /// Expressions are evaluated within scans too; where they fail says nothing about the file.

@@ -21,8 +21,9 @@ use super::{
 };
 use crate::{
     catalog::{ExternalTable, FileFormat, SortColumn, TableSchema},
-    error::{SqlError, classify},
+    error::{SqlError, classify, damaged},
     nearest::did_you_mean,
+    stores::shown,
 };
 
 /// Reads the schema from the files unless the statement declares one. `statement` is kept for people to see.
@@ -192,7 +193,7 @@ async fn infer_schema(
         .map_err(|error| named(table, url.as_str(), &error))?;
         match read_schema(format, state, &store, &files).await {
             Ok(schema) => schemas.push(schema.as_ref().clone()),
-            Err(error) => return Err(blame_file(table, format, &store, &files, error, state).await),
+            Err(error) => return Err(blame_file(table, format, url, &files, error, state).await),
         }
     }
     Schema::try_merge(schemas).map_err(|error| {
@@ -208,23 +209,22 @@ async fn read_schema(
     files: &[ObjectMeta],
 ) -> datafusion::error::Result<SchemaRef> {
     let read = std::panic::AssertUnwindSafe(format.infer_schema(state, store, files));
-    futures::FutureExt::catch_unwind(read)
-        .await
-        .unwrap_or_else(|_| Err(datafusion::error::DataFusionError::External("its bytes are damaged".into())))
+    futures::FutureExt::catch_unwind(read).await.unwrap_or_else(|_| Err(damaged()))
 }
 
 /// Which of the files cannot be read.
 async fn blame_file(
     table: &str,
     format: &Arc<dyn DataFusionFormat>,
-    store: &Arc<dyn object_store::ObjectStore>,
+    url: &ListingTableUrl,
     files: &[ObjectMeta],
     error: datafusion::error::DataFusionError,
     state: &SessionState,
 ) -> SqlError {
+    let Ok(store) = state.runtime_env().object_store(url) else { return named(table, url.as_str(), &error) };
     for file in files {
-        if let Err(error) = read_schema(format, state, store, std::slice::from_ref(file)).await {
-            return named(table, file.location.as_ref(), &error);
+        if let Err(error) = read_schema(format, state, &store, std::slice::from_ref(file)).await {
+            return named(table, &shown(&url.object_store(), &file.location), &error);
         }
     }
     SqlError::data(format!("the files of table `{table}` do not fit together: {}", classify(&error).message))

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use arrow::datatypes::{DataType, Schema};
 use datafusion::{
     catalog::TableProvider,
+    common::TableReference,
     datasource::{
         file_format::FileFormat as DataFusionFormat,
-        listing::{ListingOptions, ListingTable, ListingTableConfig},
+        listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl},
     },
     error::DataFusionError,
     execution::SessionState,
@@ -18,6 +19,7 @@ use datafusion::{
 use super::{
     list::{any_file, no_files, table_urls},
     location::Location,
+    named::NamedFormat,
 };
 use crate::{
     catalog::{ExternalTable, FileFormat, SortColumn, TableName},
@@ -49,15 +51,16 @@ pub async fn open(
         if files == Files::Needed && !table.managed && !any_file(&found, state).await? {
             return Err(no_files(&name.to_string(), &location, &extension, state).await);
         }
-        urls.extend(found);
+        // Stages that only scan are named after it.
+        urls.extend(found.into_iter().map(|url| url.with_table_ref(TableReference::bare(name.to_string()))));
     }
-    if urls.is_empty() {
+    let Some(store) = urls.first().map(ListingTableUrl::object_store) else {
         return Ok(Arc::new(datafusion::datasource::empty::EmptyTable::new(Arc::clone(
             table.schema.arrow(),
         ))));
-    }
+    };
     let (file_schema, partition_columns) = split_schema(table);
-    let options = ListingOptions::new(format)
+    let options = ListingOptions::new(Arc::new(NamedFormat { inner: format, store }))
         .with_file_extension("")
         .with_table_partition_cols(partition_columns)
         .with_file_sort_order(table.sort_orders.iter().map(|order| sort_exprs(order)).collect());

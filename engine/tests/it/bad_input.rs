@@ -64,7 +64,11 @@ async fn a_corrupt_parquet_file_is_named() {
     std::fs::write(database.folder().join("bad/b.parquet"), "this is no Parquet file, whatever its name")
         .unwrap();
     let message = mistake(&mut database, "create external table bad stored as parquet location 'bad/'").await;
-    assert!(message.contains("bad/b.parquet"), "{message}");
+    let path = database.folder().join("bad/b.parquet");
+    assert!(
+        message.starts_with(&format!("file `{}` of table `bad` cannot be read", path.display())),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -76,7 +80,40 @@ async fn a_parquet_file_with_a_damaged_page_is_named_by_the_task() {
     std::fs::write(&path, bytes).unwrap();
     let failure = failure(&mut database, "select id, k, s from t").await;
     assert_eq!(failure.class, FailureClass::UserData, "{failure:?}");
-    assert!(failure.message.contains("t/2.parquet"), "{failure:?}");
+    assert!(failure.message.starts_with(&format!("file `{}`: ", path.display())), "{failure:?}");
+}
+
+#[tokio::test]
+async fn damage_anywhere_in_a_parquet_file_with_declared_columns_is_the_datas_fault_and_names_the_file() {
+    let mut database = database().await;
+    let path = database.folder().join("declared/a.parquet");
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    let good = std::fs::read(database.folder().join("t/2.parquet")).unwrap();
+    std::fs::write(&path, &good).unwrap();
+    let declare = "create external table declared (id bigint, k int, s varchar, v double) \
+                   stored as parquet location 'declared/'";
+    database.execute(declare).await.unwrap();
+    let mut damaged = 0;
+    let cuts = [0, 4, good.len() / 2, good.len() - 9, good.len() - 1].map(|length| good[..length].to_vec());
+    let flips = (0..good.len()).step_by(good.len() / 150).map(|at| {
+        let mut bytes = good.clone();
+        bytes[at..(at + 8).min(good.len())].iter_mut().for_each(|byte| *byte = !*byte);
+        bytes
+    });
+    for bytes in cuts.into_iter().chain(flips) {
+        std::fs::write(&path, bytes).unwrap();
+        let (class, message) = match database.execute("select id, k, s, v from declared where v > 1").await {
+            Err(Wrong::Running(failure)) => (failure.class, failure.message),
+            Err(Wrong::Planning(error)) => (error.class, error.message),
+            // Not every byte matters; what the oracle makes of it may be an error too.
+            _ => continue,
+        };
+        damaged += 1;
+        let shown = path.display().to_string();
+        assert_eq!(class, FailureClass::UserData, "{message}");
+        assert!(message.contains(&shown), "{message}");
+    }
+    assert!(damaged > 20, "only {damaged} of the files could not be read");
 }
 
 #[tokio::test]

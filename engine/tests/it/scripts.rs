@@ -102,6 +102,28 @@ async fn explain_distributed_says_why_there_is_each_exchange() {
     assert!(text.contains("writes the result"), "{text}");
 }
 
+/// The first lines of what `EXPLAIN DISTRIBUTED` says of each stage.
+async fn stage_names(database: &Database, sql: &str) -> Vec<String> {
+    let script = Script::parse(&format!("explain distributed {sql}")).unwrap();
+    let planned = plan_statement(&script, 0, &database.context()).await.unwrap();
+    let StatementKind::Rows { batches, .. } = planned.kind else { panic!("has rows") };
+    crate::support::rows(&batches).iter().map(|row| row[1].lines().next().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn stages_that_only_scan_are_named_after_their_tables() {
+    let database = database().await;
+    assert_eq!(stage_names(&database, "select id from t x where k = 3").await, ["Scan t"]);
+    let union = "select id from t union all select id from u where k = 1 union all select id from t";
+    assert_eq!(stage_names(&database, union).await, ["Scan t +1"]);
+    let with_more = "select id from t union all select 1";
+    assert_eq!(stage_names(&database, with_more).await, ["Union"]);
+    let counted = "select id from t union all select count(*) from u group by k";
+    assert_eq!(stage_names(&database, counted).await.last().unwrap(), "Union");
+    let join = "select t.id, u.name from t join u on t.k = u.k";
+    assert!(stage_names(&database, join).await.contains(&"Scan u".to_owned()));
+}
+
 #[tokio::test]
 async fn explain_shows_the_logical_and_the_physical_plan() {
     let database = database().await;

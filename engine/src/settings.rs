@@ -73,7 +73,10 @@ const PINNED: [(&str, &str); 12] = [
     // Nodes without a serialised form.
     ("datafusion.optimizer.enable_window_topn", "false"),
     ("datafusion.optimizer.enable_piecewise_merge_join", "false"),
-    // Filters that are filled at run time lose their identity between tasks.
+    // Filters that are filled at run time. Where the cut comes between a join and the scan of its probe side, nobody fills
+    // them, and their identity, new with each plan, makes equal stages differ: a common table expression would run once
+    // for each of its readers. Within a stage they would be right, as a task's plan declares exactly the partitions that
+    // report; without `pushdown_filters` they only prune by statistics.
     ("datafusion.optimizer.enable_dynamic_filter_pushdown", "false"),
     // An interleave needs the same partition of every child in one process.
     ("datafusion.optimizer.prefer_existing_union", "true"),

@@ -146,7 +146,16 @@ fn classify_arrow(error: &ArrowError, context: &mut Vec<String>) -> Failure {
 
 fn classify_parquet(error: &parquet::errors::ParquetError, context: &mut Vec<String>) -> Failure {
     match error {
-        parquet::errors::ParquetError::External(source) => classify_source(source.as_ref(), context),
+        parquet::errors::ParquetError::External(source) => {
+            match classify_source(source.as_ref(), context) {
+                // What nobody knows comes from decoding bytes, such as text that is not UTF-8.
+                Failure { class: FailureClass::Internal, message, .. } => {
+                    let message = format!("not a valid Parquet file: {message}");
+                    advised(FailureClass::UserData, message, WRITE_AGAIN)
+                }
+                known => known,
+            }
+        }
         _ => advised(
             FailureClass::UserData,
             format!("not a valid Parquet file: {}", lower_first(&error.to_string())),

@@ -54,7 +54,7 @@ async fn an_ordered_result_is_merged_by_one_task_that_reads_each_task_apart() {
 #[tokio::test]
 async fn a_small_build_side_is_broadcast() {
     check("select count(*) from orders join customer on o_custkey = c_custkey where c_nationkey = 3", expect![[r#"
-        stage 0 Scan: tasks=3 output=gather partitions=1 inputs=[]
+        stage 0 Scan customer: tasks=3 output=gather partitions=1 inputs=[]
           ExchangeWriteExec: gather
             FilterExec: c_nationkey@1 = 3, projection=[c_custkey@0]
               DataSourceExec: file_groups=3, projection=[c_custkey, c_nationkey], file_type=parquet, predicate=c_nationkey@3 = 3, pruning_predicate=c_nationkey_null_count@2 != row_count@3 AND c_nationkey_min@0 <= 3 AND 3 <= c_nationkey_max@1, required_guarantees=[c_nationkey in (3)]

@@ -38,6 +38,8 @@ pub struct Config {
     pub executor_timeout_ms: u64,
     /// Tries of one task before its job fails. Default 4.
     pub attempts_max: u32,
+    /// How often a stage may run again because its shuffle data was lost, before its job fails. Default 3.
+    pub shuffle_reruns_max: u32,
     /// Seconds for which a result can be fetched after its job ended. Default 3600.
     pub results_ttl_seconds: u64,
     /// Days for which the record of an ended job is kept. Default 30.
@@ -68,6 +70,7 @@ impl Default for Config {
             heartbeat_interval_ms: 1_000,
             executor_timeout_ms: 10_000,
             attempts_max: 4,
+            shuffle_reruns_max: 3,
             results_ttl_seconds: 3_600,
             job_records_days: 30,
             inline_results_bytes_max: 256 << 20,
@@ -125,6 +128,7 @@ impl Config {
             limits: Limits {
                 task_failures_max: self.attempts_max,
                 shuffle_patience: Duration::from_secs(self.shuffle_wait_seconds),
+                shuffle_reruns_max: self.shuffle_reruns_max,
                 ..Limits::default()
             },
             executors: ExecutorLimits { lease: self.executor_timeout(), ..ExecutorLimits::default() },

@@ -163,6 +163,8 @@ pub struct Dispatch {
     pub incarnation: Incarnation,
     pub attempt: AttemptId,
     pub statement: StatementIndex,
+    /// Grows whenever inputs or target of the stage's tasks change: an executor that knows another version is told anew.
+    pub definition: u32,
     /// One for each input of the stage, in its order, with all partitions.
     pub inputs: Vec<Arc<ShuffleSource>>,
     pub target: AttemptTarget,

@@ -2,12 +2,13 @@
 //!
 //! In: what was reported. Out: effects that follow from it for this job. Not here: executors, slots, other jobs.
 //! Reading order: this file (life of a job), `sequence` (statements one after the other), `publication`, `running`
-//! (attempts), `stage`, `task`, `attempt`.
+//! (attempts), `rerun` (what a lost shuffle costs), `stage`, `task`, `attempt`.
 
 mod attempt;
 mod exchange;
 mod limits;
 mod publication;
+mod rerun;
 mod running;
 mod sequence;
 mod spec;
@@ -37,8 +38,8 @@ pub use spec::{
     StatementKind, StatementPlan, StatementResult, StatementText, StatementWork,
 };
 pub use status::{
-    AttemptState, AttemptStatus, ExecutorState, ExecutorStatus, JobStatus, Progress, StageState, StageStatus,
-    StatementState, StatementStatus, TaskStatus,
+    AttemptState, AttemptStatus, ExecutorState, ExecutorStatus, JobStatus, Progress, Rerun, StageState,
+    StageStatus, StatementState, StatementStatus, TaskStatus,
 };
 
 use crate::{effect::Effect, journal::Fact, outbox::Outbox, store::JobRecord};
@@ -67,6 +68,8 @@ pub struct Job {
     stages: BTreeMap<StageId, Stage>,
     /// Stages with tasks that may run now.
     runnable: BTreeSet<StageId>,
+    /// Runs of stages after their first.
+    reruns: Vec<Rerun>,
     /// Executors that know stages of this job.
     hosts: BTreeMap<ExecutorId, Incarnation>,
     totals: JobTotals,
@@ -135,6 +138,7 @@ impl Job {
             next_stage: StageId(0),
             stages: BTreeMap::new(),
             runnable: BTreeSet::new(),
+            reruns: Vec::new(),
             hosts: BTreeMap::new(),
             totals: JobTotals::default(),
             failure: None,

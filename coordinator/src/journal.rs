@@ -48,6 +48,13 @@ pub enum Fact {
     Reserved {
         target: ShuffleTarget,
     },
+    /// The stage starts over with the shuffle of this run: its former winners are winners no longer. Known before the
+    /// shuffle is asked for.
+    RunAgain {
+        stage: StageId,
+        run: u32,
+        reason: String,
+    },
     /// Known before any executor is told.
     Dispatched {
         attempts: Vec<DispatchedAttempt>,

@@ -9,6 +9,7 @@
 mod name;
 mod normalize;
 mod refuse;
+mod repeatable;
 mod template;
 
 use std::{collections::HashMap, sync::Arc};
@@ -109,7 +110,19 @@ impl Cutter {
         let (name, (plan, output, output_partitions)) = (name::of(&piece), leaving.apply(piece, tasks));
         let Sources { inputs, scans } = sources;
         let encoded = codec::encode_plan(&plan).map_err(|error| error.0)?;
-        let stage = Stage { name, inputs, tasks, output_partitions, output, plan, scans, schema, encoded };
+        let deterministic = repeatable::is_proved(&plan)?;
+        let stage = Stage {
+            name,
+            inputs,
+            tasks,
+            output_partitions,
+            output,
+            deterministic,
+            plan,
+            scans,
+            schema,
+            encoded,
+        };
         Ok(if volatile { self.add(stage) } else { self.share(stage) })
     }
 

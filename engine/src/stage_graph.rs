@@ -28,6 +28,8 @@ pub struct Stage {
     pub tasks: u32,
     pub output_partitions: u32,
     pub output: StageOutput,
+    /// Proved to write the same rows into the same partitions whenever it runs on the same input.
+    pub deterministic: bool,
     /// The template without files and partitions; its root is the node that writes.
     pub plan: Arc<dyn ExecutionPlan>,
     /// The files of the plan's scans, by the numbers that its plan uses.

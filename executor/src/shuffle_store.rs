@@ -1,7 +1,9 @@
 //! The engine's shuffle over the client of the shuffle service.
 //!
 //! Operators call from threads for query work; connections, timers and the tasks that serve them belong to the runtime
-//! for I/O, so every call is polled in its context ([`OnIo`]). Errors keep what decides: lost, unavailable, no room.
+//! for I/O, so every call is polled in its context ([`OnIo`]). Errors keep what decides: lost, or no room. What the client
+//! could not reach after all of its tries and copies is lost to this stage: a further attempt would wait as long for the
+//! same workers, and a new run gets others.
 
 use std::{
     pin::Pin,
@@ -85,16 +87,18 @@ impl ShuffleWriter for RemoteWriter {
 
 fn push_error(error: PushError) -> ShuffleError {
     match error {
-        PushError::Lost { shuffle, reason } => ShuffleError::Lost { shuffle, reason },
-        PushError::Unavailable { shuffle, reason } => ShuffleError::Unavailable { shuffle, reason },
+        PushError::Lost { shuffle, reason } | PushError::Unavailable { shuffle, reason } => {
+            ShuffleError::Lost { shuffle, reason }
+        }
         PushError::NoRoom { shuffle, reason } => ShuffleError::NoRoom { shuffle, reason },
     }
 }
 
 fn fetch_error(error: FetchError) -> ShuffleError {
     match error {
-        FetchError::Lost { shuffle, reason } => ShuffleError::Lost { shuffle, reason },
-        FetchError::Unavailable { shuffle, reason } => ShuffleError::Unavailable { shuffle, reason },
+        FetchError::Lost { shuffle, reason } | FetchError::Unavailable { shuffle, reason } => {
+            ShuffleError::Lost { shuffle, reason }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use penstock_protocol::{
 pub use log::LogHealth;
 pub use operators::{OperatorNumbers, OperatorRecord};
 pub use samples::{Sample, Samples};
-pub use stage::{Attempt, AttemptState, Exchange, Stage};
+pub use stage::{Attempt, AttemptState, Exchange, Rerun, Stage};
 
 /// Warnings kept; more are only counted.
 const WARNINGS_MAX: usize = 200;
@@ -106,9 +106,10 @@ impl JobModel {
             }
             Event::StageStarted { stage } => self.stage(stage).start(at_ms),
             Event::StageFinished(finished) => self.stage(finished.stage).finish(at_ms, finished.state),
-            Event::AttemptStarted { stage, task, attempt, executor, queued_ms } => {
+            Event::StageRunAgain(again) => self.stage(again.stage).run_again(at_ms, again.run, again.reason),
+            Event::AttemptStarted { stage, task, attempt, run, executor, queued_ms } => {
                 self.executors.entry(executor.clone()).or_default();
-                self.stage(stage).start_attempt(at_ms, task, attempt, executor, queued_ms);
+                self.stage(stage).start_attempt(at_ms, task, attempt, run, executor, queued_ms);
             }
             Event::AttemptFinished(finished) => {
                 self.executors.entry(finished.executor.clone()).or_default();

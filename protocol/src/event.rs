@@ -42,10 +42,15 @@ pub enum Event {
         stage: StageId,
     },
     StageFinished(StageFinished),
+    /// The stage starts over: what its former winners wrote counts no longer.
+    StageRunAgain(StageRunAgain),
     AttemptStarted {
         stage: StageId,
         task: TaskIndex,
         attempt: AttemptNumber,
+        /// The run of the stage that the attempt works for.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        run: u32,
         executor: ExecutorId,
         queued_ms: u64,
     },
@@ -168,6 +173,19 @@ pub struct StageFinished {
     pub stage: StageId,
     /// `succeeded`, `failed` or `cancelled`.
     pub state: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageRunAgain {
+    pub stage: StageId,
+    /// The new run: larger than that of any attempt or exchange of the stage before.
+    pub run: u32,
+    /// Goes on after "the stage ran again because".
+    pub reason: String,
+}
+
+fn is_zero(run: &u32) -> bool {
+    *run == 0
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

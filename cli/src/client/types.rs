@@ -67,6 +67,8 @@ pub struct JobStatus {
     #[serde(default)]
     pub statements: Vec<Statement>,
     #[serde(default)]
+    pub reruns: Vec<Rerun>,
+    #[serde(default)]
     pub history_url: Option<String>,
     #[serde(flatten)]
     pub more: Map<String, Value>,
@@ -140,6 +142,18 @@ pub struct Statement {
     pub has_result: bool,
     #[serde(default)]
     pub outputs: Option<Outputs>,
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+/// A stage that ran again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Rerun {
+    pub stage: u32,
+    #[serde(default)]
+    pub stage_name: String,
+    #[serde(default)]
+    pub message: String,
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }

@@ -64,6 +64,9 @@ pub fn show(job: &JobStatus) {
             totals.slot_seconds
         ),
     );
+    for rerun in &job.reruns {
+        line("again", &format!("stage {} ({}) {}", rerun.stage, rerun.stage_name, rerun.message));
+    }
     if let Some(waiting) = &job.waiting {
         line("waiting", waiting);
     }

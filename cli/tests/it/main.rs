@@ -5,6 +5,7 @@ mod cluster;
 mod demo;
 mod oracle;
 mod outputs;
+mod rerun;
 mod run;
 mod soak;
 mod support;

@@ -23,7 +23,8 @@ impl Effects {
         };
         let Some(plans) = &held.stages else { return missing(job, "dispatch a stage") };
         let assignment = assignment(&dispatch, &held, plans.as_ref());
-        let sent = self.executors.run(&dispatch.executor, dispatch.incarnation, assignment, || {
+        let Dispatch { executor, incarnation, definition: version, .. } = &dispatch;
+        let sent = self.executors.run(executor, *incarnation, assignment, *version, || {
             definition(&dispatch, &held, plans.as_ref())
         });
         ignore_if_gone(sent);

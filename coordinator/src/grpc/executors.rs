@@ -1,11 +1,11 @@
 //! The open streams to executors: what is sent on which, and in what order.
 //!
 //! In: dispatches and orders from the loop. Out: messages in the order in which they were given; a stage is defined to
-//! an executor once, before its first task. An executor that does not read fast enough is cut off, so that it never
+//! an executor before its first task, and again only when what it reads or writes has changed. An executor that does not read fast enough is cut off, so that it never
 //! holds up the loop. Not here: who runs what.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -50,8 +50,8 @@ struct Connection {
     id: ConnectionId,
     incarnation: Incarnation,
     messages: mpsc::Sender<Result<pb::ToExecutor, Status>>,
-    /// Stages that this life of the executor knows.
-    defined: HashSet<(JobId, StageId)>,
+    /// Stages that this life of the executor knows, with the version of what it was told about each.
+    defined: HashMap<(JobId, StageId), u32>,
     /// Cancelled to end the stream.
     close: CancellationToken,
 }
@@ -67,7 +67,7 @@ impl Executors {
     ) -> ConnectionId {
         let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
         let mut connections = self.lock();
-        let connection = Connection { id, incarnation, messages, defined: HashSet::new(), close };
+        let connection = Connection { id, incarnation, messages, defined: HashMap::new(), close };
         if let Some(old) = connections.insert(executor.clone(), connection) {
             old.close.cancel();
         }
@@ -86,17 +86,18 @@ impl Executors {
         is_newest
     }
 
-    /// Sends a task, and its stage before it if this executor does not know the stage.
+    /// Sends a task, and its stage before it if this executor does not know the stage in this version.
     pub fn run(
         &self,
         executor: &ExecutorId,
         incarnation: Incarnation,
         assignment: TaskAssignment,
+        version: u32,
         definition: impl FnOnce() -> StageDefinition,
     ) -> Result<(), NotConnected> {
         let task = assignment.attempt.task;
         self.with(executor, incarnation, |connection| {
-            if connection.defined.insert((task.job, task.stage)) {
+            if connection.defined.insert((task.job, task.stage), version) != Some(version) {
                 connection.send(pb::to_executor::Message::DefineStage(definition().into()));
             }
             connection.send(pb::to_executor::Message::Run(assignment.into()));
@@ -134,7 +135,7 @@ impl Executors {
         job: JobId,
     ) -> Result<(), NotConnected> {
         self.with(executor, incarnation, |connection| {
-            connection.defined.retain(|(defined, _)| *defined != job);
+            connection.defined.retain(|(defined, _), _| *defined != job);
             let message = pb::ForgetJob { job: job.0.as_bytes().to_vec().into() };
             connection.send(pb::to_executor::Message::ForgetJob(message));
         })

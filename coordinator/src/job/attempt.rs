@@ -20,6 +20,10 @@ pub struct Attempt {
     pub number: AttemptNumber,
     pub host: Host,
     pub state: AttemptState,
+    /// The run of the stage that it works for.
+    run: u32,
+    /// Its end says nothing against its executor.
+    blameless: bool,
     started_at: Timestamp,
     finished_at: Option<Timestamp>,
     failure: Option<String>,
@@ -29,11 +33,13 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    pub fn start(now: Timestamp, number: AttemptNumber, host: Host) -> Self {
+    pub fn start(now: Timestamp, number: AttemptNumber, run: u32, host: Host) -> Self {
         Self {
             number,
             host,
             state: AttemptState::Running,
+            run,
+            blameless: false,
             started_at: now,
             finished_at: None,
             failure: None,
@@ -79,6 +85,17 @@ impl Attempt {
         }
     }
 
+    /// Ends it because shuffle data was gone; false if it had ended before.
+    pub fn interrupt(&mut self, now: Timestamp, failure: String) -> bool {
+        self.blameless = true;
+        self.end(now, AttemptState::Failed, Some(failure))
+    }
+
+    /// Whether another executor should try next.
+    pub fn speaks_against_host(&self) -> bool {
+        !self.blameless && matches!(self.state, AttemptState::Failed | AttemptState::Lost)
+    }
+
     /// Keeps what it used, without the operators: those are in the event log.
     pub fn keep_metrics(&mut self, metrics: &AttemptMetrics) {
         let operators = Vec::new();
@@ -89,6 +106,7 @@ impl Attempt {
     pub fn status(&self) -> AttemptStatus {
         AttemptStatus {
             attempt: self.number,
+            run: self.run,
             executor: self.host.executor.clone(),
             state: self.state,
             started_at: self.started_at,

@@ -10,6 +10,8 @@ pub struct Limits {
     pub task_losses_max: u32,
     /// How long a job waits for one reservation or one commit while the shuffle service does not do it.
     pub shuffle_patience: Duration,
+    /// Runs of a stage beyond its first, each because its shuffle data was lost, before its job fails.
+    pub shuffle_reruns_max: u32,
     /// Wait before the second try of a task or call; doubles with each further one.
     pub retry_delay: Duration,
     pub retry_delay_max: Duration,
@@ -21,6 +23,7 @@ impl Default for Limits {
             task_failures_max: 4,
             task_losses_max: 8,
             shuffle_patience: Duration::from_secs(60),
+            shuffle_reruns_max: 3,
             retry_delay: Duration::from_millis(100),
             retry_delay_max: Duration::from_secs(5),
         }

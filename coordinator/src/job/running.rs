@@ -13,7 +13,8 @@ use penstock_protocol::{
 };
 
 use super::{
-    AttemptState, End, FailurePlace, Host, Job, JobFailure, Limits, StageOutput, exchange, task::Verdict,
+    AttemptState, End, FailurePlace, Host, Job, JobFailure, Limits, StageOutput, exchange, stage::Stopped,
+    task::Verdict,
 };
 use crate::{
     effect::{Dispatch, Effect},
@@ -69,17 +70,19 @@ impl Job {
                     stage: id,
                     task: index,
                     attempt: number,
+                    run: stage.run(),
                     executor: executor.clone(),
                     queued_ms,
                 },
             );
             let target = stage.target().expect("only a running stage has ready tasks").clone();
-            let statement = stage.statement;
+            let (statement, definition) = (stage.statement, stage.definition());
             dispatches.push(Effect::Dispatch(Box::new(Dispatch {
                 executor,
                 incarnation,
                 attempt,
                 statement,
+                definition,
                 inputs,
                 target,
             })));
@@ -111,6 +114,7 @@ impl Job {
     pub fn report(&mut self, host: &Host, report: AttemptReport, limits: &Limits, out: &mut Outbox) {
         let TaskId { stage: id, index, .. } = report.attempt.task;
         let number = report.attempt.number;
+        let lost = self.lost_by(id, &report.outcome);
         let Some(stage) = self.stages.get_mut(&id) else { return };
         let outcome = check_output(report.outcome, &stage.spec);
         let Some(task) = stage.task(index) else { return };
@@ -134,7 +138,10 @@ impl Job {
                 }
                 verdict
             }
-            AttemptOutcome::Failed(failure) => task.fail(out.now, number, host, failure, limits),
+            AttemptOutcome::Failed(failure) => match lost {
+                Some(shuffle) => task.interrupt(out.now, number, host, &failure, shuffle),
+                None => task.fail(out.now, number, host, failure, limits),
+            },
             AttemptOutcome::Cancelled => {
                 let failure = handed_back(&host.executor);
                 task.lose(out.now, number, host, AttemptState::Cancelled, failure, limits)
@@ -148,7 +155,7 @@ impl Job {
         self.totals.add_attempt(&report.metrics);
         let winner = verdict == Verdict::Won;
         self.log_end(report.attempt, &host.executor, state, winner, failure, Some(report.metrics), out);
-        self.follow(report.attempt, host, verdict, out);
+        self.follow(report.attempt, host, verdict, limits, out);
     }
 
     /// An attempt ended with its executor.
@@ -169,14 +176,22 @@ impl Job {
         stage.settle(out.now, index, was_running, &verdict);
         if was_running {
             self.log_end(attempt, &host.executor, AttemptState::Lost, false, Some(failure), None, out);
-            self.follow(attempt, host, verdict, out);
+            self.follow(attempt, host, verdict, limits, out);
         }
     }
 
     /// What the end of an attempt means for the job.
-    fn follow(&mut self, attempt: AttemptId, host: &Host, verdict: Verdict, out: &mut Outbox) {
+    fn follow(
+        &mut self,
+        attempt: AttemptId,
+        host: &Host,
+        verdict: Verdict,
+        limits: &Limits,
+        out: &mut Outbox,
+    ) {
         match verdict {
             Verdict::Won => self.check_complete(attempt.task.stage, out),
+            Verdict::ShuffleLost { shuffle, reason } => self.shuffle_lost(shuffle, reason, limits, out),
             Verdict::GiveUp(failure) => {
                 let place = FailurePlace {
                     task: Some(attempt.task.index.0),
@@ -233,19 +248,21 @@ impl Job {
         self.runnable.clear();
         let state = if state == JobState::Cancelled { "cancelled" } else { "failed" };
         for (id, was_open, attempts) in stopped {
-            for (index, number, host) in attempts {
-                let attempt = AttemptId { task: TaskId { job: self.id, stage: id, index }, number };
-                self.log_end(attempt, &host.executor, AttemptState::Cancelled, false, None, None, out);
-                out.push(Effect::CancelAttempt {
-                    executor: host.executor,
-                    incarnation: host.incarnation,
-                    attempt,
-                });
-            }
+            self.tell_stopped(id, attempts, out);
             if was_open {
                 let finished = event::StageFinished { stage: id, state: state.to_owned() };
                 out.log(self.id, event::Event::StageFinished(finished));
             }
+        }
+    }
+
+    /// Attempts that no longer count are logged as ended; their slots are free when their executors say so.
+    pub(super) fn tell_stopped(&self, stage: StageId, stopped: Stopped, out: &mut Outbox) {
+        for (index, number, host) in stopped {
+            let attempt = AttemptId { task: TaskId { job: self.id, stage, index }, number };
+            self.log_end(attempt, &host.executor, AttemptState::Cancelled, false, None, None, out);
+            let Host { executor, incarnation } = host;
+            out.push(Effect::CancelAttempt { executor, incarnation, attempt });
         }
     }
 }

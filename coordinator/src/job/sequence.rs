@@ -16,7 +16,6 @@ use penstock_protocol::{
 use super::{
     End, FailurePlace, Job, JobFailure, Limits, Outputs, Phase, StageOutput, StatementKind, StatementPlan,
     StatementResult, StatementState, StatementText, StatementWork,
-    exchange::CommitLoss,
     stage::{self, Complete, Stage, Trouble},
     statement::{Statement, check_graph},
 };
@@ -133,11 +132,11 @@ impl Job {
     }
 
     /// Begins every stage of the current statement whose inputs are there.
-    fn begin_stages(&mut self, out: &mut Outbox) {
+    pub(super) fn begin_stages(&mut self, out: &mut Outbox) {
         let range = self.statements[self.current].stages();
         let can_begin = |stage: &&Stage| {
             let inputs_done = stage.spec.inputs.iter().all(|(input, _)| self.stages[input].is_done());
-            matches!(stage.phase, stage::Phase::Waiting) && inputs_done
+            stage.is_waiting() && inputs_done
         };
         let begin: Vec<_> = self
             .stages
@@ -148,9 +147,11 @@ impl Job {
             .collect();
         for id in begin {
             let stage = self.stages.get_mut(&id).expect("just seen");
+            if !stage.has_begun() {
+                out.log(self.id, event::Event::StageStarted { stage: id });
+            }
             stage.begin(out.now);
-            out.log(self.id, event::Event::StageStarted { stage: id });
-            match stage.writes_shuffle() {
+            match stage.is_reserving() {
                 true => reserve(stage, out),
                 false => self.tasks_became_ready(id, out),
             }
@@ -191,22 +192,13 @@ impl Job {
             Ok(verdicts) => match stage.committed(out.now, shuffle, &verdicts) {
                 None => {}
                 Some(Ok(source)) => self.stage_committed(shuffle.exchange, &source, out),
-                Some(Err(loss)) => self.shuffle_lost(shuffle, &loss, out),
+                Some(Err(loss)) => self.shuffle_lost(shuffle, loss.to_string(), limits, out),
             },
             Err(failure) if stage.awaits_commit(shuffle) => {
                 self.call_failed(shuffle.exchange, failure, limits, out)
             }
             Err(_) => {}
         }
-    }
-
-    fn shuffle_lost(&mut self, shuffle: ShuffleId, loss: &CommitLoss, out: &mut Outbox) {
-        let advice = Some("submit the job again; check the shuffle workers' logs");
-        let mut failure =
-            JobFailure::new(FailureClass::Infrastructure, format!("shuffle data is lost: {loss}"), advice);
-        failure.failure.lost_shuffle = Some(shuffle);
-        let failure = failure.at(self.place(shuffle.exchange));
-        self.end(End::failed(failure), out);
     }
 
     /// A call to the shuffle service failed as a whole: again later, or the end.
@@ -334,9 +326,7 @@ impl Job {
         let mut shuffles = Vec::new();
         for (_, stage) in self.stages.range_mut(statement.stages()) {
             let is_result = stage.spec.output == StageOutput::Result && stage.source().is_some();
-            if stage.writes_shuffle() && stage.was_reserved && !is_result {
-                shuffles.push(stage.shuffle());
-            }
+            shuffles.extend(stage.room().filter(|_| !is_result));
             stage.drop_outputs();
         }
         if !shuffles.is_empty() {

@@ -122,6 +122,10 @@ pub struct StageSpec {
     pub tasks: u32,
     pub output_partitions: u32,
     pub output: StageOutput,
+    /// Proved to write the same rows into the same partitions whenever it runs on the same input. Without a proof its
+    /// readers run again with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deterministic: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,6 +1,10 @@
 //! A stage: waits for its inputs, reserves room, runs its tasks, commits what they wrote.
 //!
-//! Knows which tasks may run now and which later. Not here: who runs them, what follows for the job.
+//! Knows which tasks may run now and which later. Its shuffle may be lost, or an input's: then it starts over, or waits
+//! with what is won ([`again`]). Not here: who runs them, what follows for the job.
+
+mod again;
+mod outputs;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,23 +13,27 @@ use std::{
 
 use penstock_common::clock::Timestamp;
 use penstock_protocol::{
-    ids::{AttemptNumber, ExecutorId, JobId, ShuffleId, StatementIndex, TaskIndex},
-    shuffle::{CommitVerdict, Location, MapOutput, ShuffleSource, ShuffleTarget, Winner},
-    task::{TaskOutput, WrittenFile},
+    ids::{AttemptNumber, ExecutorId, JobId, ShuffleId, StageId, StatementIndex, TaskIndex},
+    shuffle::{CommitVerdict, Location, ShuffleSource, ShuffleTarget, Winner},
 };
+
+pub use again::Stopped;
 
 use super::{
     Limits,
     attempt::Host,
     exchange::{self, CommitLoss},
-    spec::{AttemptTarget, InlineRows, StageOutput, StageSpec},
+    spec::{AttemptTarget, StageOutput, StageSpec},
     status::{StageState, StageStatus, TaskStatus},
     task::{Task, Verdict},
 };
 
 #[derive(Debug)]
 pub enum Phase {
-    Waiting,
+    /// For its inputs. The target is there if an input was lost after room for the output had been reserved.
+    Waiting {
+        target: Option<AttemptTarget>,
+    },
     Reserving(Call),
     Running {
         target: AttemptTarget,
@@ -96,7 +104,13 @@ pub struct Stage {
     job: JobId,
     /// Grows with each reservation: a shuffle id is never used twice.
     run: u32,
-    /// Its shuffle has room at the service.
+    /// Grows with each change of what the tasks read or write.
+    definition: u32,
+    /// How often its shuffle data was lost.
+    losses: u32,
+    /// The shuffle of this run has room at the service.
+    is_reserved: bool,
+    /// The shuffle of any run had.
     pub was_reserved: bool,
     /// What the shuffle service does not do, and since when.
     pub trouble: Option<Trouble>,
@@ -119,9 +133,12 @@ impl Stage {
         Self {
             spec,
             statement,
-            phase: Phase::Waiting,
+            phase: Phase::Waiting { target: None },
             job,
             run: 0,
+            definition: 0,
+            losses: 0,
+            is_reserved: false,
             was_reserved: false,
             trouble: None,
             tasks: Vec::new(),
@@ -141,17 +158,46 @@ impl Stage {
         ShuffleId { job: self.job, exchange: self.spec.stage, run: self.run }
     }
 
-    pub fn writes_shuffle(&self) -> bool {
-        self.spec.output != StageOutput::Files
+    /// The shuffle of the current run, if it has room at the service.
+    pub fn room(&self) -> Option<ShuffleId> {
+        self.is_reserved.then(|| self.shuffle())
     }
 
-    /// All inputs are there.
+    /// All inputs are there, again or for the first time.
     pub fn begin(&mut self, now: Timestamp) {
-        self.started_at = Some(now);
-        self.phase = match self.spec.output {
-            StageOutput::Files => self.run_tasks(now, AttemptTarget::Files),
-            StageOutput::Shuffle | StageOutput::Result => Phase::Reserving(Call::first(now)),
+        let Phase::Waiting { target } = &mut self.phase else { return };
+        let target = target.take();
+        self.started_at.get_or_insert(now);
+        self.phase = match (self.spec.output, target) {
+            (_, Some(target)) => self.run_tasks(now, target),
+            (StageOutput::Files, None) => self.run_tasks(now, AttemptTarget::Files),
+            (StageOutput::Shuffle | StageOutput::Result, None) => Phase::Reserving(Call::first(now)),
         };
+    }
+
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Waiting { .. })
+    }
+
+    pub fn is_reserving(&self) -> bool {
+        matches!(self.phase, Phase::Reserving(_))
+    }
+
+    pub fn reads(&self, stage: StageId) -> bool {
+        self.spec.inputs.iter().any(|(input, _)| *input == stage)
+    }
+
+    /// Whether anything that it wrote counts.
+    pub fn has_output(&self) -> bool {
+        self.won > 0 || self.is_committing() || self.is_done()
+    }
+
+    pub fn run(&self) -> u32 {
+        self.run
+    }
+
+    pub fn definition(&self) -> u32 {
+        self.definition
     }
 
     /// Makes the call again that was put off: a reservation as a new shuffle, since of the refused one something may be
@@ -180,9 +226,9 @@ impl Stage {
         matches!(self.phase, Phase::Committing { .. })
     }
 
-    /// Whether this shuffle is or was the stage's own.
+    /// Whether this is the shuffle of the stage's current run.
     pub fn uses(&self, shuffle: ShuffleId) -> bool {
-        self.was_reserved && self.shuffle() == shuffle
+        self.is_reserved && self.shuffle() == shuffle
     }
 
     /// The call that is awaited or put off.
@@ -198,6 +244,7 @@ impl Stage {
         if !self.awaits_reservation(target.shuffle) {
             return false;
         }
+        self.is_reserved = true;
         self.was_reserved = true;
         self.trouble = None;
         let target = match self.spec.output {
@@ -208,9 +255,17 @@ impl Stage {
         true
     }
 
+    /// Every task that is not won becomes ready.
     fn run_tasks(&mut self, now: Timestamp, target: AttemptTarget) -> Phase {
-        self.tasks = (0..self.spec.tasks).map(|_| Task::new(now)).collect();
-        self.ready = (0..self.spec.tasks).map(TaskIndex).collect();
+        self.definition += 1;
+        self.tasks.resize_with(self.spec.tasks as usize, || Task::new(now));
+        for index in (0..self.spec.tasks).map(TaskIndex) {
+            let task = &mut self.tasks[index.0 as usize];
+            if task.winner().is_none() {
+                task.pending_since = now;
+                self.make_ready(index);
+            }
+        }
         Phase::Running { target }
     }
 
@@ -233,15 +288,11 @@ impl Stage {
         self.running += 1;
         let task = &mut self.tasks[task.0 as usize];
         let queued = now - task.pending_since;
-        (task.start(now, host), queued.as_millis() as u64)
+        (task.start(now, self.run, host), queued.as_millis() as u64)
     }
 
     pub fn task(&mut self, task: TaskIndex) -> Option<&mut Task> {
         self.tasks.get_mut(task.0 as usize)
-    }
-
-    pub fn tasks(&mut self) -> impl Iterator<Item = (TaskIndex, &mut Task)> {
-        (0..).map(TaskIndex).zip(&mut self.tasks)
     }
 
     /// Books what became of a task whose attempt ended; `was_running` says that the attempt counted until now.
@@ -253,7 +304,7 @@ impl Stage {
             Verdict::Again(at) => {
                 self.delayed.insert((*at, task));
             }
-            Verdict::Ignored | Verdict::GiveUp(_) => {}
+            Verdict::Ignored | Verdict::GiveUp(_) | Verdict::ShuffleLost { .. } => {}
         }
     }
 
@@ -342,76 +393,6 @@ impl Stage {
         }
     }
 
-    fn outputs(&self) -> impl Iterator<Item = (TaskIndex, AttemptNumber, &TaskOutput)> {
-        let winners = (0..).map(TaskIndex).zip(&self.tasks);
-        winners.filter_map(|(index, task)| task.winner().map(|(number, output)| (index, *number, output)))
-    }
-
-    fn map_outputs(&self) -> impl Iterator<Item = (TaskIndex, AttemptNumber, &MapOutput)> {
-        self.outputs().filter_map(|(task, attempt, output)| match output {
-            TaskOutput::Shuffle(output) => Some((task, attempt, output)),
-            TaskOutput::Inline { .. } | TaskOutput::Files(_) => None,
-        })
-    }
-
-    pub fn inline_rows(&self) -> Vec<InlineRows> {
-        let inline = self.outputs().filter_map(|(task, _, output)| match output {
-            TaskOutput::Inline { rows, batches } => {
-                Some(InlineRows { task, rows: *rows, batches: batches.clone() })
-            }
-            TaskOutput::Shuffle(_) | TaskOutput::Files(_) => None,
-        });
-        inline.collect()
-    }
-
-    pub fn files(&self) -> Vec<WrittenFile> {
-        let files = self.outputs().filter_map(|(_, _, output)| match output {
-            TaskOutput::Files(files) => Some(files.iter().cloned()),
-            TaskOutput::Shuffle(_) | TaskOutput::Inline { .. } => None,
-        });
-        files.flatten().collect()
-    }
-
-    fn output_size(&self) -> (u64, u64) {
-        let sizes = self.outputs().map(|(_, _, output)| match output {
-            TaskOutput::Shuffle(output) => output
-                .partitions
-                .iter()
-                .fold((0, 0), |(rows, bytes), (_, t)| (rows + t.rows, bytes + t.bytes)),
-            TaskOutput::Inline { rows, batches } => {
-                (*rows, batches.iter().map(|batch| batch.len() as u64).sum())
-            }
-            TaskOutput::Files(files) => {
-                files.iter().fold((0, 0), |(rows, bytes), file| (rows + file.rows, bytes + file.bytes))
-            }
-        });
-        sizes.fold((0, 0), |(rows, bytes), (r, b)| (rows + r, bytes + b))
-    }
-
-    /// The job ends: nothing of this stage runs on. Gives the attempts that have to be told.
-    pub fn stop(&mut self, now: Timestamp) -> Vec<(TaskIndex, AttemptNumber, Host)> {
-        if self.is_done() {
-            return Vec::new();
-        }
-        self.phase = Phase::Stopped;
-        self.finished_at = self.started_at.map(|_| now);
-        self.ready.clear();
-        self.avoid.clear();
-        self.delayed.clear();
-        self.running = 0;
-        let mut stopped = Vec::new();
-        for (index, task) in self.tasks() {
-            let attempts = task.attempts().filter_map(|attempt| attempt.stop().then_some(attempt));
-            stopped.extend(attempts.map(|attempt| (index, attempt.number, attempt.host.clone())));
-        }
-        stopped
-    }
-
-    /// What the winners wrote has been read, or never will be.
-    pub fn drop_outputs(&mut self) {
-        self.tasks.iter_mut().for_each(Task::drop_output);
-    }
-
     pub fn counts(&self) -> Counts {
         Counts {
             total: self.spec.tasks,
@@ -437,12 +418,13 @@ impl Stage {
             finished_at: self.finished_at,
             rows_out: self.rows_out,
             output_bytes: self.output_bytes,
+            reruns: Vec::new(),
         }
     }
 
     fn state(&self) -> StageState {
         match &self.phase {
-            Phase::Waiting => StageState::Waiting,
+            Phase::Waiting { .. } => StageState::Waiting,
             Phase::Reserving(_) => StageState::Reserving,
             Phase::Running { .. } => StageState::Running,
             Phase::Committing { .. } => StageState::Committing,

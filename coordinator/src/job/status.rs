@@ -35,6 +35,21 @@ pub struct JobStatus {
     pub totals: JobTotals,
     pub failure: Option<JobFailure>,
     pub statements: Vec<StatementStatus>,
+    /// Stages that ran again, in the order in which that was decided.
+    #[serde(default)]
+    pub reruns: Vec<Rerun>,
+}
+
+/// A run of a stage after its first, and what it was for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rerun {
+    pub stage: StageId,
+    pub stage_name: String,
+    /// The shuffle of the run; see [`AttemptStatus::run`].
+    pub run: u32,
+    pub at: Timestamp,
+    /// Goes on after "the stage ran again because".
+    pub reason: String,
 }
 
 /// Stages and tasks of the statements that were planned so far.
@@ -96,6 +111,8 @@ pub struct StageStatus {
     /// Over the winners.
     pub rows_out: u64,
     pub output_bytes: u64,
+    /// The runs after the first.
+    pub reruns: Vec<Rerun>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -123,6 +140,8 @@ pub struct TaskStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AttemptStatus {
     pub attempt: AttemptNumber,
+    /// The run of the stage that it worked for. Grows with each, and with each reservation that was refused.
+    pub run: u32,
     pub executor: ExecutorId,
     pub state: AttemptState,
     pub started_at: Timestamp,

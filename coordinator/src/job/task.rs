@@ -1,11 +1,11 @@
 //! One partition of a stage: pending, tried, won.
 //!
-//! The winner is set once, together with what it wrote. Numbers of attempts grow for ever; failures that count against
-//! the budget, and losses of executors that do not, are counted apart.
+//! The winner is set once for each run of the stage, together with what it wrote. Numbers of attempts grow for ever, over
+//! all runs; failures that count against the budget, and losses of executors that do not, are counted apart.
 
 use penstock_common::clock::Timestamp;
 use penstock_protocol::{
-    ids::{AttemptNumber, ExecutorId, TaskIndex},
+    ids::{AttemptNumber, ExecutorId, ShuffleId, TaskIndex},
     task::{Failure, TaskOutput},
 };
 
@@ -36,6 +36,11 @@ pub enum Verdict {
     Again(Timestamp),
     /// No further attempt can help or may be made.
     GiveUp(Failure),
+    /// No further attempt can help before the stage that wrote this shuffle has run again.
+    ShuffleLost {
+        shuffle: ShuffleId,
+        reason: String,
+    },
 }
 
 impl Task {
@@ -50,21 +55,17 @@ impl Task {
         }
     }
 
-    pub fn start(&mut self, now: Timestamp, host: Host) -> AttemptNumber {
+    pub fn start(&mut self, now: Timestamp, run: u32, host: Host) -> AttemptNumber {
         assert!(self.winner.is_none(), "a task that is won is not run again");
         let number = AttemptNumber(self.next_attempt);
         self.next_attempt += 1;
-        self.attempts.push(Attempt::start(now, number, host));
+        self.attempts.push(Attempt::start(now, number, run, host));
         number
     }
 
     /// The attempt, if it is this host's.
     pub fn attempt(&mut self, number: AttemptNumber, host: &Host) -> Option<&mut Attempt> {
         self.attempts.iter_mut().rev().find(|attempt| attempt.number == number && attempt.host == *host)
-    }
-
-    pub fn attempts(&mut self) -> impl Iterator<Item = &mut Attempt> {
-        self.attempts.iter_mut()
     }
 
     pub fn succeed(
@@ -99,10 +100,7 @@ impl Task {
             return Verdict::Ignored;
         }
         self.failures += 1;
-        if !failure.class.retry_may_help()
-            || failure.lost_shuffle.is_some()
-            || self.failures >= limits.task_failures_max
-        {
+        if !failure.class.retry_may_help() || self.failures >= limits.task_failures_max {
             return Verdict::GiveUp(failure);
         }
         if self.is_running() { Verdict::Ignored } else { self.again(now + limits.retry_delay(self.failures)) }
@@ -132,6 +130,37 @@ impl Task {
         }
     }
 
+    /// The attempt ended because the data of `shuffle`, which it read or wrote, is gone. Does not count against the budget.
+    pub fn interrupt(
+        &mut self,
+        now: Timestamp,
+        number: AttemptNumber,
+        host: &Host,
+        failure: &Failure,
+        shuffle: ShuffleId,
+    ) -> Verdict {
+        let Some(attempt) = self.attempt(number, host) else { return Verdict::Ignored };
+        let counts = attempt.is_running();
+        attempt.interrupt(now, failure.message.clone());
+        match counts && self.winner.is_none() {
+            true => Verdict::ShuffleLost { shuffle, reason: reason_of(failure, shuffle) },
+            false => Verdict::Ignored,
+        }
+    }
+
+    /// No attempt that runs counts any more. Gives those that have to be told.
+    pub fn stop(&mut self) -> impl Iterator<Item = (AttemptNumber, Host)> {
+        let stopped = self.attempts.iter_mut().filter_map(|attempt| attempt.stop().then_some(attempt));
+        stopped.map(|attempt| (attempt.number, attempt.host.clone()))
+    }
+
+    /// A new run of the stage begins: nobody has won, nothing has failed.
+    pub fn start_over(&mut self) {
+        self.winner = None;
+        self.failures = 0;
+        self.losses = 0;
+    }
+
     fn again(&mut self, at: Timestamp) -> Verdict {
         self.pending_since = at;
         Verdict::Again(at)
@@ -156,7 +185,7 @@ impl Task {
     pub fn avoid(&self) -> Vec<ExecutorId> {
         let mut avoid: Vec<ExecutorId> = Vec::new();
         for attempt in &self.attempts {
-            if matches!(attempt.state, AttemptState::Failed | AttemptState::Lost) {
+            if attempt.speaks_against_host() {
                 avoid.retain(|executor| *executor != attempt.host.executor);
                 avoid.push(attempt.host.executor.clone());
             }
@@ -175,4 +204,11 @@ impl Task {
             attempts: self.attempts.iter().map(Attempt::status).collect(),
         }
     }
+}
+
+/// What was lost, without the shuffle's id, which people who read about the stage do not need.
+fn reason_of(failure: &Failure, shuffle: ShuffleId) -> String {
+    let lost = format!("shuffle {shuffle} is lost: ");
+    let reason = failure.message.split_once(&lost).map(|(_, reason)| reason);
+    reason.unwrap_or(&failure.message).to_owned()
 }

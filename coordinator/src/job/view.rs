@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use penstock_protocol::ids::StageId;
 
-use super::{Job, JobStatus, Phase, Progress, StageStatus, TaskStatus, stage::Counts};
+use super::{
+    Job, JobStatus, Phase, Progress, Rerun, StageStatus, TaskStatus,
+    stage::{Counts, Stage},
+};
 use crate::executors::Shortage;
 
 impl Job {
@@ -43,6 +46,7 @@ impl Job {
             totals: self.totals.clone(),
             failure: self.failure.clone(),
             statements: self.statements.iter().map(|statement| statement.status()).collect(),
+            reruns: self.reruns.clone(),
         }
     }
 
@@ -88,7 +92,13 @@ impl Job {
     }
 
     pub fn stage_statuses(&self) -> Vec<StageStatus> {
-        self.stages.values().map(|stage| stage.status()).collect()
+        let status =
+            |stage: &Stage| StageStatus { reruns: self.reruns_of(stage.spec.stage), ..stage.status() };
+        self.stages.values().map(status).collect()
+    }
+
+    fn reruns_of(&self, stage: StageId) -> Vec<Rerun> {
+        self.reruns.iter().filter(|rerun| rerun.stage == stage).cloned().collect()
     }
 
     pub fn task_statuses(&self, stage: StageId) -> Option<Vec<TaskStatus>> {

@@ -17,6 +17,8 @@ const VERSION_1: &str = r#"
 {"at":11,"type":"statement_finished","statement":0,"rows":1}
 {"at":12,"type":"cancel_requested","reason":"the user said so"}
 {"at":13,"type":"finished","state":"FAILED","failure":{"class":"USER_DATA","message":"m","advice":null,"lost_shuffle":null,"stage":1,"task":0}}
+{"at":14,"type":"run_again","stage":0,"run":1,"reason":"worker w1: connection refused"}
+{"at":15,"type":"planned","statement":0,"kind":"query","stages":[{"stage":0,"name":"scan","inputs":[],"tasks":2,"output_partitions":1,"output":"shuffle","deterministic":true}]}
 "#;
 
 #[test]

@@ -95,6 +95,7 @@ fn spec(stage: &Stage, position: usize, first: StageId) -> StageSpec {
         inputs: stage.inputs.iter().map(input).collect(),
         tasks: stage.tasks,
         output_partitions: stage.output_partitions,
+        deterministic: stage.deterministic,
         output: match stage.output {
             EngineOutput::Result => StageOutput::Result,
             EngineOutput::Files => StageOutput::Files,

@@ -102,6 +102,7 @@ fn parse_stage(text: &str, position: u32, first: u32, output: StageOutput) -> Op
         tasks: tasks.trim().parse().ok()?,
         output_partitions: partitions.trim().parse().ok()?,
         output,
+        deterministic: false,
     })
 }
 

@@ -40,6 +40,7 @@ pub fn job(number: u128) -> JobRecord {
         totals: JobTotals::default(),
         failure: None,
         statements: Vec::new(),
+        reruns: Vec::new(),
     };
     JobRecord { status: Arc::new(status) }
 }

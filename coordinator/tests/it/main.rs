@@ -10,5 +10,6 @@ mod jobs;
 mod no_room;
 mod refusals;
 mod reports;
+mod rerun;
 mod restart;
 mod signs_of_life;

@@ -5,6 +5,7 @@ mod bad_input;
 mod cut;
 mod exchange;
 mod pushdown;
+mod repeatable;
 mod scripts;
 mod sql;
 mod support;

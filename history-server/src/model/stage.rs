@@ -23,11 +23,24 @@ pub struct Stage {
     pub tasks: BTreeMap<TaskIndex, BTreeMap<AttemptNumber, Attempt>>,
     pub operators: BTreeMap<u32, OperatorRecord>,
     pub exchange: Option<Exchange>,
+    /// Its runs after the first.
+    pub reruns: Vec<Rerun>,
+}
+
+/// The stage started over, and what its former winners wrote counts no longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rerun {
+    pub run: u32,
+    pub at_ms: i64,
+    /// Goes on after "the stage ran again because".
+    pub reason: String,
 }
 
 #[derive(Debug, Clone)]
 pub struct Attempt {
     pub executor: ExecutorId,
+    /// The run of the stage that it worked for.
+    pub run: u32,
     pub queued_ms: u64,
     pub started_at_ms: i64,
     pub finished_at_ms: Option<i64>,
@@ -79,16 +92,32 @@ impl Stage {
         self.outcome = Some(outcome);
     }
 
+    /// The same record twice changes nothing.
+    pub fn run_again(&mut self, at_ms: i64, run: u32, reason: String) {
+        if self.reruns.last().is_some_and(|known| known.run >= run) {
+            return;
+        }
+        self.reruns.push(Rerun { run, at_ms, reason });
+        self.finished_at_ms = None;
+        self.outcome = None;
+        self.exchange = self.exchange.take().filter(|exchange| exchange.run >= run);
+        for attempt in self.tasks.values_mut().flat_map(BTreeMap::values_mut) {
+            attempt.winner &= attempt.run >= run;
+        }
+    }
+
     pub fn start_attempt(
         &mut self,
         at_ms: i64,
         task: TaskIndex,
         number: AttemptNumber,
+        run: u32,
         executor: ExecutorId,
         queued_ms: u64,
     ) {
         self.start(at_ms);
         let attempt = self.attempt(at_ms, task, number, executor);
+        attempt.run = run;
         attempt.started_at_ms = at_ms;
         attempt.queued_ms = queued_ms;
     }
@@ -153,6 +182,7 @@ impl Stage {
     ) -> &mut Attempt {
         self.tasks.entry(task).or_default().entry(number).or_insert_with(|| Attempt {
             executor,
+            run: 0,
             queued_ms: 0,
             started_at_ms: at_ms,
             finished_at_ms: None,

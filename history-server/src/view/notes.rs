@@ -14,7 +14,7 @@ const SKEW_RATIO_MIN: f64 = 3.0;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Note {
-    /// `skew`, `spill`, `retries`, `executor_lost`, `warning` or `samples_dropped`.
+    /// `skew`, `spill`, `retries`, `rerun`, `executor_lost`, `warning` or `samples_dropped`.
     pub kind: String,
     pub text: String,
     /// The stage that it is about.
@@ -32,6 +32,9 @@ pub fn notes(model: &JobModel, stages: &[StageView]) -> Vec<Note> {
         }
     }
     for stage in stages {
+        for rerun in &stage.reruns {
+            note("rerun", Some(stage.stage), format!("{} {}", stage.name, rerun.message));
+        }
         let retries = stage.attempts_failed + stage.attempts_lost;
         if retries > 0 {
             let (attempts, seconds) = (plural(retries, "attempt"), stage.totals.lost_work_ms as f64 / 1000.0);

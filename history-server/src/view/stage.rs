@@ -11,7 +11,7 @@ use super::{
     exchange::{ExchangeView, exchange_view},
     rfc3339,
 };
-use crate::model::{AttemptState, Exchange, JobModel, OperatorRecord, Stage};
+use crate::model::{AttemptState, Exchange, JobModel, OperatorRecord, Rerun, Stage};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StageView {
@@ -42,6 +42,16 @@ pub struct StageView {
     pub quantiles: BTreeMap<String, Distribution>,
     pub operators: Vec<OperatorView>,
     pub exchange: Option<ExchangeView>,
+    /// Its runs after the first.
+    pub reruns: Vec<RerunView>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RerunView {
+    pub run: u32,
+    pub at: String,
+    /// Such as `ran again because its shuffle data was lost: worker w1: …`.
+    pub message: String,
 }
 
 /// What flows into a stage from another.
@@ -134,6 +144,14 @@ fn view(id: StageId, stage: &Stage, base_ms: i64, job_is_over: bool) -> StageVie
         quantiles: quantiles(stage),
         operators: stage.operators.iter().map(|(id, operator)| operator_view(*id, operator)).collect(),
         exchange: stage.exchange.as_ref().map(exchange_view),
+        reruns: stage.reruns.iter().map(RerunView::from).collect(),
+    }
+}
+
+impl From<&Rerun> for RerunView {
+    fn from(rerun: &Rerun) -> Self {
+        let message = format!("ran again because {}", rerun.reason);
+        Self { run: rerun.run, at: rfc3339(rerun.at_ms), message }
     }
 }
 

@@ -33,6 +33,8 @@ pub struct TaskPage {
 pub struct AttemptView {
     pub task: u32,
     pub attempt: u32,
+    /// The run of the stage that it worked for.
+    pub run: u32,
     /// `running`, `succeeded`, `failed`, `cancelled`, `lost` or `other`.
     pub state: String,
     pub winner: bool,
@@ -107,6 +109,7 @@ fn view(task: TaskIndex, number: AttemptNumber, attempt: &Attempt, end_ms: i64) 
     AttemptView {
         task: task.0,
         attempt: number.0,
+        run: attempt.run,
         state: attempt.state.as_str().to_owned(),
         winner: attempt.winner,
         executor: attempt.executor.to_string(),

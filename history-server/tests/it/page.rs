@@ -187,3 +187,53 @@ async fn what_does_not_exist_is_said_with_its_name() {
         assert_eq!((found, body["error"]["message"].as_str()), (status, Some(message.as_str())), "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_stage_that_ran_again_says_why_and_counts_only_its_last_run() {
+    use penstock_protocol::{
+        event::{AttemptFinished, Event, StageRunAgain},
+        ids::{AttemptNumber, StageId, TaskIndex},
+        task::AttemptMetrics,
+    };
+    let server = Server::new();
+    let mut log = jobs::running(NOW_MS - 60_000, 3, 5200);
+    let (stage, task, attempt, run) = (StageId(0), TaskIndex(0), AttemptNumber(9), 1);
+    let reason = "its shuffle data was lost: worker w1: connection refused".to_owned();
+    // Twice, as from a writer that could not know whether the first one arrived.
+    for _ in 0..2 {
+        log.now(Event::StageRunAgain(StageRunAgain { stage, run, reason: reason.clone() }));
+    }
+    let executor = penstock_protocol::ids::ExecutorId::from("executor-1");
+    let started =
+        Event::AttemptStarted { stage, task, attempt, run, executor: executor.clone(), queued_ms: 1 };
+    log.now(started);
+    log.now(Event::AttemptFinished(Box::new(AttemptFinished {
+        stage,
+        task,
+        attempt,
+        executor,
+        state: "succeeded".to_owned(),
+        winner: true,
+        failure: None,
+        metrics: Some(AttemptMetrics::default()),
+    })));
+    log.write(server.root.path());
+    let page = server.page(log.job).await;
+
+    let stage = &page["stages"][0];
+    assert_eq!((&stage["state"], &stage["tasks_finished"]), (&"running".into(), &1.into()), "{stage}");
+    assert!(stage["exchange"].is_null(), "{stage}");
+    assert_eq!(stage["reruns"].as_array().unwrap().len(), 1, "{stage}");
+    let message = format!("ran again because {reason}");
+    assert_eq!(
+        (&stage["reruns"][0]["run"], &stage["reruns"][0]["message"]),
+        (&1.into(), &message.clone().into())
+    );
+    let says_so = |note: &serde_json::Value| {
+        note["kind"] == "rerun" && note["text"].as_str().unwrap().ends_with(&message)
+    };
+    assert!(page["notes"].as_array().unwrap().iter().any(says_so), "{}", page["notes"]);
+    let tasks = server.get(&format!("/api/v1/jobs/{}/stages/0/tasks", log.job)).await;
+    let runs = tasks["attempts"].as_array().unwrap().iter().filter(|attempt| attempt["task"] == 0);
+    assert_eq!(runs.map(|attempt| attempt["run"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1], "{tasks}");
+}

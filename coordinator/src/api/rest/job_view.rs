@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::error::class_name;
 use crate::{
     api::Api,
-    job::{JobFailure, JobStatus, Outputs, Progress, StatementStatus},
+    job::{JobFailure, JobStatus, Outputs, Progress, Rerun, StatementStatus},
     secrets::{SecretValues, mask_script},
 };
 
@@ -39,6 +39,8 @@ pub struct JobView {
     pub totals: TotalsView,
     pub failure: Option<FailureView>,
     pub statements: Vec<StatementView>,
+    /// Stages that ran again, in the order in which that was decided.
+    pub reruns: Vec<RerunView>,
     pub url: String,
     pub history_url: Option<String>,
     pub definition_hash: String,
@@ -106,6 +108,17 @@ pub struct StatementView {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+pub struct RerunView {
+    pub stage: u32,
+    pub stage_name: String,
+    /// The run that began: that of its attempts and of its shuffle.
+    pub run: u32,
+    pub at: String,
+    /// Such as `ran again because its shuffle data was lost: worker w1: …`.
+    pub message: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
 pub struct OutputsView {
     pub target: String,
     pub files: u64,
@@ -139,6 +152,7 @@ impl JobView {
                 view
             }),
             statements: status.statements.iter().map(StatementView::from).collect(),
+            reruns: status.reruns.iter().map(RerunView::from).collect(),
             url: api.job_url(status.job),
             history_url: api.history_url(status.job),
             definition_hash: status.definition_hash.clone(),
@@ -211,6 +225,18 @@ impl From<&StatementStatus> for StatementView {
             rows: statement.rows,
             has_result: statement.has_result,
             outputs: statement.outputs.as_ref().map(OutputsView::from),
+        }
+    }
+}
+
+impl From<&Rerun> for RerunView {
+    fn from(rerun: &Rerun) -> Self {
+        Self {
+            stage: rerun.stage.0,
+            stage_name: rerun.stage_name.clone(),
+            run: rerun.run,
+            at: rerun.at.to_string(),
+            message: format!("ran again because {}", rerun.reason),
         }
     }
 }

@@ -94,6 +94,9 @@ fn describe(event: &Event) -> Option<(&'static str, String)> {
         Event::StatementFinished { statement } => ("info", format!("statement {statement} finished")),
         Event::StageStarted { stage } => ("info", format!("stage {stage} started")),
         Event::StageFinished(stage) => ("info", format!("stage {} {}", stage.stage, stage.state)),
+        Event::StageRunAgain(again) => {
+            ("warn", format!("stage {} runs again because {}", again.stage, again.reason))
+        }
         Event::AttemptStarted { .. } | Event::ExecutorSampled { .. } => return None,
         Event::AttemptFinished(attempt) => return failed_attempt(attempt),
         Event::ExchangeCommitted(exchange) => {

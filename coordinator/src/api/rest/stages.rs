@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::{
     error::{ApiError, ErrorBody},
-    job_view::name_of,
+    job_view::{RerunView, name_of},
     jobs::parse_job,
 };
 use crate::{
@@ -41,6 +41,8 @@ pub struct StageView {
     finished_at: Option<String>,
     rows_out: u64,
     output_bytes: u64,
+    /// Its runs after the first.
+    reruns: Vec<RerunView>,
 }
 
 /// The stages that were planned so far.
@@ -71,6 +73,8 @@ pub struct TaskView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AttemptView {
     attempt: u32,
+    /// The run of the stage that it worked for. Grows with each, and with each reservation that was refused.
+    run: u32,
     executor: String,
     state: String,
     started_at: String,
@@ -128,6 +132,7 @@ impl From<&StageStatus> for StageView {
             finished_at: text(stage.finished_at),
             rows_out: stage.rows_out,
             output_bytes: stage.output_bytes,
+            reruns: stage.reruns.iter().map(RerunView::from).collect(),
         }
     }
 }
@@ -146,6 +151,7 @@ impl From<&AttemptStatus> for AttemptView {
     fn from(attempt: &AttemptStatus) -> Self {
         Self {
             attempt: attempt.attempt.0,
+            run: attempt.run,
             executor: attempt.executor.to_string(),
             state: name_of(&attempt.state),
             started_at: attempt.started_at.to_string(),

@@ -4,6 +4,8 @@
 //! answers; executors say only what the sentences make them say.
 #![allow(clippy::unwrap_used)]
 
+mod plan;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -28,7 +30,7 @@ use crate::{
     effect::{Dispatch, Effect},
     event::{Event, RequestId},
     job::{
-        Host, JobFailure, JobSpec, Outputs, ReadMode, StageOutput, StageSpec, StatementPlan, StatementText,
+        AttemptTarget, Host, JobFailure, JobSpec, Outputs, Rerun, StageOutput, StatementPlan, StatementText,
         StatementWork,
     },
     journal::Fact,
@@ -62,6 +64,8 @@ pub struct World {
     /// The newest attempt of each task and where it went.
     pub attempts: BTreeMap<AttemptId, Host>,
     newest: BTreeMap<TaskId, AttemptId>,
+    /// What each attempt reads, and last what it pushes to.
+    pub shuffles: BTreeMap<AttemptId, Vec<ShuffleId>>,
     journaled: BTreeSet<AttemptId>,
     pub answers: VecDeque<Event>,
     /// What goes wrong next: `plan`, `reserve`, `commit`, `verdict`, `publish`, `catalog`.
@@ -90,6 +94,7 @@ impl World {
             requests: 0,
             attempts: BTreeMap::new(),
             newest: BTreeMap::new(),
+            shuffles: BTreeMap::new(),
             journaled: BTreeSet::new(),
             answers: VecDeque::new(),
             faults: BTreeSet::new(),
@@ -161,10 +166,28 @@ impl World {
             [attempt, "is", "handed", "back"] => self.report(attempt, |_| AttemptOutcome::Cancelled),
             [attempt, "fails"] => self.fail(attempt, FailureClass::Infrastructure, None),
             [attempt, "fails", "by", "data"] => self.fail(attempt, FailureClass::UserData, None),
-            [attempt, "cannot", "read"] => {
-                let AttemptId { task: TaskId { job, stage, .. }, .. } = self.attempt(attempt);
-                let exchange = StageId(stage.0 - 1);
-                self.fail(attempt, FailureClass::Infrastructure, Some(ShuffleId { job, exchange, run: 0 }));
+            [attempt, "cannot", "read", stage] => {
+                let AttemptId { task: TaskId { job, .. }, .. } = self.attempt(attempt);
+                let stage = self.stage(job, stage);
+                self.lose(attempt, stage);
+            }
+            [attempt, "cannot", "push"] => {
+                let AttemptId { task: TaskId { stage, .. }, .. } = self.attempt(attempt);
+                self.lose(attempt, stage);
+            }
+            [attempt, "says", "that", stage, "is", "lost"] => {
+                let AttemptId { task: TaskId { job, .. }, .. } = self.attempt(attempt);
+                let exchange = self.stage(job, stage);
+                let lost = ShuffleId { job, exchange, run: 0 };
+                self.fail(attempt, FailureClass::Infrastructure, Some(lost));
+            }
+            ["reruns", job] => {
+                let status = self.core.status(self.jobs[job]).unwrap();
+                let line = |rerun: &Rerun| {
+                    format!("{}~{} because {}", rerun.stage_name, rerun.run, self.readable(&rerun.reason))
+                };
+                let lines: Vec<_> = status.reruns.iter().map(line).collect();
+                self.said.extend(lines);
             }
             [attempt, "reports", "nonsense"] => {
                 self.report(attempt, |_| AttemptOutcome::Succeeded(TaskOutput::Files(Vec::new())));
@@ -253,13 +276,25 @@ impl World {
         let (job, task) = path.split_once('/').unwrap();
         let at = task.find(|c: char| c.is_ascii_digit()).unwrap();
         let job = self.jobs[job];
-        let named = |((of, _), name): &(&(JobId, StageId), &String)| *of == job && **name == task[..at];
-        let ((_, stage), _) = self.stage_names.iter().find(named).unwrap();
-        let task = TaskId { job, stage: *stage, index: task[at..].parse().unwrap() };
+        let stage = self.stage(job, &task[..at]);
+        let task = TaskId { job, stage, index: task[at..].parse().unwrap() };
         match number {
             Some(number) => AttemptId { task, number: AttemptNumber(number.parse().unwrap()) },
             None => self.newest[&task],
         }
+    }
+
+    fn stage(&self, job: JobId, name: &str) -> StageId {
+        let named = |((of, _), known): &(&(JobId, StageId), &String)| *of == job && **known == name;
+        let ((_, stage), _) = self.stage_names.iter().find(named).unwrap();
+        *stage
+    }
+
+    /// The attempt says that the shuffle of this stage, in the run that it was told of, is lost.
+    fn lose(&mut self, attempt: &str, stage: StageId) {
+        let shuffles = &self.shuffles[&self.attempt(attempt)];
+        let lost = *shuffles.iter().find(|shuffle| shuffle.exchange == stage).unwrap();
+        self.fail(attempt, FailureClass::Infrastructure, Some(lost));
     }
 
     fn report(&mut self, attempt: &str, outcome: impl FnOnce(TaskOutput) -> AttemptOutcome) {
@@ -293,7 +328,10 @@ impl World {
     }
 
     pub fn fail(&mut self, attempt: &str, class: FailureClass, lost_shuffle: Option<ShuffleId>) {
-        let message = "it did not work".to_owned();
+        let message = match lost_shuffle {
+            Some(shuffle) => format!("shuffle {shuffle} is lost: worker w1 is gone"),
+            None => "it did not work".to_owned(),
+        };
         let failure = Failure { class, message, advice: None, lost_shuffle };
         self.report(attempt, |_| AttemptOutcome::Failed(failure));
     }
@@ -354,6 +392,10 @@ impl World {
                         task: TaskId { job: *job, stage: attempt.stage, index: attempt.task },
                         number: attempt.attempt,
                     }));
+                }
+                if let Fact::RunAgain { stage, run, .. } = &record.fact {
+                    let shuffle = ShuffleId { job: *job, exchange: *stage, run: *run };
+                    self.said.push(format!("again {}", self.shuffle_name(shuffle)));
                 }
                 if let Fact::Finished { state, failure } = &record.fact {
                     let line = format!(
@@ -467,6 +509,12 @@ impl World {
         let host = Host { executor: executor.clone(), incarnation: *incarnation };
         assert!(self.attempts.insert(*attempt, host).is_none(), "{attempt} is dispatched once");
         self.newest.insert(attempt.task, *attempt);
+        let target = match &dispatch.target {
+            AttemptTarget::Shuffle(target) | AttemptTarget::Result(target) => Some(target.shuffle),
+            AttemptTarget::Files => None,
+        };
+        let shuffles = dispatch.inputs.iter().map(|input| input.shuffle).chain(target).collect();
+        self.shuffles.insert(*attempt, shuffles);
         self.said.push(format!("run {} on {executor}", self.attempt_name(*attempt)));
     }
 
@@ -487,37 +535,15 @@ impl World {
         self.answers.push_back(Event::StatementPlanned { job, statement, outcome });
     }
 
-    /// `x:2 > y:3 > r:1` is a chain of stages; the last one's name says what it makes: `files`, `table` (files, and
-    /// then a catalog change), `r` (rows in the report), anything else a result in the shuffle.
     fn work(&mut self, job: JobId, text: &str, first: StageId) -> StatementWork {
-        match text {
-            "catalog" => return StatementWork::Catalog,
-            "rows" => return StatementWork::Rows { rows: 3 },
-            "set" => return StatementWork::Set { key: "k".to_owned(), value: "v".to_owned() },
-            _ => {}
-        }
-        let names: Vec<_> = text.split('>').map(|stage| stage.trim().split_once(':').unwrap()).collect();
-        let last = names.len() - 1;
-        let mut stages = Vec::new();
-        for (position, (name, tasks)) in names.iter().enumerate() {
-            let stage = StageId(first.0 + position as u32);
-            let output = match *name {
-                _ if position < last => StageOutput::Shuffle,
-                "files" | "table" => StageOutput::Files,
-                _ => StageOutput::Result,
-            };
-            let inputs = (position > 0).then(|| (StageId(stage.0 - 1), ReadMode::All)).into_iter().collect();
-            let (name, tasks) = ((*name).to_owned(), tasks.parse().unwrap());
-            self.stage_names.insert((job, stage), name.clone());
-            self.outputs.insert((job, stage), output);
-            stages.push(StageSpec { stage, name, inputs, tasks, output_partitions: 1, output });
-        }
-        match names[last].0 {
-            name @ ("files" | "table") => {
-                StatementWork::Sink { stages, target: "t".to_owned(), changes_catalog: name == "table" }
+        let work = plan::work(text, first);
+        if let StatementWork::Query { stages } | StatementWork::Sink { stages, .. } = &work {
+            for spec in stages {
+                self.stage_names.insert((job, spec.stage), spec.name.clone());
+                self.outputs.insert((job, spec.stage), spec.output);
             }
-            _ => StatementWork::Query { stages },
         }
+        work
     }
 
     fn verdicts(&mut self, target: &ShuffleTarget) -> Vec<(Location, CommitVerdict)> {

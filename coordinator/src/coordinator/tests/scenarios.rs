@@ -265,20 +265,6 @@ fn a_commit_that_was_not_answered_is_asked_for_again() {
 }
 
 #[test]
-fn lost_shuffle_data_is_an_error_with_a_name() {
-    check(
-        "e1 joins with 1; next verdict fails; submit a = x:1 > r:1 -- a/x0 succeeds",
-        expect![
-            "commit a/x, release a/x, a failed: shuffle data is lost: partition 0 on worker w1 failed to commit: disk error, release all of a"
-        ],
-    );
-    check(
-        "e1 joins with 1; submit a = x:1 > r:1; a/x0 succeeds -- a/r0 cannot read",
-        expect!["release a/x a/r, a failed: it did not work, release all of a"],
-    );
-}
-
-#[test]
 fn a_stage_without_tasks_is_committed_empty() {
     check(
         "e1 joins with 1 -- submit a = x:0 > r:1; a/r0 succeeds",

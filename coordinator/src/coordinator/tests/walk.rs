@@ -1,8 +1,9 @@
 //! Random walks: whatever happens in whatever order, the promises hold.
 //!
 //! Executors join, vanish, come back and drain; reports come late, twice and from former lives; answers of the shell
-//! come in any order, twice, or as failures; clients submit and cancel. After each step the effects are checked; at the
-//! end the weather clears, and every job that was accepted must end with every slot and every shuffle given back.
+//! come in any order, twice, or as failures; shuffles are lost; clients submit and cancel. After each step the effects
+//! are checked; at the end the weather clears, and every job that was accepted must end with every slot and every shuffle
+//! given back.
 //! `PENSTOCK_SEED=7 cargo test walk` replays one walk.
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +17,7 @@ use penstock_protocol::{
     task::{AttemptOutcome, Failure, FailureClass},
 };
 
-use super::language::World;
+use super::{language::World, lineage::Lineage};
 use crate::{
     coordinator::Options,
     effect::{Dispatch, Effect},
@@ -32,12 +33,13 @@ const STEPS: usize = 400;
 fn promises_hold_on_random_walks() {
     let replay = std::env::var("PENSTOCK_SEED").ok().map(|seed| seed.parse().unwrap());
     let seeds = replay.map_or(0..WALKS, |seed| seed..seed + 1);
-    let mut outcomes = BTreeMap::new();
+    let (mut outcomes, mut reruns) = (BTreeMap::new(), 0);
     for seed in seeds {
         let _named = NameSeed(seed);
         let mut walk = Walk::new(seed);
         (0..STEPS).for_each(|_| walk.wander());
         walk.clear_up();
+        reruns += walk.checks.reruns;
         for name in walk.world.jobs.values() {
             let state = walk.checks.ended.get(name).copied().map(|state| format!("{state:?}"));
             *outcomes.entry(state.unwrap_or_else(|| "not accepted".to_owned())).or_insert(0) += 1;
@@ -49,6 +51,7 @@ fn promises_hold_on_random_walks() {
             outcomes["Succeeded"] > WALKS && outcomes["Failed"] > WALKS && outcomes["Cancelled"] > WALKS,
             "{outcomes:?}"
         );
+        assert!(reruns > 3 * WALKS, "{reruns} runs again");
     }
 }
 
@@ -92,7 +95,10 @@ struct Walk {
 /// What has been seen, to hold against what comes.
 #[derive(Default)]
 struct Checks {
+    /// Of the stages' current runs.
     winners: BTreeSet<(JobId, StageId, TaskIndex)>,
+    lineage: Lineage,
+    reruns: u64,
     ended: BTreeMap<JobId, penstock_protocol::event::JobState>,
     versions: BTreeMap<JobId, u64>,
     /// Attempts that their executor has not reported, by its life.
@@ -145,6 +151,9 @@ impl Walk {
             "set | catalog | r:2",
             "x:0 > r:1",
             "r:1 | x:2 > r:1",
+            "x:2! > y:2 > z:2!(x,y) > r:2",
+            "x:2 > y:2! > z:1(x) > files:3(y,z)",
+            "x:1! > y:2!(x) > big:2(x,y)",
         ]);
         let options = self.dice.pick(&[
             "",
@@ -258,8 +267,13 @@ impl Walk {
 
     fn outcome(&mut self, attempt: AttemptId) -> AttemptOutcome {
         let failure = |class| Failure { class, message: "no".to_owned(), advice: None, lost_shuffle: None };
+        let shuffles = &self.world.shuffles[&attempt];
         match self.dice.roll(40) {
             0..=3 => AttemptOutcome::Failed(failure(FailureClass::Infrastructure)),
+            6..=8 if !shuffles.is_empty() => {
+                let lost_shuffle = Some(self.dice.pick(shuffles));
+                AttemptOutcome::Failed(Failure { lost_shuffle, ..failure(FailureClass::Infrastructure) })
+            }
             4 => AttemptOutcome::Failed(failure(FailureClass::UserData)),
             5 => AttemptOutcome::Cancelled,
             _ => AttemptOutcome::Succeeded(self.world.output(attempt.task)),
@@ -337,6 +351,7 @@ impl Checks {
             Effect::PublishStatus(status) => self.see_status(status),
             Effect::Dispatch(dispatch) => {
                 let attempt = dispatch.attempt;
+                self.lineage.dispatched(dispatch);
                 self.must_be_active(attempt.task.job, "dispatches");
                 let won = (attempt.task.job, attempt.task.stage, attempt.task.index);
                 assert!(!self.winners.contains(&won), "{attempt} is not needed");
@@ -378,9 +393,15 @@ impl Checks {
     }
 
     fn see_fact(&mut self, job: JobId, fact: &Fact) {
+        self.lineage.see(job, fact);
         match fact {
+            Fact::RunAgain { stage, .. } => {
+                self.reruns += 1;
+                self.winners.retain(|(of, won, _)| (of, won) != (&job, stage));
+                self.must_be_active(job, "runs a stage again");
+            }
             Fact::Won { stage, task, .. } => {
-                assert!(self.winners.insert((job, *stage, *task)), "a task is won once");
+                assert!(self.winners.insert((job, *stage, *task)), "a task is won once in each run");
                 self.must_be_active(job, "wins");
             }
             Fact::Finished { state, failure } => {

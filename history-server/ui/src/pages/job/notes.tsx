@@ -8,6 +8,7 @@ const LABELS: Record<string, string> = {
   skew: 'Skew',
   spill: 'Spill',
   retries: 'Retries',
+  rerun: 'Run again',
   executor_lost: 'Lost executor',
   warning: 'Warning',
   samples_dropped: 'Log',

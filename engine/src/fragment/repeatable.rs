@@ -55,7 +55,7 @@ pub(super) fn is_proved(plan: &Plan) -> Result<bool> {
             keys.iter().map(is_immutable).collect::<Result<Vec<_>>>()?.iter().all(|proved| *proved)
                 && (!is_partial(input) || keys.iter().all(|key| is_group_key(key, input)))
         }
-        WritePartitioning::Gather | WritePartitioning::ByTask => true,
+        WritePartitioning::Gather | WritePartitioning::ByTask { .. } => true,
     };
     // How a partial aggregation splits a group into rows depends on memory. Whoever merges them gets the same groups, as
     // long as all rows of a group are in one partition, and nobody looks at them before.

@@ -12,5 +12,8 @@ mod expiry;
 mod faults;
 mod map_ranges;
 mod network;
+mod replication;
 mod restart;
+mod second_copy;
+mod splits;
 mod tiers;

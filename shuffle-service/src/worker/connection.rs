@@ -148,7 +148,7 @@ async fn hello(stream: &mut Stream, store: &Store) -> Result<Hello, Ended> {
         return Err(Ended::Fault(Refusal::OtherBuild, message));
     }
     let answered = match hello.purpose {
-        Purpose::Push => hello.incarnation == store.incarnation,
+        Purpose::Push | Purpose::Replicate => hello.incarnation == store.incarnation,
         // Each stream is checked by itself: only what that life committed is served.
         Purpose::Fetch => store.serves(hello.incarnation),
     };

@@ -27,11 +27,11 @@ use penstock_protocol::{
 };
 use tokio::sync::{Notify, OnceCell};
 
+pub(super) use self::part::{NewPart, Part, Place};
 use self::{
     gate::{Close, Gate, Phase},
     map_index::MapIndex,
 };
-pub(super) use self::part::{NewPart, Part, Place};
 use super::{
     link::Link,
     memory::{Budget, Charge},

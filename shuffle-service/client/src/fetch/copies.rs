@@ -62,13 +62,8 @@ impl EpochReader {
         let Some((copy, tries)) = self.next.pop_front() else { return Err(self.failure()) };
         metrics::failed_over();
         tracing::debug!(worker = %copy.worker.worker, partition = %copy.partition, "reading from another copy");
-        self.reader = LocationReader::new(
-            Arc::clone(&self.fetchers),
-            self.shuffle,
-            copy,
-            self.maps.clone(),
-            tries,
-        );
+        self.reader =
+            LocationReader::new(Arc::clone(&self.fetchers), self.shuffle, copy, self.maps.clone(), tries);
         Ok(())
     }
 

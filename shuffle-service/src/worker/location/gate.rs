@@ -100,10 +100,6 @@ impl Gate {
         }
     }
 
-    pub fn is_writing(&self) -> bool {
-        self.writing
-    }
-
     /// Closes, as far as that is possible now. Closed once, it says the same for ever (invariant 5).
     pub fn close(&mut self) -> Close {
         match &self.phase {

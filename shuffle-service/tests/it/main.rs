@@ -17,3 +17,4 @@ mod restart;
 mod second_copy;
 mod splits;
 mod tiers;
+mod tls;

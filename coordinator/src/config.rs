@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use penstock_common::net::tls::TlsFiles;
 use serde::{Deserialize, Serialize};
 
 use crate::{coordinator::Options, executors::ExecutorLimits, job::Limits};
@@ -30,6 +31,9 @@ pub struct Config {
     /// Seconds for which a job that needs room in the shuffle service, or a commit, waits for it before it fails.
     /// Default 60.
     pub shuffle_wait_seconds: u64,
+    /// Shuffle workers that keep each piece of shuffled data: 1, or 2 to lose nothing with one worker. Two need twice the
+    /// network and room between executors and workers. Default 1.
+    pub shuffle_copies: u32,
     /// Settings that every job starts from, below its own.
     pub settings: BTreeMap<String, String>,
     /// How often an executor reports, in milliseconds. Default 1000.
@@ -52,6 +56,8 @@ pub struct Config {
     pub planning_memory_bytes: u64,
     /// Largest accepted script or request body in bytes. Default 4 MiB.
     pub request_bytes_max: usize,
+    /// Certificates for talking to the shuffle service. Off while nothing is set.
+    pub shuffle_tls: TlsFiles,
 }
 
 impl Default for Config {
@@ -66,6 +72,7 @@ impl Default for Config {
             warehouse: String::new(),
             shuffle_masters: vec!["127.0.0.1:7072".to_owned()],
             shuffle_wait_seconds: 60,
+            shuffle_copies: 1,
             settings: BTreeMap::new(),
             heartbeat_interval_ms: 1_000,
             executor_timeout_ms: 10_000,
@@ -77,6 +84,7 @@ impl Default for Config {
             planning_threads: 2,
             planning_memory_bytes: 1 << 30,
             request_bytes_max: 4 << 20,
+            shuffle_tls: TlsFiles::default(),
         }
     }
 }
@@ -94,6 +102,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         let rules = [
             (self.shuffle_masters.is_empty(), "shuffle_masters", "needs at least one `host:port`"),
+            (!(1..=2).contains(&self.shuffle_copies), "shuffle_copies", "must be 1 or 2"),
             (self.heartbeat_interval_ms == 0, "heartbeat_interval_ms", "must be at least 1"),
             (
                 self.executor_timeout_ms < 2 * self.heartbeat_interval_ms,

@@ -7,7 +7,7 @@ use penstock_common::clock::Timestamp;
 use penstock_protocol::{
     event::JobState,
     ids::{AttemptNumber, ExecutorId, Incarnation, ShuffleId, StageId, StatementIndex, TaskIndex},
-    shuffle::{MapOutput, PartitionSource, ShuffleTarget, Winner},
+    shuffle::{Location, MapOutput, PartitionSource, ShuffleTarget, Winner},
     task::WrittenFile,
 };
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,11 @@ pub enum Fact {
         stage: StageId,
         run: u32,
         reason: String,
+    },
+    /// New epochs of a shuffle, known before any executor hears of them.
+    Extended {
+        shuffle: ShuffleId,
+        locations: Vec<Location>,
     },
     /// Known before any executor is told.
     Dispatched {

@@ -7,11 +7,14 @@ use penstock_common::{
     clock::Clock,
     http as serve_http,
     lifecycle::{OnFailure, Tasks},
-    net::Network,
+    net::{
+        Network,
+        tls::{self, TlsError},
+    },
     telemetry,
 };
 use penstock_protocol::ids::{ExecutorId, Incarnation};
-use penstock_shuffle_client::ShuffleClient;
+use penstock_shuffle_client::{Reviver, ShuffleClient};
 use tokio::{runtime::Handle as RuntimeHandle, sync::watch};
 use tokio_util::sync::DropGuard;
 use tracing::info;
@@ -20,6 +23,7 @@ use crate::{
     agent::{Agent, Identity},
     attempt::Attempts,
     config::{Config, InvalidConfig},
+    epochs::Epochs,
     http,
     memory::Budget,
     runner::{EngineRunner, TaskRunner},
@@ -35,6 +39,8 @@ use crate::{
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] InvalidConfig),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Scratch(#[from] ScratchError),
     #[error("dividing memory and spill space")]
@@ -152,6 +158,7 @@ pub async fn start_with(
         connector: Connector::new(network, &config.coordinator_addr),
         workload,
         ended,
+        epochs: Arc::clone(&machinery.epochs),
         sampler: Sampler::new(clock, machinery.env.clone(), budget.limit),
         status,
         drain_deadline: config.drain_deadline(),
@@ -176,6 +183,7 @@ pub async fn start_with(
 struct Machinery {
     attempts: Attempts,
     env: Option<Arc<RuntimeEnv>>,
+    epochs: Arc<Epochs>,
     _stop_work: DropGuard,
     _scratch: Option<Scratch>,
 }
@@ -183,7 +191,8 @@ struct Machinery {
 impl Machinery {
     fn scripted(runner: Arc<dyn TaskRunner>, cpu: CpuRuntime, work: Tasks) -> Self {
         let attempts = Attempts { runner, cpu };
-        Self { attempts, env: None, _stop_work: work.stop_token().drop_guard(), _scratch: None }
+        let (epochs, stop_work) = (Arc::default(), work.stop_token().drop_guard());
+        Self { attempts, env: None, epochs, _stop_work: stop_work, _scratch: None }
     }
 
     fn engine(
@@ -195,15 +204,18 @@ impl Machinery {
         work: Tasks,
     ) -> Result<Self, StartError> {
         let scratch = Scratch::open(&config.scratch_dir, executor, incarnation, config.scratch_quota)?;
+        let network = &tls::wrap(Arc::clone(network), &config.shuffle_tls, &work)?;
         let env = budget.runtime_env(&scratch).map_err(StartError::Memory)?;
         let threads = config.cpu_threads();
         let cpu = CpuRuntime::dedicated(threads).map_err(|source| StartError::Threads { threads, source })?;
         let stop_work = work.stop_token().drop_guard();
-        let client = ShuffleClient::new(Arc::clone(network), budget.client_options(), work);
+        let epochs = Arc::new(Epochs::default());
+        let reviver = Arc::clone(&epochs) as Arc<dyn Reviver>;
+        let client = ShuffleClient::with_reviver(Arc::clone(network), budget.client_options(), reviver, work);
         let store = RemoteShuffle::new(client, RuntimeHandle::current());
         let runner = Arc::new(EngineRunner::new(Arc::clone(&env), Arc::new(store)));
         let attempts = Attempts { runner, cpu };
-        Ok(Self { attempts, env: Some(env), _stop_work: stop_work, _scratch: Some(scratch) })
+        Ok(Self { attempts, env: Some(env), epochs, _stop_work: stop_work, _scratch: Some(scratch) })
     }
 }
 

@@ -156,10 +156,14 @@ pub enum Refusal {
     Unreadable = 26,
     /// The worker is leaving.
     Stopping = 27,
+    /// The location has grown as far as it may.
+    Full = 28,
+    /// The second copy was not stored.
+    ReplicaLost = 29,
 }
 
 impl Refusal {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Unknown,
         Self::Expired,
         Self::OtherIncarnation,
@@ -172,7 +176,14 @@ impl Refusal {
         Self::OtherBuild,
         Self::Unreadable,
         Self::Stopping,
+        Self::Full,
+        Self::ReplicaLost,
     ];
+
+    /// Whether the location lives and takes nothing more: a hard split. Everything else is a failure.
+    pub fn is_hard_split(self) -> bool {
+        matches!(self, Self::Full | Self::Closed | Self::NoRoom | Self::Stopping)
+    }
 
     fn parse(code: u8) -> Result<Self, FrameError> {
         let found = Self::ALL.into_iter().find(|refusal| *refusal as u8 == code);
@@ -195,11 +206,13 @@ impl std::fmt::Display for Refusal {
             Self::OtherBuild => "the worker is of another build",
             Self::Unreadable => "reading the stored data failed",
             Self::Stopping => "the worker is stopping",
+            Self::Full => "the location is full",
+            Self::ReplicaLost => "its second copy cannot be written",
         })
     }
 }
 
-/// What became of one pushed batch. `Split` and `Congested` are accepted; room for later, v1 workers never say them.
+/// What became of one pushed batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PushVerdict {
     Accepted,
@@ -211,6 +224,22 @@ pub enum PushVerdict {
 }
 
 impl PushVerdict {
+    /// What counts when two copies disagree: failure before hard split before congested before accepted (invariant 6).
+    pub fn or_worse(self, other: Self) -> Self {
+        let rank = |verdict: &Self| match verdict {
+            Self::Accepted => 0,
+            Self::SplitSoon => 1,
+            Self::Congested => 2,
+            Self::Refused(refusal) if refusal.is_hard_split() => 3,
+            Self::Refused(_) => 4,
+        };
+        if rank(&other) > rank(&self) { other } else { self }
+    }
+
+    pub fn is_accepted(self) -> bool {
+        !matches!(self, Self::Refused(_))
+    }
+
     fn code(self) -> u8 {
         match self {
             Self::Accepted => 0,

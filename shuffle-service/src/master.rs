@@ -15,7 +15,10 @@ use penstock_common::{
     clock::Clock,
     grpc, http,
     lifecycle::{OnFailure, Tasks},
-    net::Network,
+    net::{
+        Network,
+        tls::{self, TlsError},
+    },
     telemetry,
 };
 use penstock_protocol::pb::shuffle_master_server::ShuffleMasterServer;
@@ -29,6 +32,8 @@ use self::{leases::Leases, members::Members, service::Service};
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] InvalidConfig),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Bind(io::Error),
 }
@@ -47,13 +52,16 @@ pub async fn start(
     tasks: Tasks,
 ) -> Result<Handle, StartError> {
     config.validate()?;
+    // Metrics and the admin view are read by tools: they stay plain.
+    let admin_network = Arc::clone(&network);
+    let network = tls::wrap(network, &config.tls, &tasks)?;
     let listener = network.bind(&config.control_listen).await.map_err(StartError::Bind)?;
     let control = listener.local_addr().map_err(StartError::Bind)?;
     let tasks = tasks.child("shuffle-master");
     let members = Members::new(Duration::from_millis(config.worker_timeout_ms));
     let leases = Leases::new(Duration::from_millis(config.job_lease_ms));
     let service = Arc::new(Service::new(members, leases, clock, config.heartbeat_interval_ms));
-    let admin = serve_admin(&config, network.as_ref(), &service, &tasks).await?;
+    let admin = serve_admin(&config, admin_network.as_ref(), &service, &tasks).await?;
     let server = ShuffleMasterServer::from_arc(service)
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);

@@ -12,6 +12,7 @@ mod evict;
 mod fetch;
 mod flush;
 mod heartbeat;
+mod link;
 mod location;
 mod manifest;
 mod memory;
@@ -29,7 +30,10 @@ use penstock_common::{
     clock::Clock,
     grpc, http,
     lifecycle::{OnFailure, Tasks},
-    net::{Listener, Network},
+    net::{
+        Listener, Network,
+        tls::{self, TlsError},
+    },
     telemetry,
 };
 use penstock_protocol::{
@@ -49,6 +53,7 @@ use self::{
     evict::Evictor,
     flush::Flusher,
     heartbeat::Heartbeat,
+    link::Links,
     memory::Budget,
     objects::Objects,
     recovery::{Recovered, recover},
@@ -65,6 +70,8 @@ const RECORD_INTERVAL: Duration = Duration::from_secs(1);
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] InvalidConfig),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Bind(io::Error),
     #[error("the data folder {folder} cannot be used")]
@@ -115,6 +122,9 @@ pub async fn start_on(
 ) -> Result<Handle, StartError> {
     config.validate()?;
     let config = config.with_marks_of_tier();
+    // Metrics and health checks are read by tools: they stay plain.
+    let admin_network = Arc::clone(&network);
+    let network = tls::wrap(network, &config.tls, &tasks)?;
     let control = network.bind(&config.control_listen).await.map_err(StartError::Bind)?;
     let data = network.bind(&config.data_listen).await.map_err(StartError::Bind)?;
     let worker = name(&config, data.as_ref()).map_err(StartError::Bind)?;
@@ -139,17 +149,18 @@ pub async fn start_on(
         config.locations_max,
     );
     store.adopt(recovered);
-    let store = Arc::new(store);
+    let store = Arc::new(store.splitting_from(config.split_from_bytes.as_u64()));
+    let links = Links::new(Arc::clone(&network), store.budget.bytes_max(), tasks.clone());
     watch_disks(&config, &store, &tasks).await;
     let (registered, watch_registered) = watch::channel(false);
     let handle = Handle {
         control: control.local_addr().map_err(StartError::Bind)?,
         data: data.local_addr().map_err(StartError::Bind)?,
-        admin: serve_admin(&config, network.as_ref(), &tasks).await?,
+        admin: serve_admin(&config, admin_network.as_ref(), &tasks).await?,
         address: address.clone(),
         registered: watch_registered,
     };
-    serve_control(&config, control, &store, &tasks);
+    serve_control(&config, control, &store, links, &tasks);
     let connections = connection::accept(data, Arc::clone(&store), config.connections_max, tasks.clone());
     tasks.spawn("data-plane", OnFailure::StopAll, connections);
     let flusher = Flusher { store: Arc::clone(&store), parallelism: config.flush_parallelism };
@@ -223,9 +234,15 @@ async fn watch_disks(config: &Config, store: &Arc<Store>, tasks: &Tasks) {
     futures::future::join_all(first_looks).await;
 }
 
-fn serve_control(config: &Config, listener: Box<dyn Listener>, store: &Arc<Store>, tasks: &Tasks) {
+fn serve_control(
+    config: &Config,
+    listener: Box<dyn Listener>,
+    store: &Arc<Store>,
+    links: Links,
+    tasks: &Tasks,
+) {
     let commit_patience = Duration::from_millis(config.commit_timeout_ms);
-    let server = ShuffleWorkerServer::new(Control { store: Arc::clone(store), commit_patience })
+    let server = ShuffleWorkerServer::new(Control { store: Arc::clone(store), links, commit_patience })
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
     let serve = grpc::serve(listener, Routes::new(server), tasks.stop_token());

@@ -23,6 +23,7 @@ use super::{
     Limits,
     attempt::Host,
     exchange::{self, CommitLoss},
+    growth::{Answer, Growth},
     spec::{AttemptTarget, StageOutput, StageSpec},
     status::{StageState, StageStatus, TaskStatus},
     task::{Task, Verdict},
@@ -112,6 +113,8 @@ pub struct Stage {
     is_reserved: bool,
     /// The shuffle of any run had.
     pub was_reserved: bool,
+    /// The epochs of the shuffle of this run.
+    growth: Option<Growth>,
     /// What the shuffle service does not do, and since when.
     pub trouble: Option<Trouble>,
     tasks: Vec<Task>,
@@ -140,6 +143,7 @@ impl Stage {
             losses: 0,
             is_reserved: false,
             was_reserved: false,
+            growth: None,
             trouble: None,
             tasks: Vec::new(),
             ready: BTreeSet::new(),
@@ -246,13 +250,40 @@ impl Stage {
         }
         self.is_reserved = true;
         self.was_reserved = true;
+        self.growth = Some(Growth::new(target));
         self.trouble = None;
-        let target = match self.spec.output {
-            StageOutput::Result => AttemptTarget::Result(target.clone()),
-            StageOutput::Shuffle | StageOutput::Files => AttemptTarget::Shuffle(target.clone()),
-        };
+        let target = self.pushing_to(target.clone());
         self.phase = self.run_tasks(now, target);
         true
+    }
+
+    fn pushing_to(&self, target: Arc<ShuffleTarget>) -> AttemptTarget {
+        match self.spec.output {
+            StageOutput::Result => AttemptTarget::Result(target),
+            StageOutput::Shuffle | StageOutput::Files => AttemptTarget::Shuffle(target),
+        }
+    }
+
+    /// The epochs of a shuffle that is pushed to, be it after a wait for an input that was lost.
+    pub fn growth(&mut self, shuffle: ShuffleId) -> Option<&mut Growth> {
+        let is_pushed_to = self.shuffle() == shuffle
+            && matches!(self.phase, Phase::Running { .. } | Phase::Waiting { target: Some(_) });
+        self.growth.as_mut().filter(|_| is_pushed_to)
+    }
+
+    /// Attempts that are told of their target from now on begin in the newest epochs.
+    pub fn grew(&mut self) {
+        let Some(newest) = self.growth.as_ref().map(|growth| Arc::new(growth.newest())) else { return };
+        let newest = self.pushing_to(newest);
+        if let Phase::Running { target } | Phase::Waiting { target: Some(target) } = &mut self.phase {
+            *target = newest;
+            self.definition += 1;
+        }
+    }
+
+    /// Nothing is pushed any more: those who wait for new epochs hear so.
+    pub fn stop_growing(&mut self) -> Vec<Answer> {
+        self.growth.as_mut().map(|growth| growth.close("all tasks of the stage are done")).unwrap_or_default()
     }
 
     /// Every task that is not won becomes ready.
@@ -345,7 +376,8 @@ impl Stage {
         }
     }
 
-    fn commit(&mut self, now: Timestamp, target: Arc<ShuffleTarget>, winners: Arc<[Winner]>) -> Complete {
+    fn commit(&mut self, now: Timestamp, newest: Arc<ShuffleTarget>, winners: Arc<[Winner]>) -> Complete {
+        let target = self.growth.as_ref().map_or(newest, |growth| Arc::new(growth.all()));
         self.phase =
             Phase::Committing { target: target.clone(), winners: winners.clone(), call: Call::first(now) };
         Complete::Commit { target, winners }
@@ -419,6 +451,7 @@ impl Stage {
             rows_out: self.rows_out,
             output_bytes: self.output_bytes,
             reruns: Vec::new(),
+            epochs_added: self.growth.as_ref().map_or(0, Growth::epochs_added),
         }
     }
 

@@ -113,6 +113,8 @@ pub struct StageStatus {
     pub output_bytes: u64,
     /// The runs after the first.
     pub reruns: Vec<Rerun>,
+    /// New epochs that partitions of its shuffle needed: locations that were full or lost a copy.
+    pub epochs_added: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! A master's settings.
 
+use penstock_common::net::tls::TlsFiles;
 use serde::{Deserialize, Serialize};
 
 /// Table `[shuffle-master]` of the configuration file.
@@ -17,6 +18,8 @@ pub struct Config {
     /// Milliseconds that the data of a job stays after its owner last said that it is wanted, and after this master
     /// first heard of it.
     pub job_lease_ms: u64,
+    /// Certificates for control calls. Off while nothing is set.
+    pub tls: TlsFiles,
 }
 
 impl Default for Config {
@@ -27,6 +30,7 @@ impl Default for Config {
             heartbeat_interval_ms: 1000,
             worker_timeout_ms: 5000,
             job_lease_ms: 600_000,
+            tls: TlsFiles::default(),
         }
     }
 }

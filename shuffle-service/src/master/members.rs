@@ -63,7 +63,9 @@ impl Members {
         Ok(())
     }
 
-    /// A worker for each partition: those that live and stay, in turn.
+    /// A worker for each partition, or two: those that live and stay, in turn. The second copies of one worker's partitions
+    /// lie together on the next one, so that what is merged for one is merged for the other. With one worker there is one
+    /// copy.
     pub fn place(
         &mut self,
         now: Timestamp,
@@ -71,6 +73,7 @@ impl Members {
         partitions: impl IntoIterator<Item = PartitionIndex>,
         epoch: Epoch,
         excluded: &[String],
+        copies: u32,
     ) -> Result<ShuffleTarget, NoWorkers> {
         let alive: Vec<_> =
             self.workers.values().filter(|member| self.is_alive(now, member) && !member.draining).collect();
@@ -83,9 +86,11 @@ impl Members {
         }
         let mut turn = self.turn;
         let locations = partitions.into_iter().map(|partition| {
-            let worker = std::sync::Arc::clone(&usable[turn % usable.len()].address);
+            let worker = |at: usize| std::sync::Arc::clone(&usable[at % usable.len()].address);
+            let at = turn;
             turn = turn.wrapping_add(1);
-            Location { partition, epoch, worker }
+            let replica = (copies > 1 && usable.len() > 1).then(|| worker(at.wrapping_add(1)));
+            Location { partition, epoch, worker: worker(at), replica }
         });
         let locations = locations.collect();
         self.turn = turn;
@@ -142,7 +147,8 @@ mod tests {
     ) -> Result<String, NoWorkers> {
         let shuffle = ShuffleId { job: JobId(Uuid::nil()), exchange: StageId(0), run: 0 };
         let excluded: Vec<_> = excluded.iter().map(|name| (*name).to_owned()).collect();
-        let target = members.place(now, shuffle, (0..partitions).map(PartitionIndex), Epoch(0), &excluded)?;
+        let target =
+            members.place(now, shuffle, (0..partitions).map(PartitionIndex), Epoch(0), &excluded, 1)?;
         Ok(target
             .locations
             .iter()
@@ -168,6 +174,23 @@ mod tests {
         assert_eq!(place(&mut members, at(7), 2, &["d"]).unwrap(), "b b");
         assert!(place(&mut members, at(7), 2, &["b", "d"]).is_err());
         assert!(place(&mut members, at(60), 2, &[]).is_err());
+    }
+
+    #[test]
+    fn a_second_copy_lies_on_another_worker_if_there_is_one() {
+        let shuffle = ShuffleId { job: JobId(Uuid::nil()), exchange: StageId(0), run: 0 };
+        let placed = |workers: &[&str], copies| {
+            let place =
+                members(workers).place(at(1), shuffle, (0..3).map(PartitionIndex), Epoch(0), &[], copies);
+            let names = |location: &Location| {
+                location.workers().map(|worker| worker.worker.to_string()).collect::<Vec<_>>().join("+")
+            };
+            place.unwrap().locations.iter().map(names).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(placed(&["a", "b", "c"], 2), "a+b b+c c+a");
+        assert_eq!(placed(&["a", "b"], 2), "a+b b+a a+b");
+        assert_eq!(placed(&["a"], 2), "a a a");
+        assert_eq!(placed(&["a", "b"], 0), "a b a");
     }
 
     // Invariant 16: a life that is over does not come back.

@@ -83,7 +83,14 @@ impl ShuffleMaster for Service {
         let partitions = request.partitions.into_iter().map(PartitionIndex);
         let mut state = self.state();
         state.leases.keep_alive(now, [shuffle.job]);
-        let placed = state.members.place(now, shuffle, partitions, Epoch(request.epoch), &request.excluded);
+        let placed = state.members.place(
+            now,
+            shuffle,
+            partitions,
+            Epoch(request.epoch),
+            &request.excluded,
+            request.copies,
+        );
         let target = placed.map_err(|error| RpcError::new(ErrorCode::NoRoom, error.to_string()))?;
         metrics::placed(target.locations.len());
         Ok(Response::new(pb::PlaceAnswer { target: Some((&target).into()) }))

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
-use penstock_common::bytes::ByteSize;
+use penstock_common::{bytes::ByteSize, net::tls::TlsFiles};
 use serde::{Deserialize, Serialize};
 
 /// Table `[shuffle-worker]` of the configuration file.
@@ -64,12 +64,16 @@ pub struct Config {
     pub fsync: Fsync,
     /// Locations that may be reserved at the same time.
     pub locations_max: usize,
+    /// Bytes of one location from which clients are asked to go on in a new one, so that no file grows without end.
+    pub split_from_bytes: ByteSize,
     /// Data connections that may be open at the same time.
     pub connections_max: usize,
     /// Milliseconds that a commit waits for writes in progress before the location fails.
     pub commit_timeout_ms: u64,
     /// Milliseconds between reports to the master until it says otherwise.
     pub heartbeat_interval_ms: u64,
+    /// Certificates for control calls and data. Off while nothing is set.
+    pub tls: TlsFiles,
 }
 
 impl Default for Config {
@@ -99,9 +103,11 @@ impl Default for Config {
             keep_data: true,
             fsync: Fsync::None,
             locations_max: 1_000_000,
+            split_from_bytes: ByteSize::gib(1),
             connections_max: 4096,
             commit_timeout_ms: 30_000,
             heartbeat_interval_ms: 1000,
+            tls: TlsFiles::default(),
         }
     }
 }
@@ -257,6 +263,7 @@ impl Config {
             ),
             ("flush_from_percent", self.flush_from_percent <= 95, "must be at most 95"),
             ("flush_parallelism", self.flush_parallelism > 0, "must be at least 1"),
+            ("split_from_bytes", self.split_from_bytes.as_u64() > 0, "must be at least 1"),
             ("connections_max", self.connections_max > 0, "must be at least 1"),
             ("heartbeat_interval_ms", self.heartbeat_interval_ms > 0, "must be at least 1"),
         ];

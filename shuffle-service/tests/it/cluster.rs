@@ -11,12 +11,12 @@ use penstock_common::{
     net::{Network, Tcp},
 };
 use penstock_protocol::{
-    ids::{AttemptId, AttemptNumber, JobId, PartitionIndex, ShuffleId, StageId, TaskId, TaskIndex},
+    ids::{AttemptId, AttemptNumber, JobId, PartitionIndex, ShuffleId, StageId, TaskId, TaskIndex, WorkerId},
     shuffle::{CommitVerdict, Location, MapOutput, PartitionSource, ShuffleTarget, Winner},
 };
 use penstock_shuffle_client::{
     ClientOptions, FetchError, PushError, ShuffleClient, Writer,
-    owner::{Owner, sources},
+    owner::{Ledger, Owner, sources},
 };
 use penstock_shuffle_service::{
     disk::{FaultyDisk, MemoryDisk},
@@ -28,7 +28,8 @@ pub struct Cluster {
     pub clock: Arc<TestClock>,
     pub master: master::Handle,
     pub workers: Vec<Worker>,
-    pub owner: Owner,
+    pub owner: Arc<Owner>,
+    pub ledger: Arc<Ledger>,
     pub client: ShuffleClient,
     tasks: Tasks,
 }
@@ -52,6 +53,10 @@ pub struct Setup {
     pub network: Arc<dyn Network>,
     /// Any other setting of the workers.
     pub configure: fn(&mut worker::Config),
+    pub copies: u32,
+    /// Whether writers may go on in new epochs.
+    pub revive: bool,
+    pub split_from: u64,
 }
 
 impl Default for Setup {
@@ -64,7 +69,17 @@ impl Default for Setup {
             options: ClientOptions::default(),
             network: Arc::new(Tcp),
             configure: |_| {},
+            copies: 1,
+            revive: false,
+            split_from: 1 << 30,
         }
+    }
+}
+
+impl Setup {
+    /// Two copies of everything, and writers that go on in new epochs.
+    pub fn replicated(workers: usize) -> Self {
+        Self { workers, copies: 2, revive: true, ..Self::default() }
     }
 }
 
@@ -97,9 +112,14 @@ pub async fn cluster(setup: Setup) -> Cluster {
     };
     let master = master::start(config, Arc::new(Tcp), clock.clone(), tasks.clone()).await.unwrap();
     let address = master.control.to_string();
-    let owner = Owner::new(Arc::new(Tcp), vec![address.clone()]);
-    let client = ShuffleClient::new(Arc::clone(&setup.network), setup.options.clone(), tasks.clone());
-    let mut cluster = Cluster { clock, master, workers: Vec::new(), owner, client, tasks };
+    let owner = Arc::new(Owner::new(Arc::new(Tcp), vec![address.clone()]).with_copies(setup.copies));
+    let ledger = Arc::new(Ledger::new(Arc::clone(&owner)));
+    let (network, options) = (Arc::clone(&setup.network), setup.options.clone());
+    let client = match setup.revive {
+        true => ShuffleClient::with_reviver(network, options, ledger.clone(), tasks.clone()),
+        false => ShuffleClient::new(network, options, tasks.clone()),
+    };
+    let mut cluster = Cluster { clock, master, workers: Vec::new(), owner, ledger, client, tasks };
     for index in 0..setup.workers {
         let mut config = worker::Config {
             name: format!("w{index}"),
@@ -109,6 +129,7 @@ pub async fn cluster(setup: Setup) -> Cluster {
             memory_bytes_max: setup.memory,
             disk_reserve_bytes: ByteSize(0),
             locations_max: setup.locations_max,
+            split_from_bytes: ByteSize(setup.split_from),
             heartbeat_interval_ms: 20,
             ..Default::default()
         };
@@ -144,7 +165,7 @@ impl Cluster {
     }
 
     pub async fn reserve(&self, shuffle: ShuffleId, partitions: u32) -> Arc<ShuffleTarget> {
-        Arc::new(self.owner.reserve(shuffle, partitions).await.unwrap())
+        Arc::new(self.ledger.reserve(shuffle, partitions).await.unwrap())
     }
 
     pub async fn writer(&self, target: &Arc<ShuffleTarget>, map: u32, number: u32) -> Writer {
@@ -166,8 +187,11 @@ impl Cluster {
         writer.finish().await
     }
 
+    /// Commits all epochs of a shuffle that was reserved here.
     pub async fn commit(&self, target: &ShuffleTarget, winners: &[Winner]) -> Vec<(Location, CommitVerdict)> {
-        self.owner.commit(target, winners).await.unwrap()
+        let first = target.locations[0].clone();
+        let all = self.ledger.all(target.shuffle).filter(|all| all.locations.contains(&first));
+        self.owner.commit(all.as_ref().unwrap_or(target), winners).await.unwrap()
     }
 
     /// Commits and returns what readers get.
@@ -214,6 +238,10 @@ impl Cluster {
 }
 
 impl Worker {
+    pub fn id(&self) -> &WorkerId {
+        &self.handle.address.worker
+    }
+
     pub async fn stop(&self) {
         self.tasks.stop(Duration::from_secs(10)).await.unwrap();
     }

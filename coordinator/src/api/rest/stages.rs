@@ -43,6 +43,8 @@ pub struct StageView {
     output_bytes: u64,
     /// Its runs after the first.
     reruns: Vec<RerunView>,
+    /// New epochs that partitions of the stage's shuffle needed: locations that were full or lost a copy.
+    epochs_added: u32,
 }
 
 /// The stages that were planned so far.
@@ -133,6 +135,7 @@ impl From<&StageStatus> for StageView {
             rows_out: stage.rows_out,
             output_bytes: stage.output_bytes,
             reruns: stage.reruns.iter().map(RerunView::from).collect(),
+            epochs_added: stage.epochs_added,
         }
     }
 }

@@ -50,6 +50,8 @@ impl Stage {
         self.phase = Phase::Waiting { target: None };
         self.run += 1;
         self.is_reserved = false;
+        // Who waits for new epochs of it was stopped above.
+        self.growth = None;
         self.won = 0;
         self.trouble = None;
         self.finished_at = None;

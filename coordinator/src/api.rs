@@ -65,7 +65,13 @@ pub enum RowsError {
 }
 
 impl Api {
-    pub fn new(effects: Arc<Effects>, config: &Config, handle: &Handle, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        effects: Arc<Effects>,
+        config: &Config,
+        handle: &Handle,
+        clock: Arc<dyn Clock>,
+        ids: JobIds,
+    ) -> Self {
         let public_url = match config.public_url.trim_end_matches('/') {
             "" => format!("http://{}", handle.rest),
             url => url.to_owned(),
@@ -75,8 +81,7 @@ impl Api {
             url => Some(url.to_owned()),
         };
         let request_bytes_max = config.request_bytes_max;
-        let inner =
-            Inner { effects, clock, ids: JobIds::default(), public_url, history_url, request_bytes_max };
+        let inner = Inner { effects, clock, ids, public_url, history_url, request_bytes_max };
         Self { inner: Arc::new(inner) }
     }
 

@@ -59,7 +59,7 @@ async fn check_clean(world: &World, life: &Life) {
         }
     };
     if tokio::time::timeout(CLEAN_WITHIN, cleaning).await.is_err() {
-        world.record.violation("nothing-is-left-behind", dirt.join("; "));
+        return world.record.violation("nothing-is-left-behind", dirt.join("; "));
     }
     world.record.line(format_args!("all is clean"));
 }
@@ -70,8 +70,8 @@ async fn look_for_dirt(world: &World, life: &Life) -> Vec<String> {
         dirt.push(format!("{} attempts of ended jobs run on", world.record.running()));
     }
     for (worker, disk) in &world.disks {
-        if disk.files() > 0 {
-            dirt.push(format!("{} files on {worker}", disk.files()));
+        if disk.file_count() > 0 {
+            dirt.push(format!("{} files on {worker}", disk.file_count()));
         }
     }
     match busy_slots(life).await {

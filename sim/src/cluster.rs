@@ -206,6 +206,9 @@ async fn start_worker(world: &World, life: &Life) -> anyhow::Result<()> {
         flush_from_percent: world.sizes.flush_from_percent,
         flush_to_percent: 0,
         disk_reserve_bytes: ByteSize(0),
+        disk_probe_interval_ms: 2_000,
+        disk_hang_ms: 4_000,
+        keep_data: world.sizes.keep_data,
         commit_timeout_ms: 5_000,
         heartbeat_interval_ms: 500,
         ..worker::Config::default()

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -72,7 +72,7 @@ impl SimDisk {
         self.kept.let_writes_go();
     }
 
-    pub fn files(&self) -> usize {
+    pub fn file_count(&self) -> usize {
         self.kept.files().len()
     }
 }
@@ -110,6 +110,39 @@ impl Disk for SimDisk {
         self.state.check()?;
         let file = self.kept.open(file).await?;
         Ok(Arc::new(SimFile { file, state: Arc::clone(&self.state) }))
+    }
+
+    async fn probe(&self, directory: &Path, content: Bytes) -> io::Result<()> {
+        self.state.take_time().await;
+        self.kept.probe(directory, content).await
+    }
+
+    async fn sync(&self, file: &Path) -> io::Result<()> {
+        self.state.take_time().await;
+        self.state.check()?;
+        self.kept.sync(file).await
+    }
+
+    async fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.state.take_time().await;
+        self.state.check()?;
+        self.kept.sync_folder(folder).await
+    }
+
+    async fn replace(&self, file: &Path, content: Bytes, durable: bool) -> io::Result<()> {
+        self.state.take_time().await;
+        self.state.check()?;
+        self.kept.replace(file, content, durable).await
+    }
+
+    async fn files(&self, folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+        self.state.take_time().await;
+        Disk::files(&self.kept, folder).await
+    }
+
+    async fn remove_file(&self, file: &Path) -> io::Result<()> {
+        self.state.take_time().await;
+        self.kept.remove_file(file).await
     }
 
     async fn remove_folder(&self, folder: &Path) -> io::Result<()> {

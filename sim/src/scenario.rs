@@ -32,6 +32,8 @@ pub struct Sizes {
     /// Percent of a worker's memory at which data moves to disk.
     pub flush_from_percent: u8,
     pub inline_bytes_max: u64,
+    /// Whether a restarted worker goes on with what it had committed.
+    pub keep_data: bool,
     pub client: ClientOptions,
 }
 
@@ -60,6 +62,7 @@ impl Sizes {
             store_delay_max_ms: *dice.pick(&[0, 3, 30]),
             flush_from_percent: *dice.pick(&[1, 5, 70]),
             inline_bytes_max: *dice.pick(&[0, 300, 1 << 20]),
+            keep_data: dice.chance(0.5),
             client: ClientOptions {
                 frame_bytes: *dice.pick(&[200, 4 << 10, 256 << 10]),
                 push_window_bytes: *dice.pick(&[8 << 10, 256 << 10, 8 << 20]),

@@ -14,7 +14,7 @@ VENV := $(CACHE)/airflow-venv
 UI := history-server/ui
 # Crates that use DataFusion, and those that do not: apart, so that what the tests of the latter ask of tokio does not
 # compile DataFusion a second time.
-ENGINE := -p penstock-engine -p penstock-coordinator -p penstock-executor -p penstock-cli -p penstock-benches
+ENGINE := -p penstock-engine -p penstock-coordinator -p penstock-executor -p penstock-cli -p penstock-benches -p penstock-sim
 PLAIN := -p penstock-protocol -p penstock-common -p penstock-shuffle-service -p penstock-shuffle-client -p penstock-history-server \
 	-p penstock-shuffle-bench
 BUILD := cargo build --locked --package penstock-cli
@@ -56,7 +56,7 @@ bench-shuffle: prerequisites ## Measure the shuffle service beside plain TCP, fi
 	cargo run --locked --release --package penstock-shuffle-bench -- $(SHUFFLE_ARGS)
 
 .PHONY: soak
-soak: prerequisites ## The long tests: scale 1, a 6 GiB shuffle
+soak: prerequisites soak-sim ## The long tests: 2,000 simulated clusters, scale 1, a 6 GiB shuffle
 	cargo test --locked --release --package penstock-cli --test it -- --ignored --test-threads 1 --nocapture soak
 
 .PHONY: fmt
@@ -77,6 +77,7 @@ test: prerequisites ## Everything that CI runs
 	@$(MAKE) ui
 	@$(MAKE) fmt-check layering lint-rust
 	@$(MAKE) test-rust
+	@$(MAKE) test-sim
 	@$(MAKE) lint-ui test-ui
 	@$(MAKE) lint-airflow test-airflow
 	@$(MAKE) test-readme
@@ -106,6 +107,14 @@ test-rust: ui
 	scripts/config-reference --check "$(PENSTOCK)"
 	cargo test $(PLAIN) --locked
 	cargo test $(ENGINE) --locked
+
+.PHONY: test-sim
+test-sim:
+	cargo run --locked --package penstock-sim -- --seeds 200
+
+.PHONY: soak-sim
+soak-sim:
+	cargo run --locked --package penstock-sim -- --from 1000 --seeds 2000
 
 $(UI)/node_modules/.package-lock.json: $(UI)/package-lock.json
 	@scripts/prerequisites node

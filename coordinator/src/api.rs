@@ -98,7 +98,13 @@ impl Gone {
 }
 
 impl Api {
-    pub fn new(effects: Arc<Effects>, config: &Config, handle: &Handle, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        effects: Arc<Effects>,
+        config: &Config,
+        handle: &Handle,
+        clock: Arc<dyn Clock>,
+        ids: JobIds,
+    ) -> Self {
         let public_url = match config.public_url.trim_end_matches('/') {
             "" => format!("http://{}", handle.rest),
             url => url.to_owned(),
@@ -113,7 +119,7 @@ impl Api {
             started_at: clock.now(),
             clock,
             results_ttl: config.results_ttl(),
-            ids: JobIds::default(),
+            ids,
             public_url,
             history_url,
             request_bytes_max,

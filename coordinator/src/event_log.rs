@@ -51,6 +51,11 @@ enum Entry {
     Flush(oneshot::Sender<()>),
 }
 
+/// Takes records and keeps no files; what the simulation puts in place of spool and store.
+pub trait Recorder: std::fmt::Debug + Send + Sync {
+    fn record(&self, job: JobId, at: Timestamp, event: &Event);
+}
+
 /// A cheap handle to the writer.
 #[derive(Debug, Clone)]
 pub struct EventLog {
@@ -89,6 +94,27 @@ impl EventLog {
         tasks.spawn("event-log-upload", OnFailure::Log, uploader.run(queue, tasks.stop_token()));
         tasks.spawn("event-log", OnFailure::StopAll, writer.run(inbox, tasks.stop_token()));
         Ok(Self { entries, dropped_samples, store, spool })
+    }
+
+    /// A log whose records go to `recorder` and nowhere else; reading it back finds nothing.
+    pub fn recorded_by(recorder: Arc<dyn Recorder>, tasks: &Tasks) -> Result<Self, OpenError> {
+        let (entries, mut inbox) = mpsc::channel(INBOX_MAX);
+        let stop = tasks.stop_token();
+        tasks.spawn("event-log", OnFailure::StopAll, async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    entry = inbox.recv() => match entry {
+                        Some(Entry::Record { job, at, event }) => recorder.record(job, at, &event),
+                        Some(Entry::Summary(_) | Entry::Flush(_)) => {}
+                        None => return Ok::<(), std::convert::Infallible>(()),
+                    },
+                    () = stop.cancelled(), if !inbox.is_closed() => inbox.close(),
+                }
+            }
+        });
+        let (store, spool) = (open_root("memory:///")?, PathBuf::new());
+        Ok(Self { entries, dropped_samples: Arc::default(), store, spool })
     }
 
     /// Records a life-cycle event. Waits only while the local disk is slower than everything else.

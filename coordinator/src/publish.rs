@@ -88,6 +88,9 @@ impl Publisher {
 
     /// Removes what such sinks wrote. With `finally` they are forgotten, and nothing of them may write any more.
     pub async fn discard_left_over(&self, sinks: Vec<LeftOver>, finally: bool) -> Result<(), PublishError> {
+        if sinks.is_empty() {
+            return Ok(());
+        }
         on_disk(move || {
             for LeftOver { record, sink } in sinks {
                 local::discard(&sink.staging_url)?;

@@ -25,12 +25,12 @@ use penstock_protocol::pb::executor_api_server::ExecutorApiServer;
 use penstock_shuffle_client::{ClientOptions, ShuffleClient, owner::Owner};
 
 use crate::{
-    api::{self, Api},
+    api::{self, Api, JobIds},
     catalog::{Tables, TablesError},
     config::{Config, InvalidConfig},
     coordinator::Coordinator,
     effects::{Effects, Jobs},
-    event_log::{self, EventLog},
+    event_log::{self, EventLog, Recorder},
     event_loop::{EventLoop, event_loop},
     grpc::{executor_api::ExecutorService, executors::Executors},
     planning::{EnginePlanner, Planner},
@@ -101,6 +101,10 @@ pub struct Parts {
     pub planner: Option<Arc<dyn Planner>>,
     /// Instead of SQLite in the state folder.
     pub store: Option<Arc<dyn JobStore>>,
+    /// Instead of a spool and a store of files: takes the records as they come.
+    pub event_log: Option<Arc<dyn Recorder>>,
+    /// Makes the ids of jobs repeatable.
+    pub ids_seed: Option<u64>,
 }
 
 /// Starts a coordinator and returns once it takes calls.
@@ -129,7 +133,10 @@ pub async fn start_with(
         Some(store) => store,
         None => open_store(&config.state_dir).await?,
     };
-    let event_log = EventLog::open(&config.event_log_root(), config.state_dir.join("event-spool"), &tasks)?;
+    let event_log = match parts.event_log {
+        Some(recorder) => EventLog::recorded_by(recorder, &tasks)?,
+        None => EventLog::open(&config.event_log_root(), config.state_dir.join("event-spool"), &tasks)?,
+    };
     let tables = Arc::new(Tables::load(Arc::clone(&store)).await?);
     let publisher = Publisher::new(&config.state_dir);
     let ended = recovery::finish_former_life(&store, &tables, &publisher, &event_log, clock.now()).await?;
@@ -165,7 +172,8 @@ pub async fn start_with(
     run_loop(event_loop, &effects, &tasks);
     keep_shuffles_alive(&effects, &tasks);
     prune_records(&effects, config.job_records_ttl(), Arc::clone(&clock), &tasks);
-    let api = Api::new(Arc::clone(&effects), &config, &handle, clock);
+    let ids = parts.ids_seed.map_or_else(JobIds::default, JobIds::with_seed);
+    let api = Api::new(Arc::clone(&effects), &config, &handle, clock, ids);
     serve_grpc(executors_and_flight, &api, &config, &tasks);
     serve_rest(rest, api, &tasks);
     tracing::info!(rest = %handle.rest, grpc = %handle.grpc, "coordinator is ready");

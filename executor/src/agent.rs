@@ -4,7 +4,13 @@
 //! sends heartbeats and reports. Attempts go on running whatever happens to the stream. Not here: how an attempt runs
 //! ([`crate::attempt`]), when to leave ([`crate::drain`]).
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    hash::{DefaultHasher, Hash, Hasher},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use penstock_common::retry::Backoff;
 use penstock_protocol::{
@@ -73,7 +79,7 @@ struct Leave;
 impl Agent {
     /// Until the executor has left.
     pub async fn run(mut self) -> Result<(), AgentError> {
-        let mut backoff = new_backoff();
+        let mut backoff = self.new_backoff();
         loop {
             let opening = self.connector.clone().open(self.hello());
             match self.meanwhile(opening).await {
@@ -84,7 +90,7 @@ impl Agent {
                 }
                 Ok(Err(error)) => warn!(%error, "no stream to the coordinator"),
                 Ok(Ok(stream)) => {
-                    backoff = new_backoff();
+                    backoff = self.new_backoff();
                     match self.converse(stream).await {
                         Ok(Leave) => break,
                         Err(error) => warn!(%error, "stream to the coordinator ended"),
@@ -262,8 +268,11 @@ impl Agent {
     fn heartbeat(&mut self) -> Heartbeat {
         Heartbeat { sample: self.sampler.sample(), progress: self.workload.progress() }
     }
-}
 
-fn new_backoff() -> Backoff {
-    Backoff::new(RECONNECT_BASE, RECONNECT_MAX)
+    /// Seeded by who this is, so that executors do not come back together and a simulation sees the same waits again.
+    fn new_backoff(&self) -> Backoff {
+        let mut seed = DefaultHasher::new();
+        (self.identity.executor.as_str(), self.identity.incarnation).hash(&mut seed);
+        Backoff::new(RECONNECT_BASE, RECONNECT_MAX).with_seed(seed.finish())
+    }
 }

@@ -4,14 +4,12 @@
 //! which frees its memory and removes its spill files. Whatever happens there is exactly one report. Not here: slots,
 //! delivery of reports.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use penstock_protocol::task::{
     AttemptMetrics, AttemptOutcome, AttemptReport, Failure, FailureClass, TaskAssignment,
 };
+use tokio::time::Instant;
 use tracing::{Instrument, info_span, warn};
 
 use crate::{

@@ -6,11 +6,13 @@
 use std::{
     future::Future,
     io,
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
+use futures::FutureExt;
 use penstock_common::lifecycle::panic_message;
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -69,14 +71,18 @@ impl CpuRuntime {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        Work { join: self.handle.spawn(future) }
+        // Caught here and not by the runtime, which may be one that ends with the first panic.
+        let caught = AssertUnwindSafe(future).catch_unwind();
+        let caught = caught.map(|ended| ended.map_err(|panic| panic_message(panic.as_ref())));
+        Work { join: self.handle.spawn(caught) }
     }
 }
 
 /// Work that runs; a future of its result.
 #[derive(Debug)]
 pub struct Work<T> {
-    join: JoinHandle<T>,
+    /// An error is what a panic said.
+    join: JoinHandle<Result<T, String>>,
 }
 
 impl<T> Work<T> {
@@ -90,9 +96,10 @@ impl<T> Future for Work<T> {
     type Output = Result<T, WorkError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.join).poll(cx).map_err(|error| match error.try_into_panic() {
-            Ok(panic) => WorkError::Panicked { message: panic_message(panic.as_ref()) },
-            Err(_) => WorkError::Cancelled,
+        Pin::new(&mut self.join).poll(cx).map(|ended| match ended {
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(message)) => Err(WorkError::Panicked { message }),
+            Err(_) => Err(WorkError::Cancelled),
         })
     }
 }

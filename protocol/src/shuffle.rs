@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{AttemptNumber, Epoch, Incarnation, PartitionIndex, ShuffleId, TaskIndex, WorkerId};
 
 /// Where one life of a worker is reached.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WorkerAddress {
     pub worker: WorkerId,
     pub incarnation: Incarnation,

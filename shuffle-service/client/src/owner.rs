@@ -12,7 +12,7 @@ mod reserve;
 mod sources;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -55,7 +55,7 @@ pub struct Owner {
     /// Workers that each location lies on, if there are so many.
     copies: u32,
     /// Where data of each job may be, so that a release reaches it at once. The master's expiry does not depend on it.
-    placed: Mutex<BTreeMap<JobId, HashSet<Arc<WorkerAddress>>>>,
+    placed: Mutex<BTreeMap<JobId, BTreeSet<Arc<WorkerAddress>>>>,
 }
 
 impl Owner {
@@ -96,7 +96,7 @@ impl Owner {
 
     async fn release_on(
         &self,
-        workers: HashSet<Arc<WorkerAddress>>,
+        workers: BTreeSet<Arc<WorkerAddress>>,
         what: impl Fn() -> pb::release_request::What,
     ) {
         let release = workers.into_iter().map(|worker| self.release_quietly(worker, what()));

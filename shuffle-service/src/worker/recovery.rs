@@ -60,7 +60,7 @@ struct Inventory {
 }
 
 /// Files by their names below the worker's folder, which may be there on several disks.
-type Files = HashMap<PathBuf, Vec<Found>>;
+type Files = BTreeMap<PathBuf, Vec<Found>>;
 
 async fn by_manifests(disks: &Disks, found: &Inventory) -> Recovered {
     let mut manifests: BTreeMap<ShuffleId, Manifest> = BTreeMap::new();

@@ -1,6 +1,6 @@
 //! Reservation: placed by the master, taken on the workers, all or nothing.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use penstock_protocol::{
     ids::{Epoch, PartitionIndex, ShuffleId, WorkerId},
@@ -126,7 +126,7 @@ impl Owner {
 }
 
 /// The keys that each worker takes, by where their second copies go.
-type Roles<'a> = HashMap<(&'a WorkerAddress, Option<&'a WorkerAddress>), Vec<pb::LocationKey>>;
+type Roles<'a> = BTreeMap<(&'a WorkerAddress, Option<&'a WorkerAddress>), Vec<pb::LocationKey>>;
 
 fn by_role(locations: &[Location]) -> Roles<'_> {
     let mut roles = Roles::new();

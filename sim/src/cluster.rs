@@ -1,0 +1,239 @@
+//! The processes of the cluster, each on a simulated host: how a life of each role begins, and how it stops in order.
+//!
+//! In: the scenario. Out: hosts that turmoil can crash and start again. What outlives a process (the job store, disks) is
+//! kept here. Not here: when what happens.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use penstock_common::{
+    bytes::ByteSize,
+    lifecycle::{CancellationToken, Tasks},
+};
+use penstock_coordinator as coordinator;
+use penstock_executor as executor;
+use penstock_protocol::ids::JobId;
+use penstock_shuffle_client::ShuffleClient;
+use penstock_shuffle_service::{master, worker};
+
+use crate::{
+    clock::SimClock,
+    disk::SimDisk,
+    engine::ScriptedRunner,
+    network::{SimNetwork, Weather},
+    planner::SimPlanner,
+    random::mix,
+    record::Record,
+    scenario::Sizes,
+    store::SimStore,
+    topology::{Host, MASTER, Role, Topology, WORKER_CONTROL_PORT, WORKER_DATA_PORT},
+};
+
+/// How long results can be fetched.
+pub const RESULTS_TTL: Duration = Duration::from_secs(15);
+/// How long data stays that nobody asks for; coordinators ask every ten seconds.
+pub const JOB_LEASE: Duration = Duration::from_secs(30);
+/// How long a process that was asked to stop may take.
+const STOP: Duration = Duration::from_secs(20);
+
+/// What all hosts share and what outlives them.
+#[derive(Debug)]
+pub struct World {
+    pub seed: u64,
+    pub sizes: Sizes,
+    pub record: Arc<Record>,
+    pub weather: Arc<Weather>,
+    pub store: Arc<SimStore>,
+    pub disks: BTreeMap<Arc<str>, Arc<SimDisk>>,
+    /// What the coordinator wants a folder for although it writes nothing that matters.
+    pub folder: PathBuf,
+    /// Asks the present life of a host to stop.
+    stops: Mutex<BTreeMap<Arc<str>, CancellationToken>>,
+    /// Hosts whose process has ended in order and waits to be cleared away.
+    exited: Mutex<BTreeSet<Arc<str>>>,
+}
+
+/// What one life of a host has of its own.
+pub struct Life {
+    pub host: Arc<str>,
+    pub tasks: Tasks,
+    pub network: Arc<SimNetwork>,
+    pub clock: Arc<SimClock>,
+    stop: CancellationToken,
+}
+
+impl World {
+    pub fn new(seed: u64, sizes: Sizes, topology: &Topology, weather: Arc<Weather>, folder: PathBuf) -> Self {
+        let record = Arc::clone(&weather.record);
+        let disk = |host: Host| (Arc::clone(&host.name), Arc::new(SimDisk::new(seed, &host.name)));
+        let store = SimStore::new(seed, sizes.store_delay_max_ms, Arc::clone(&record));
+        Self {
+            seed,
+            sizes,
+            weather,
+            store: Arc::new(store),
+            disks: topology.of(Role::Worker).into_iter().map(disk).collect(),
+            folder,
+            stops: Mutex::default(),
+            exited: Mutex::default(),
+            record,
+        }
+    }
+
+    pub fn begin(&self, host: &Arc<str>) -> Life {
+        let stop = CancellationToken::new();
+        self.stops().insert(Arc::clone(host), stop.clone());
+        self.record.line(format_args!("{host} begins"));
+        let (weather, carriers) = (Arc::clone(&self.weather), Tasks::new(format!("{host} wires")));
+        Life {
+            host: Arc::clone(host),
+            tasks: Tasks::new(host.to_string()),
+            network: Arc::new(SimNetwork { host: Arc::clone(host), weather, tasks: carriers }),
+            clock: Arc::new(SimClock::starting_at(self.record.now_ms())),
+            stop,
+        }
+    }
+
+    /// Asks a host to stop in order.
+    pub fn stop(&self, host: &str) {
+        if let Some(stop) = self.stops().get(host) {
+            stop.cancel();
+        }
+    }
+
+    /// Hosts that have ended in order since this was last asked.
+    pub fn exited(&self) -> BTreeSet<Arc<str>> {
+        std::mem::take(&mut *self.exited.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn has_exited(&self, host: &Arc<str>) {
+        self.record.line(format_args!("{host} has stopped"));
+        self.exited.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(host));
+    }
+
+    fn stops(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, CancellationToken>> {
+        self.stops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One life of a server, to its end. A server never fails by itself, whatever happens around it.
+pub async fn live(world: Arc<World>, host: Host) -> turmoil::Result {
+    let life = world.begin(&host.name);
+    let started = match host.role {
+        Role::Coordinator => start_coordinator(&world, &life).await,
+        Role::Master => start_master(&life).await,
+        Role::Worker => start_worker(&world, &life).await,
+        Role::Executor => start_executor(&world, &life).await,
+        Role::Client => Ok(()),
+    };
+    if let Err(error) = started {
+        world.record.violation("servers-start", format!("{host}: {error:#}"));
+        return std::future::pending().await;
+    }
+    tokio::select! {
+        biased;
+        failure = life.tasks.failed() => {
+            world.record.violation("servers-do-not-fail", format!("{host}: {failure}"));
+        }
+        () = life.stop.cancelled() => {
+            if let Err(stragglers) = life.tasks.stop(STOP).await {
+                world.record.violation("servers-stop-in-time", format!("{host}: {stragglers}"));
+            }
+            world.has_exited(&host.name);
+        }
+    }
+    // What is left of a process goes when its host is cleared away, sockets included.
+    std::future::pending().await
+}
+
+async fn start_coordinator(world: &Arc<World>, life: &Life) -> anyhow::Result<()> {
+    let config = coordinator::Config {
+        rest_addr: "0.0.0.0:7070".to_owned(),
+        grpc_addr: "0.0.0.0:7071".to_owned(),
+        state_dir: world.folder.clone(),
+        shuffle_masters: vec![MASTER.to_owned()],
+        heartbeat_interval_ms: 500,
+        executor_timeout_ms: 4_000,
+        results_ttl_seconds: RESULTS_TTL.as_secs(),
+        ..coordinator::Config::default()
+    };
+    let parts = coordinator::Parts {
+        planner: Some(Arc::new(SimPlanner { inline_bytes_max: world.sizes.inline_bytes_max })),
+        store: Some(world.store.clone()),
+        event_log: Some(Arc::new(EventLog)),
+        ids_seed: Some(mix(&[world.seed, world.record.now_ms()])),
+    };
+    world.record.coordinator_began();
+    coordinator::start_with(config, life.network.clone(), life.clock.clone(), life.tasks.clone(), parts)
+        .await?;
+    Ok(())
+}
+
+/// The journal in the store tells the same and more.
+#[derive(Debug)]
+struct EventLog;
+
+impl coordinator::event_log::Recorder for EventLog {
+    fn record(&self, _: JobId, _: penstock_common::clock::Timestamp, _: &penstock_protocol::event::Event) {}
+}
+
+async fn start_master(life: &Life) -> anyhow::Result<()> {
+    let config = master::Config {
+        control_listen: "0.0.0.0:7072".to_owned(),
+        admin_listen: String::new(),
+        heartbeat_interval_ms: 500,
+        worker_timeout_ms: 3_000,
+        job_lease_ms: JOB_LEASE.as_millis() as u64,
+        ..master::Config::default()
+    };
+    master::start(config, life.network.clone(), life.clock.clone(), life.tasks.clone()).await?;
+    Ok(())
+}
+
+async fn start_worker(world: &World, life: &Life) -> anyhow::Result<()> {
+    let config = worker::Config {
+        name: life.host.to_string(),
+        control_listen: format!("0.0.0.0:{WORKER_CONTROL_PORT}"),
+        data_listen: format!("0.0.0.0:{WORKER_DATA_PORT}"),
+        admin_listen: String::new(),
+        advertise_host: life.host.to_string(),
+        masters: vec![MASTER.to_owned()],
+        data_dirs: vec!["disk".into()],
+        memory_bytes_max: ByteSize::mib(8),
+        flush_from_percent: world.sizes.flush_from_percent,
+        flush_to_percent: 0,
+        disk_reserve_bytes: ByteSize(0),
+        disk_probe_interval_ms: 2_000,
+        disk_hang_ms: 4_000,
+        keep_data: world.sizes.keep_data,
+        commit_timeout_ms: 5_000,
+        heartbeat_interval_ms: 500,
+        ..worker::Config::default()
+    };
+    let disk = Arc::clone(&world.disks[&life.host]);
+    worker::start_on(config, life.network.clone(), life.clock.clone(), disk, life.tasks.clone()).await?;
+    Ok(())
+}
+
+async fn start_executor(world: &World, life: &Life) -> anyhow::Result<()> {
+    let config = executor::Config {
+        name: life.host.to_string(),
+        coordinator_addr: crate::topology::GRPC.to_owned(),
+        http_addr: "0.0.0.0:7090".to_owned(),
+        slots: world.sizes.slots,
+        drain_seconds: 3,
+        ..executor::Config::default()
+    };
+    // Of the wires and not of the executor: its attempts go on while it drains.
+    let client =
+        ShuffleClient::new(life.network.clone(), world.sizes.client.clone(), life.network.tasks.clone());
+    let (executor, record) = (Arc::clone(&life.host), Arc::clone(&world.record));
+    let runner = ScriptedRunner { executor, client, record };
+    let parts = executor::Parts { runner: Some(Arc::new(runner)), cpu: None };
+    executor::start_with(config, life.network.clone(), life.clock.clone(), life.tasks.clone(), parts).await?;
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! One run: builds the cluster of a seed, lets time pass, does what the time table says, and judges what was seen.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use penstock_common::lifecycle::panic_message;
+use penstock_protocol::event::JobState;
+use turmoil::Sim;
+
+use crate::{
+    client,
+    cluster::{self, World},
+    faults::{Act, Kind, Timetable},
+    invariants,
+    network::Weather,
+    record::{Record, Seen, Violation},
+    scenario::Scenario,
+    topology::{Host, Role, Topology},
+};
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Report {
+    pub seed: u64,
+    /// Of the log: equal for two runs of one seed and one build.
+    pub digest: String,
+    pub lines: Vec<String>,
+    pub violations: Vec<Violation>,
+    pub seen: Seen,
+    pub simulated: Duration,
+}
+
+impl Report {
+    /// How often what went wrong.
+    pub fn faults(&self) -> BTreeMap<Kind, u64> {
+        let mut faults = BTreeMap::new();
+        self.seen.faults.iter().for_each(|(_, kind)| *faults.entry(*kind).or_default() += 1);
+        faults
+    }
+
+    /// Jobs by how they ended in the store.
+    pub fn jobs(&self) -> BTreeMap<JobState, u64> {
+        let mut jobs = BTreeMap::new();
+        let ended = self.seen.statuses.values().filter_map(|statuses| statuses.last());
+        ended.for_each(|last| *jobs.entry(last.state).or_default() += 1);
+        jobs
+    }
+}
+
+/// No run lasts longer; clients give up much earlier.
+const SIMULATED_MAX: Duration = Duration::from_secs(900);
+
+/// Runs what a seed stands for.
+pub fn seed(seed: u64, keep_lines: bool) -> Report {
+    scenario(Scenario::of(seed), keep_lines)
+}
+
+/// Runs a scenario, which may have been changed by hand.
+pub fn scenario(scenario: Scenario, keep_lines: bool) -> Report {
+    let (seed, plans) = (scenario.seed, scenario.jobs.clone());
+    let record = Arc::new(Record::new(keep_lines));
+    let ran = catch_unwind(AssertUnwindSafe(|| Run::new(scenario, Arc::clone(&record))?.to_its_end()));
+    let failure = match ran {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(panic) => Some(panic_message(panic.as_ref())),
+    };
+    if let Some(what) = failure {
+        record.violation("runs-come-to-an-end", what);
+    }
+    let seen = record.seen();
+    Report {
+        seed,
+        digest: record.digest(),
+        violations: invariants::check(&seen, &plans),
+        seen,
+        simulated: Duration::from_millis(record.now_ms()),
+        lines: record.take_lines(),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Process {
+    Runs,
+    Stops,
+    Gone,
+}
+
+struct Run {
+    sim: Sim<'static>,
+    world: Arc<World>,
+    topology: Topology,
+    timetable: Timetable,
+    processes: BTreeMap<Host, Process>,
+    /// Links that are not as they should be.
+    touched: BTreeSet<(Host, Host)>,
+    _folder: tempfile::TempDir,
+}
+
+impl Run {
+    fn new(scenario: Scenario, record: Arc<Record>) -> anyhow::Result<Self> {
+        let Scenario { seed, topology, jobs, messages, timetable, sizes } = scenario;
+        let folder = tempfile::tempdir()?;
+        let calm_at_ms = timetable.calm_at().as_millis() as u64;
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(seed)
+            .epoch(std::time::UNIX_EPOCH)
+            .tick_duration(sizes.tick)
+            .min_message_latency(Duration::ZERO)
+            .max_message_latency(sizes.latency_max)
+            .tcp_capacity(1_024)
+            .simulation_duration(SIMULATED_MAX)
+            .enable_random_order()
+            .build();
+        let weather = Arc::new(Weather { messages, record, calm_at_ms });
+        let world = Arc::new(World::new(seed, sizes, &topology, weather, folder.path().to_path_buf()));
+        for host in topology.servers() {
+            let world = Arc::clone(&world);
+            sim.host(host.name.to_string(), move || cluster::live(Arc::clone(&world), host.clone()));
+        }
+        let (clients, name): (_, Arc<str>) = (Arc::clone(&world), "client".into());
+        sim.client("client", async move {
+            let life = clients.begin(&name);
+            client::run(Arc::clone(&clients), life, jobs).await
+        });
+        let processes = topology.servers().into_iter().map(|host| (host, Process::Runs)).collect();
+        let touched = BTreeSet::new();
+        Ok(Self { sim, world, topology, timetable, processes, touched, _folder: folder })
+    }
+
+    fn to_its_end(mut self) -> anyhow::Result<()> {
+        let mut events = std::mem::take(&mut self.timetable.0).into_iter().peekable();
+        loop {
+            let now = self.sim.elapsed();
+            self.world.record.set_now(now.as_millis() as u64);
+            self.clear_away_what_exited();
+            while let Some(event) = events.next_if(|event| event.at <= now) {
+                self.act(event.act);
+            }
+            match self.sim.step() {
+                Ok(false) => {}
+                Ok(true) => return Ok(()),
+                Err(error) => anyhow::bail!("{error}"),
+            }
+        }
+    }
+
+    fn clear_away_what_exited(&mut self) {
+        for name in self.world.exited() {
+            if let Some((_, process)) = self.processes.iter_mut().find(|(host, _)| host.name == name) {
+                *process = Process::Gone;
+                self.sim.crash(&*name);
+            }
+        }
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Crash(host) => self.crash(&host),
+            Act::Stop(host) => self.stop(&host),
+            Act::Start(host) => self.start(&host),
+            Act::Hold(a, b) => self.link(Kind::LinkHeld, a, b, |sim, a, b| sim.hold(a, b)),
+            Act::Partition(a, b) => self.link(Kind::LinkPartitioned, a, b, |sim, a, b| sim.partition(a, b)),
+            Act::PartitionOneWay(a, b) => {
+                self.link(Kind::LinkOneWay, a, b, |sim, a, b| sim.partition_oneway(a, b));
+            }
+            Act::Release(a, b) | Act::Repair(a, b) => self.mend_link(&(a, b)),
+            Act::Pause(host) => self.pause(&host),
+            Act::Resume(host) => self.mend_links_of(&host),
+            Act::FailDisk(host) => self.disk(Kind::DiskFailed, &host, |disk| {
+                disk.fail();
+                true
+            }),
+            Act::FillDisk(host) => self.disk(Kind::DiskFull, &host, |disk| {
+                disk.fill();
+                true
+            }),
+            Act::SlowDisk(host) => self.disk(Kind::DiskSlow, &host, |disk| {
+                disk.stall();
+                true
+            }),
+            Act::DamageDisk(host) => self.disk(Kind::DiskDamaged, &host, |disk| disk.damage()),
+            Act::MendDisk(host) => self.world.disks[&host.name].mend(),
+            Act::Calm => self.calm(),
+        }
+    }
+
+    fn crash(&mut self, host: &Host) {
+        if self.processes[host] == Process::Gone {
+            return;
+        }
+        let kind = match host.role {
+            Role::Coordinator => Kind::CoordinatorCrashed,
+            Role::Master => Kind::MasterCrashed,
+            Role::Worker => Kind::WorkerCrashed,
+            Role::Executor | Role::Client => Kind::ExecutorCrashed,
+        };
+        self.world.record.fault(kind, format_args!("{host}"));
+        self.clear_away(host);
+    }
+
+    fn clear_away(&mut self, host: &Host) {
+        self.sim.crash(&*host.name);
+        self.processes.insert(host.clone(), Process::Gone);
+    }
+
+    fn stop(&mut self, host: &Host) {
+        if self.processes[host] != Process::Runs {
+            return;
+        }
+        let kind = match host.role {
+            Role::Coordinator => Kind::CoordinatorStopped,
+            Role::Master => Kind::MasterStopped,
+            Role::Worker => Kind::WorkerStopped,
+            Role::Executor | Role::Client => Kind::ExecutorDrained,
+        };
+        self.world.record.fault(kind, format_args!("{host}"));
+        self.world.stop(&host.name);
+        self.processes.insert(host.clone(), Process::Stops);
+    }
+
+    fn start(&mut self, host: &Host) {
+        match self.processes[host] {
+            Process::Runs => return,
+            // It had its time.
+            Process::Stops => self.clear_away(host),
+            Process::Gone => {}
+        }
+        self.sim.bounce(&*host.name);
+        self.processes.insert(host.clone(), Process::Runs);
+    }
+
+    fn link(&mut self, kind: Kind, a: Host, b: Host, cut: impl FnOnce(&Sim<'static>, &str, &str)) {
+        self.world.record.fault(kind, format_args!("{a} and {b}"));
+        cut(&self.sim, &a.name, &b.name);
+        self.touched.insert((a, b));
+    }
+
+    fn mend_link(&mut self, link: &(Host, Host)) {
+        if self.touched.remove(link) {
+            self.world.record.line(format_args!("{} and {} are linked again", link.0, link.1));
+            self.sim.release(&*link.0.name, &*link.1.name);
+            self.sim.repair(&*link.0.name, &*link.1.name);
+        }
+    }
+
+    fn pause(&mut self, host: &Host) {
+        self.world.record.fault(Kind::HostPaused, format_args!("{host}"));
+        for other in self.topology.hosts().iter().filter(|other| *other != host) {
+            self.sim.hold(&*host.name, &*other.name);
+            self.touched.insert((host.clone(), other.clone()));
+        }
+    }
+
+    fn mend_links_of(&mut self, host: &Host) {
+        let links: Vec<_> = self.touched.iter().filter(|link| link.0 == *host).cloned().collect();
+        links.iter().for_each(|link| self.mend_link(link));
+    }
+
+    fn disk(&mut self, kind: Kind, host: &Host, act: impl FnOnce(&crate::disk::SimDisk) -> bool) {
+        if act(&self.world.disks[&host.name]) {
+            self.world.record.fault(kind, format_args!("{host}"));
+        }
+    }
+
+    /// All links are whole, all disks work, all processes run.
+    fn calm(&mut self) {
+        self.world.record.line(format_args!("the weather is calm"));
+        let links: Vec<_> = self.touched.iter().cloned().collect();
+        links.iter().for_each(|link| self.mend_link(link));
+        self.world.disks.values().for_each(|disk| disk.mend());
+        self.topology.servers().iter().for_each(|host| self.start(host));
+    }
+}

@@ -1,0 +1,24 @@
+//! What the random seeds are made of.
+
+use penstock_protocol::event::JobState;
+use penstock_sim::{faults::Kind, summary::run_all};
+
+#[test]
+fn fifty_seeds_meet_every_fault_and_every_end_and_break_nothing() {
+    let summary = run_all(0..50, false, |report| {
+        for violation in &report.violations {
+            eprintln!("seed {} broke {violation}", report.seed);
+        }
+    });
+    assert_eq!(
+        summary.failed, [0u64; 0],
+        "run `cargo run -p penstock-sim -- --seed N --log` with one of these"
+    );
+    let missing: Vec<_> = Kind::ALL.iter().filter(|kind| !summary.faults.contains_key(kind)).collect();
+    assert!(missing.is_empty(), "these faults never come: {missing:?}");
+    for state in [JobState::Succeeded, JobState::Failed, JobState::Cancelled] {
+        assert!(summary.jobs.get(&state).is_some_and(|jobs| *jobs >= 5), "{:?}", summary.jobs);
+    }
+    let half = summary.jobs.values().sum::<u64>() / 2;
+    assert!(summary.jobs[&JobState::Succeeded] > half, "{:?}", summary.jobs);
+}

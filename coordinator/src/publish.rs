@@ -73,17 +73,14 @@ impl Publisher {
         on_disk(move || plan::write_sink(&sinks, job, statement, &sink)).await
     }
 
-    /// The sinks that a former life expected files for. One whose publication is unfinished keeps its files.
-    pub async fn left_over(&self) -> Result<Vec<LeftOver>, PublishError> {
-        let (sinks, plans) = (self.sinks.clone(), self.plans.clone());
-        on_disk(move || {
-            let is_unfinished =
-                |record: &Path| record.file_name().is_some_and(|name| plans.join(name).exists());
-            let left_over = plan::read_sinks(&sinks)?.into_iter();
-            let left_over = left_over.filter(|(record, _)| !is_unfinished(record));
-            Ok(left_over.map(|(record, sink)| LeftOver { record, sink }).collect())
-        })
-        .await
+    /// The sinks that a former life expected files for. One whose publication is unfinished keeps its files. Blocks: for
+    /// the start, before anything is served.
+    pub fn left_over(&self) -> Result<Vec<LeftOver>, PublishError> {
+        let is_unfinished =
+            |record: &Path| record.file_name().is_some_and(|name| self.plans.join(name).exists());
+        let left_over = plan::read_sinks(&self.sinks)?.into_iter();
+        let left_over = left_over.filter(|(record, _)| !is_unfinished(record));
+        Ok(left_over.map(|(record, sink)| LeftOver { record, sink }).collect())
     }
 
     /// Removes what such sinks wrote. With `finally` they are forgotten, and nothing of them may write any more.
@@ -150,25 +147,22 @@ impl Publisher {
         }
     }
 
-    /// Finishes what a former life began and returns it. What cannot be finished now is tried at the next start.
-    pub async fn roll_forward(&self) -> Result<Vec<Publication>, PublishError> {
-        let plans = self.plans.clone();
-        on_disk(move || {
-            let mut begun = Publication::read_all(&plans)?;
-            begun.retain(|publication| match local::carry_out(publication) {
-                Ok(()) => {
-                    let Publication { job, statement, .. } = publication;
-                    tracing::info!(%job, %statement, "publication rolled forward");
-                    true
-                }
-                Err(error) => {
-                    tracing::error!(job = %publication.job, %error, "a publication stays unfinished");
-                    false
-                }
-            });
-            Ok(begun)
-        })
-        .await
+    /// Finishes what a former life began and returns it. What cannot be finished now is tried at the next start. Blocks: for
+    /// the start, before anything is served.
+    pub fn roll_forward(&self) -> Result<Vec<Publication>, PublishError> {
+        let mut begun = Publication::read_all(&self.plans)?;
+        begun.retain(|publication| match local::carry_out(publication) {
+            Ok(()) => {
+                let Publication { job, statement, .. } = publication;
+                tracing::info!(%job, %statement, "publication rolled forward");
+                true
+            }
+            Err(error) => {
+                tracing::error!(job = %publication.job, %error, "a publication stays unfinished");
+                false
+            }
+        });
+        Ok(begun)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -53,7 +53,9 @@ pub struct World {
     pub folder: PathBuf,
     /// Asks the present life of a host to stop.
     stops: Mutex<BTreeMap<Arc<str>, CancellationToken>>,
-    /// Hosts whose process has ended in order and waits to be cleared away.
+    /// Kills the present life of a host.
+    deaths: Mutex<BTreeMap<Arc<str>, CancellationToken>>,
+    /// Hosts whose process has ended and waits to be cleared away.
     exited: Mutex<BTreeSet<Arc<str>>>,
 }
 
@@ -64,6 +66,7 @@ pub struct Life {
     pub network: Arc<SimNetwork>,
     pub clock: Arc<SimClock>,
     stop: CancellationToken,
+    death: CancellationToken,
 }
 
 impl World {
@@ -79,55 +82,84 @@ impl World {
             disks: topology.of(Role::Worker).into_iter().map(disk).collect(),
             folder,
             stops: Mutex::default(),
+            deaths: Mutex::default(),
             exited: Mutex::default(),
             record,
         }
     }
 
     pub fn begin(&self, host: &Arc<str>) -> Life {
-        let stop = CancellationToken::new();
-        self.stops().insert(Arc::clone(host), stop.clone());
+        let (stop, death) = (CancellationToken::new(), CancellationToken::new());
+        lock(&self.stops).insert(Arc::clone(host), stop.clone());
+        lock(&self.deaths).insert(Arc::clone(host), death.clone());
         self.record.line(format_args!("{host} begins"));
         let (weather, carriers) = (Arc::clone(&self.weather), Tasks::new(format!("{host} wires")));
         Life {
             host: Arc::clone(host),
             tasks: Tasks::new(host.to_string()),
-            network: Arc::new(SimNetwork { host: Arc::clone(host), weather, tasks: carriers }),
+            network: Arc::new(SimNetwork {
+                host: Arc::clone(host),
+                weather,
+                tasks: carriers,
+                sockets: Arc::default(),
+            }),
             clock: Arc::new(SimClock::starting_at(self.record.now_ms())),
             stop,
+            death,
         }
     }
 
     /// Asks a host to stop in order.
     pub fn stop(&self, host: &str) {
-        if let Some(stop) = self.stops().get(host) {
+        if let Some(stop) = lock(&self.stops).get(host) {
             stop.cancel();
         }
     }
 
-    /// Hosts that have ended in order since this was last asked.
+    /// Kills a host: its sockets go in the next step, and everything else when it is cleared away.
+    pub fn kill(&self, host: &str) {
+        if let Some(death) = lock(&self.deaths).get(host) {
+            death.cancel();
+        }
+    }
+
+    /// Hosts that have ended since this was last asked.
     pub fn exited(&self) -> BTreeSet<Arc<str>> {
-        std::mem::take(&mut *self.exited.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.exited))
     }
 
     fn has_exited(&self, host: &Arc<str>) {
-        self.record.line(format_args!("{host} has stopped"));
-        self.exited.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(host));
+        self.record.line(format_args!("{host} has ended"));
+        lock(&self.exited).insert(Arc::clone(host));
     }
+}
 
-    fn stops(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, CancellationToken>> {
-        self.stops.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One life of a server, to its end. A server never fails by itself, whatever happens around it.
 pub async fn live(world: Arc<World>, host: Host) -> turmoil::Result {
     let life = world.begin(&host.name);
+    tokio::select! {
+        biased;
+        () = life.death.cancelled() => {}
+        () = serve(&world, &life, &host) => {}
+    }
+    world.record.dies(&host.name);
+    life.network.sockets.close();
+    world.has_exited(&host.name);
+    // What is left of a process goes when its host is cleared away.
+    std::future::pending().await
+}
+
+/// Until it has stopped in order.
+async fn serve(world: &Arc<World>, life: &Life, host: &Host) {
     let started = match host.role {
-        Role::Coordinator => start_coordinator(&world, &life).await,
-        Role::Master => start_master(&life).await,
-        Role::Worker => start_worker(&world, &life).await,
-        Role::Executor => start_executor(&world, &life).await,
+        Role::Coordinator => start_coordinator(world, life).await,
+        Role::Master => start_master(life).await,
+        Role::Worker => start_worker(world, life).await,
+        Role::Executor => start_executor(world, life).await,
         Role::Client => Ok(()),
     };
     if let Err(error) = started {
@@ -138,16 +170,14 @@ pub async fn live(world: Arc<World>, host: Host) -> turmoil::Result {
         biased;
         failure = life.tasks.failed() => {
             world.record.violation("servers-do-not-fail", format!("{host}: {failure}"));
+            std::future::pending().await
         }
         () = life.stop.cancelled() => {
             if let Err(stragglers) = life.tasks.stop(STOP).await {
                 world.record.violation("servers-stop-in-time", format!("{host}: {stragglers}"));
             }
-            world.has_exited(&host.name);
         }
     }
-    // What is left of a process goes when its host is cleared away, sockets included.
-    std::future::pending().await
 }
 
 async fn start_coordinator(world: &Arc<World>, life: &Life) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 //! connection and asks for each message what becomes of it. Without message faults there is no pipe. Not here: links and
 //! hosts, which turmoil holds, cuts and crashes when it is told to.
 
+mod sockets;
 mod wire;
 
 use std::{io, net::SocketAddr, sync::Arc};
@@ -15,6 +16,7 @@ use penstock_common::{
 };
 use turmoil::net::{TcpListener, TcpStream};
 
+pub use self::sockets::Sockets;
 use self::wire::Wire;
 use crate::{
     faults::{Kind, Messages, Plane},
@@ -46,6 +48,7 @@ pub struct SimNetwork {
     pub weather: Arc<Weather>,
     /// Owns what carries bytes; gone with the host.
     pub tasks: Tasks,
+    pub sockets: Arc<Sockets>,
 }
 
 #[async_trait]
@@ -55,7 +58,10 @@ impl Network for SimNetwork {
             self.weather.record.fault(Kind::ConnectionRefused, format_args!("{} to {addr}", self.host));
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
-        let remote = TcpStream::connect(addr).await?;
+        if self.sockets.are_closed() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let remote = self.sockets.add(TcpStream::connect(addr).await?);
         if self.weather.is_calm() || !self.weather.messages.happen() {
             return Ok(Box::new(remote));
         }
@@ -73,7 +79,7 @@ impl Network for SimNetwork {
     }
 
     async fn bind(&self, addr: &str) -> io::Result<Box<dyn Listener>> {
-        Ok(Box::new(SimListener(TcpListener::bind(addr).await?)))
+        Ok(Box::new(SimListener(TcpListener::bind(addr).await?, Arc::clone(&self.sockets))))
     }
 }
 
@@ -82,13 +88,13 @@ fn plane(addr: &str) -> Plane {
     if port == Some(WORKER_DATA_PORT) { Plane::Data } else { Plane::Rpc }
 }
 
-struct SimListener(TcpListener);
+struct SimListener(TcpListener, Arc<Sockets>);
 
 #[async_trait]
 impl Listener for SimListener {
     async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         let (stream, peer) = self.0.accept().await?;
-        Ok((Box::new(stream), peer))
+        Ok((Box::new(self.1.add(stream)), peer))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -55,6 +55,8 @@ pub struct Seen {
     pub statuses: BTreeMap<JobId, Vec<JobStatus>>,
     pub started: BTreeSet<AttemptId>,
     pub running: BTreeMap<AttemptId, String>,
+    /// Hosts that die: what is dropped there comes in no order, so it is told in one when they are gone.
+    dying: BTreeMap<String, BTreeSet<AttemptId>>,
     pub outcomes: Vec<Outcome>,
     pub accepted: Vec<Accepted>,
     /// Times at which the coordinator began a life.
@@ -161,8 +163,23 @@ impl Record {
 
     pub fn attempt_gone(&self, attempt: AttemptId, how: &str) {
         let mut state = self.state();
-        state.line(format_args!("{attempt} {how}"));
-        state.seen.running.remove(&attempt);
+        let host = state.seen.running.remove(&attempt);
+        match host.and_then(|host| state.seen.dying.get_mut(&host)) {
+            Some(dropped) => drop(dropped.insert(attempt)),
+            None => state.line(format_args!("{attempt} {how}")),
+        }
+    }
+
+    pub fn dies(&self, host: &str) {
+        self.state().seen.dying.insert(host.to_owned(), BTreeSet::new());
+    }
+
+    /// Everything of it was dropped.
+    pub fn is_gone(&self, host: &str) {
+        let mut state = self.state();
+        for attempt in state.seen.dying.remove(host).unwrap_or_default() {
+            state.line(format_args!("{attempt} was dropped"));
+        }
     }
 
     pub fn accepted(&self, accepted: Accepted) {

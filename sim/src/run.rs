@@ -14,6 +14,7 @@ use turmoil::Sim;
 use crate::{
     client,
     cluster::{self, World},
+    disk::SimDisk,
     faults::{Act, Kind, Timetable},
     invariants,
     network::Weather,
@@ -63,7 +64,7 @@ pub fn seed(seed: u64, keep_lines: bool) -> Report {
 pub fn scenario(scenario: Scenario, keep_lines: bool) -> Report {
     let (seed, plans) = (scenario.seed, scenario.jobs.clone());
     let record = Arc::new(Record::new(keep_lines));
-    let ran = catch_unwind(AssertUnwindSafe(|| Run::new(scenario, Arc::clone(&record))?.to_its_end()));
+    let ran = catch_unwind(AssertUnwindSafe(|| Run::new(scenario, Arc::clone(&record))?.finish()));
     let failure = match ran {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error.to_string()),
@@ -87,6 +88,9 @@ pub fn scenario(scenario: Scenario, keep_lines: bool) -> Report {
 enum Process {
     Runs,
     Stops,
+    Dies,
+    /// Dies, and is started as soon as it is gone.
+    Restarts,
     Gone,
 }
 
@@ -98,6 +102,8 @@ struct Run {
     processes: BTreeMap<Host, Process>,
     /// Links that are not as they should be.
     touched: BTreeSet<(Host, Host)>,
+    /// Workers of which the next file on disk is to be damaged.
+    to_damage: BTreeSet<Host>,
     _folder: tempfile::TempDir,
 }
 
@@ -128,11 +134,11 @@ impl Run {
             client::run(Arc::clone(&clients), life, jobs).await
         });
         let processes = topology.servers().into_iter().map(|host| (host, Process::Runs)).collect();
-        let touched = BTreeSet::new();
-        Ok(Self { sim, world, topology, timetable, processes, touched, _folder: folder })
+        let (touched, to_damage) = Default::default();
+        Ok(Self { sim, world, topology, timetable, processes, touched, to_damage, _folder: folder })
     }
 
-    fn to_its_end(mut self) -> anyhow::Result<()> {
+    fn finish(mut self) -> anyhow::Result<()> {
         let mut events = std::mem::take(&mut self.timetable.0).into_iter().peekable();
         loop {
             let now = self.sim.elapsed();
@@ -141,6 +147,7 @@ impl Run {
             while let Some(event) = events.next_if(|event| event.at <= now) {
                 self.act(event.act);
             }
+            self.damage_disks();
             match self.sim.step() {
                 Ok(false) => {}
                 Ok(true) => return Ok(()),
@@ -151,9 +158,14 @@ impl Run {
 
     fn clear_away_what_exited(&mut self) {
         for name in self.world.exited() {
-            if let Some((_, process)) = self.processes.iter_mut().find(|(host, _)| host.name == name) {
-                *process = Process::Gone;
-                self.sim.crash(&*name);
+            self.sim.crash(&*name);
+            self.world.record.is_gone(&name);
+            let found = self.processes.iter_mut().find(|(host, _)| host.name == name);
+            let Some((host, process)) = found else { continue };
+            let starts_again = std::mem::replace(process, Process::Gone) == Process::Restarts;
+            let host = host.clone();
+            if starts_again {
+                self.start(&host);
             }
         }
     }
@@ -171,26 +183,19 @@ impl Run {
             Act::Release(a, b) | Act::Repair(a, b) => self.mend_link(&(a, b)),
             Act::Pause(host) => self.pause(&host),
             Act::Resume(host) => self.mend_links_of(&host),
-            Act::FailDisk(host) => self.disk(Kind::DiskFailed, &host, |disk| {
-                disk.fail();
-                true
-            }),
-            Act::FillDisk(host) => self.disk(Kind::DiskFull, &host, |disk| {
-                disk.fill();
-                true
-            }),
-            Act::SlowDisk(host) => self.disk(Kind::DiskSlow, &host, |disk| {
-                disk.stall();
-                true
-            }),
-            Act::DamageDisk(host) => self.disk(Kind::DiskDamaged, &host, |disk| disk.damage()),
+            Act::FailDisk(host) => self.disk(Kind::DiskFailed, &host, SimDisk::fail),
+            Act::FillDisk(host) => self.disk(Kind::DiskFull, &host, SimDisk::fill),
+            Act::SlowDisk(host) => self.disk(Kind::DiskSlow, &host, SimDisk::stall),
+            Act::DamageDisk(host) => {
+                self.to_damage.insert(host);
+            }
             Act::MendDisk(host) => self.world.disks[&host.name].mend(),
             Act::Calm => self.calm(),
         }
     }
 
     fn crash(&mut self, host: &Host) {
-        if self.processes[host] == Process::Gone {
+        if !matches!(self.processes[host], Process::Runs | Process::Stops) {
             return;
         }
         let kind = match host.role {
@@ -200,12 +205,8 @@ impl Run {
             Role::Executor | Role::Client => Kind::ExecutorCrashed,
         };
         self.world.record.fault(kind, format_args!("{host}"));
-        self.clear_away(host);
-    }
-
-    fn clear_away(&mut self, host: &Host) {
-        self.sim.crash(&*host.name);
-        self.processes.insert(host.clone(), Process::Gone);
+        self.world.kill(&host.name);
+        self.processes.insert(host.clone(), Process::Dies);
     }
 
     fn stop(&mut self, host: &Host) {
@@ -224,14 +225,20 @@ impl Run {
     }
 
     fn start(&mut self, host: &Host) {
-        match self.processes[host] {
-            Process::Runs => return,
+        let next = match self.processes[host] {
+            Process::Runs | Process::Restarts => return,
             // It had its time.
-            Process::Stops => self.clear_away(host),
-            Process::Gone => {}
-        }
-        self.sim.bounce(&*host.name);
-        self.processes.insert(host.clone(), Process::Runs);
+            Process::Stops => {
+                self.world.kill(&host.name);
+                Process::Restarts
+            }
+            Process::Dies => Process::Restarts,
+            Process::Gone => {
+                self.sim.bounce(&*host.name);
+                Process::Runs
+            }
+        };
+        self.processes.insert(host.clone(), next);
     }
 
     fn link(&mut self, kind: Kind, a: Host, b: Host, cut: impl FnOnce(&Sim<'static>, &str, &str)) {
@@ -261,9 +268,18 @@ impl Run {
         links.iter().for_each(|link| self.mend_link(link));
     }
 
-    fn disk(&mut self, kind: Kind, host: &Host, act: impl FnOnce(&crate::disk::SimDisk) -> bool) {
-        if act(&self.world.disks[&host.name]) {
-            self.world.record.fault(kind, format_args!("{host}"));
+    fn disk(&mut self, kind: Kind, host: &Host, act: impl FnOnce(&SimDisk)) {
+        self.world.record.fault(kind, format_args!("{host}"));
+        act(&self.world.disks[&host.name]);
+    }
+
+    fn damage_disks(&mut self) {
+        for host in std::mem::take(&mut self.to_damage) {
+            if self.world.disks[&host.name].damage() {
+                self.world.record.fault(Kind::DiskDamaged, format_args!("{host}"));
+            } else {
+                self.to_damage.insert(host);
+            }
         }
     }
 
@@ -273,6 +289,7 @@ impl Run {
         let links: Vec<_> = self.touched.iter().cloned().collect();
         links.iter().for_each(|link| self.mend_link(link));
         self.world.disks.values().for_each(|disk| disk.mend());
+        self.to_damage.clear();
         self.topology.servers().iter().for_each(|host| self.start(host));
     }
 }

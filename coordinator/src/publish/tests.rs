@@ -118,7 +118,7 @@ async fn a_publication_that_fails_midway_is_undone() {
     assert!(sandbox.publisher.publish(publication).await.is_err());
     let table = sandbox.table();
     assert!(table.contains(&"old.csv".to_owned()) && !table.contains(&"a.csv".to_owned()), "{table:?}");
-    assert_eq!(sandbox.publisher.roll_forward().await.expect("reads the plans"), []);
+    assert_eq!(sandbox.publisher.roll_forward().expect("reads the plans"), []);
 }
 
 #[tokio::test]
@@ -133,11 +133,11 @@ async fn a_publication_cut_short_at_any_step_is_finished_by_the_next_life() {
             let staged = sandbox.root.path().join("table/.staging").join(&file.staged_path);
             fs::rename(staged, sandbox.root.path().join("table").join(&file.final_path)).expect("a step");
         }
-        let done = sandbox.publisher.roll_forward().await.expect("rolls forward");
+        let done = sandbox.publisher.roll_forward().expect("rolls forward");
         assert_eq!(done.len(), 1);
         assert_eq!(sandbox.table(), ["a.csv", "b.csv"], "after {steps_done} steps");
         sandbox.publisher.forget(publication.job, publication.statement).await;
-        assert_eq!(sandbox.publisher.roll_forward().await.expect("reads the plans"), []);
+        assert_eq!(sandbox.publisher.roll_forward().expect("reads the plans"), []);
     }
 }
 
@@ -159,13 +159,13 @@ async fn what_the_sinks_of_a_former_life_wrote_aside_is_removed() {
     let publication = sandbox.publication(SinkMode::Append, &[("0-0-0/a", "a.csv")]);
     let (job, statement, sink) = (publication.job, publication.statement, publication.sink);
     sandbox.publisher.expect(job, statement, sink).await.expect("is remembered");
-    let left_over = sandbox.publisher.left_over().await.expect("is readable");
+    let left_over = sandbox.publisher.left_over().expect("is readable");
     sandbox.publisher.discard_left_over(left_over.clone(), false).await.expect("discards");
     assert_eq!(sandbox.table(), ["old.csv"]);
     sandbox.write("table/.staging/0-0-1/late", "late");
     sandbox.publisher.discard_left_over(left_over, true).await.expect("discards");
     assert_eq!(sandbox.table(), ["old.csv"]);
-    assert!(sandbox.publisher.left_over().await.expect("is readable").is_empty());
+    assert!(sandbox.publisher.left_over().expect("is readable").is_empty());
 }
 
 #[tokio::test]
@@ -175,5 +175,5 @@ async fn a_publication_that_is_still_unfinished_keeps_its_files() {
     publication.write(&sandbox.root.path().join("publications")).expect("the plan is on disk");
     let (job, statement, sink) = (publication.job, publication.statement, publication.sink);
     sandbox.publisher.expect(job, statement, sink).await.expect("is remembered");
-    assert!(sandbox.publisher.left_over().await.expect("is readable").is_empty());
+    assert!(sandbox.publisher.left_over().expect("is readable").is_empty());
 }

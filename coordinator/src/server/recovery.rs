@@ -37,7 +37,7 @@ pub(super) async fn finish_former_life(
     event_log: &EventLog,
     now: Timestamp,
 ) -> Result<Vec<JobId>, StartError> {
-    let published = publisher.roll_forward().await?;
+    let published = publisher.roll_forward()?;
     for publication in &published {
         change_catalog(tables, publication).await?;
     }
@@ -60,7 +60,7 @@ pub(super) async fn clean_up(
     tasks: &Tasks,
 ) -> Result<(), StartError> {
     // Before anything new begins: sinks of this life must not be touched.
-    let left_over = publisher.left_over().await?;
+    let left_over = publisher.left_over()?;
     let (publisher, shuffles, stop) = (publisher.clone(), Arc::clone(shuffles), tasks.stop_token());
     tasks.spawn("clean-up", OnFailure::Log, async move {
         publisher.discard_left_over(left_over.clone(), false).await?;

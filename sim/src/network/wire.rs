@@ -5,9 +5,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use penstock_protocol::frame::{self, FRAME_BYTES_MAX, FrameHead};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
-use turmoil::net::TcpStream;
 
-use super::Weather;
+use super::{Weather, sockets::Socket};
 use crate::faults::{Fate, Plane, Way};
 
 /// How long the other side gets to take the last message before a cut.
@@ -31,9 +30,9 @@ enum Ended {
 }
 
 impl Wire {
-    pub async fn carry(self, local: DuplexStream, remote: TcpStream) {
+    pub async fn carry(self, local: DuplexStream, remote: Socket) {
         let (mut local_reader, mut local_writer) = tokio::io::split(local);
-        let (mut remote_reader, mut remote_writer) = remote.into_split();
+        let (mut remote_reader, mut remote_writer) = tokio::io::split(remote);
         let ended = {
             let out = self.way(Way::Out, &mut local_reader, &mut remote_writer);
             let back = self.way(Way::In, &mut remote_reader, &mut local_writer);

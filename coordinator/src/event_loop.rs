@@ -33,7 +33,7 @@ const STOOD_STILL_MIN: Duration = Duration::from_secs(1);
 type Question = Box<dyn FnOnce(&Coordinator) + Send>;
 
 enum Message {
-    Event(Event),
+    Event(Box<Event>),
     Ask(Question),
 }
 
@@ -63,7 +63,7 @@ pub fn event_loop(core: Coordinator, clock: Arc<dyn Clock>) -> (Inbox, EventLoop
 impl Inbox {
     /// Waits for room. What is sent while the coordinator stops is lost, as it would be a moment later.
     pub async fn send(&self, event: Event) {
-        if self.messages.send(Message::Event(event)).await.is_err() {
+        if self.messages.send(Message::Event(Box::new(event))).await.is_err() {
             tracing::debug!("an event came while the coordinator stops");
         }
     }
@@ -94,7 +94,7 @@ impl EventLoop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                _ = ticks.tick() => turn.push(Message::Event(Event::Tick)),
+                _ = ticks.tick() => turn.push(Message::Event(Box::new(Event::Tick))),
                 taken = self.messages.recv_many(&mut turn, TURN_MAX) => if taken == 0 { return Ok(()) },
             }
             let started = Instant::now();
@@ -108,7 +108,7 @@ impl EventLoop {
         let (mut wanted, mut questions) = (Vec::new(), Vec::new());
         for message in turn.drain(..) {
             match message {
-                Message::Event(event) => wanted.extend(self.core.step(self.clock.now(), event)),
+                Message::Event(event) => wanted.extend(self.core.step(self.clock.now(), *event)),
                 Message::Ask(question) => questions.push(question),
             }
         }

@@ -156,7 +156,7 @@ impl Api {
             | StatementState::Running
             | StatementState::Publishing => Err(RowsError::NotFinished { job, statement }),
             StatementState::Succeeded if found.has_result => {
-                Ok(self.effects().results.open(job, statement, self.now())?)
+                Ok(self.effects().results.open(job, statement)?)
             }
             _ => Err(RowsError::NoRows { job, statement }),
         }

@@ -17,7 +17,7 @@ use crate::{
     event::Event,
     event_loop::Stopped,
     job::{JobStatus, StatementState},
-    results::{NotKept, Rows},
+    results::Rows,
     server::Handle,
     store::StoreError,
 };
@@ -70,7 +70,7 @@ pub enum RowsError {
 /// Why a result that there was is not kept any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Gone {
-    #[error("results expire {} s after their statement ended", ttl.as_secs())]
+    #[error("results expire {} s after their job ended", ttl.as_secs())]
     Expired { ttl: Duration },
     #[error("the coordinator was restarted since, which results do not survive")]
     Restarted,
@@ -198,21 +198,16 @@ impl Api {
             | StatementState::Running
             | StatementState::Publishing => Err(RowsError::NotFinished { job, statement }),
             StatementState::Succeeded if found.has_result => {
-                let opened = self.effects().results.open(job, statement, self.now());
-                opened.map_err(|missing| RowsError::Gone {
-                    job,
-                    statement,
-                    why: self.why_gone(&status, missing),
-                })
+                let opened = self.effects().results.open(job, statement);
+                opened.ok_or_else(|| RowsError::Gone { job, statement, why: self.why_gone(&status) })
             }
             _ => Err(RowsError::NoRows { job, statement }),
         }
     }
 
-    fn why_gone(&self, status: &JobStatus, missing: NotKept) -> Gone {
+    fn why_gone(&self, status: &JobStatus) -> Gone {
         let ttl = self.inner.results_ttl;
         match status.finished_at {
-            _ if missing == NotKept::Expired => Gone::Expired { ttl },
             Some(at) if at + ttl <= self.now() => Gone::Expired { ttl },
             Some(at) if at < self.inner.started_at => Gone::Restarted,
             _ => Gone::NoRoom,

@@ -129,12 +129,11 @@ pub enum Effect {
     },
 
     // Statements.
-    /// The rows of a finished query. Wanted until `expires_at`; the job is forgotten after that.
+    /// The rows of a finished query. Wanted until the job is forgotten.
     KeepResult {
         job: JobId,
         statement: StatementIndex,
         result: Arc<StatementResult>,
-        expires_at: Timestamp,
     },
     /// Make the winners' files visible in one step. Answered by `SinkPublished`.
     PublishSink {

@@ -149,9 +149,9 @@ impl Effects {
                 ignore_if_gone(self.executors.close(&executor, incarnation, &reason));
             }
 
-            Effect::KeepResult { job, statement, result, expires_at } => {
+            Effect::KeepResult { job, statement, result } => {
                 if let Some(schema) = self.held(job, statement).and_then(|held| held.schema.clone()) {
-                    self.results.keep(job, statement, schema, result, expires_at);
+                    self.results.keep(job, statement, schema, result);
                 }
             }
             Effect::PublishSink { job, statement, files } => self.publish_sink(job, statement, files),

@@ -78,8 +78,6 @@ pub struct Job {
     hosts: BTreeMap<ExecutorId, Incarnation>,
     totals: JobTotals,
     failure: Option<JobFailure>,
-    /// How long a result is kept.
-    results_ttl: Duration,
     /// Results that are kept in the shuffle service.
     holds_shuffles: bool,
     /// When nobody had a slot for it although it has runnable tasks.
@@ -122,7 +120,6 @@ impl Job {
         spec: JobSpec,
         try_number: u32,
         continues: Option<JobId>,
-        results_ttl: Duration,
         out: &mut Outbox,
     ) -> Self {
         let mut job = Self {
@@ -146,7 +143,6 @@ impl Job {
             hosts: BTreeMap::new(),
             totals: JobTotals::default(),
             failure: None,
-            results_ttl,
             holds_shuffles: false,
             starved_since: None,
             published: None,

@@ -13,7 +13,6 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use penstock_common::clock::Timestamp;
 use penstock_engine::batch_io::{BatchIoError, Decoder};
 use penstock_protocol::{
     ids::{JobId, StatementIndex},
@@ -37,15 +36,6 @@ pub enum ResultError {
     Damaged(#[from] BatchIoError),
     #[error("the result cannot be encoded")]
     Arrow(#[from] ArrowError),
-}
-
-/// A result is not here any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotKept {
-    /// Its time is over.
-    Expired,
-    /// Whoever knows the job knows why.
-    Absent,
 }
 
 /// A statement's rows, about to be streamed.
@@ -72,8 +62,6 @@ struct Kept {
 struct Entry {
     schema: SchemaRef,
     content: Content,
-    /// None: as long as the core remembers the job.
-    expires_at: Option<Timestamp>,
     inline_bytes: usize,
 }
 
@@ -89,18 +77,17 @@ impl Results {
         Self { reader, inline_bytes_max, kept: Mutex::default() }
     }
 
-    /// Keeps the rows of a finished query.
+    /// Keeps the rows of a finished query until its job is forgotten.
     pub fn keep(
         &self,
         job: JobId,
         statement: StatementIndex,
         schema: SchemaRef,
         result: Arc<StatementResult>,
-        expires_at: Timestamp,
     ) {
         let inline_bytes = result.inline.iter().flat_map(|rows| &rows.batches).map(Bytes::len).sum();
         let content = Content::Result(result);
-        self.insert(job, statement, Entry { schema, content, expires_at: Some(expires_at), inline_bytes });
+        self.insert(job, statement, Entry { schema, content, inline_bytes });
     }
 
     /// Keeps rows that were known at planning.
@@ -113,7 +100,7 @@ impl Results {
     ) {
         let inline_bytes = batches.iter().map(RecordBatch::get_array_memory_size).sum();
         let content = Content::Batches(batches.into());
-        self.insert(job, statement, Entry { schema, content, expires_at: None, inline_bytes });
+        self.insert(job, statement, Entry { schema, content, inline_bytes });
     }
 
     /// Forgets everything of a job.
@@ -123,19 +110,16 @@ impl Results {
         statements.into_iter().for_each(|key| kept.remove(key));
     }
 
-    /// The statement's rows, if they are still kept.
-    pub fn open(&self, job: JobId, statement: StatementIndex, now: Timestamp) -> Result<Rows, NotKept> {
-        let entry = self.lock().results.get(&(job, statement)).cloned().ok_or(NotKept::Absent)?;
-        if entry.expires_at.is_some_and(|at| at <= now) {
-            return Err(NotKept::Expired);
-        }
+    /// The statement's rows, if they are still kept; whoever knows the job knows why not.
+    pub fn open(&self, job: JobId, statement: StatementIndex) -> Option<Rows> {
+        let entry = self.lock().results.get(&(job, statement)).cloned()?;
         let batches = match &entry.content {
             Content::Batches(batches) => {
                 stream::iter(batches.iter().cloned().map(Ok).collect::<Vec<_>>()).boxed()
             }
             Content::Result(result) => self.stream(&entry.schema, result),
         };
-        Ok(Rows { schema: entry.schema, batches })
+        Some(Rows { schema: entry.schema, batches })
     }
 
     fn stream(&self, schema: &SchemaRef, result: &StatementResult) -> Batches {

@@ -56,7 +56,7 @@ pub struct Seen {
     pub started: BTreeSet<AttemptId>,
     pub running: BTreeMap<AttemptId, String>,
     /// Hosts that die: what is dropped there comes in no order, so it is told in one when they are gone.
-    pub(crate) dying: BTreeMap<String, BTreeSet<AttemptId>>,
+    pub dying: BTreeMap<String, BTreeSet<AttemptId>>,
     pub outcomes: Vec<Outcome>,
     pub accepted: Vec<Accepted>,
     /// Times at which the coordinator began a life.

@@ -59,7 +59,7 @@ impl Coordinator {
                     return Err(SubmitError::TooManyJobs { active: self.active.len() });
                 }
                 let after = after.or_else(|| self.fence(&spec, id, out));
-                let job = Job::submit(id, spec, try_number, continues, self.options.results_ttl, out);
+                let job = Job::submit(id, spec, try_number, continues, out);
                 Ok(self.enter(job, queue, after, out.now))
             }
         }

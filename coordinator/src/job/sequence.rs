@@ -302,8 +302,7 @@ impl Job {
         let statement = &mut self.statements[self.current];
         statement.has_result = true;
         let result = Arc::new(StatementResult { rows, inline, shuffle });
-        let expires_at = out.now + self.results_ttl;
-        out.push(Effect::KeepResult { job: self.id, statement: statement.index, result, expires_at });
+        out.push(Effect::KeepResult { job: self.id, statement: statement.index, result });
         self.finish_statement(rows, out);
     }
 

@@ -3,6 +3,17 @@
 use penstock_protocol::event::JobState;
 use penstock_sim::{faults::Kind, summary::run_all};
 
+/// Seeds that have found something: results of a statement that expired before its job ended.
+const FOUND: [u64; 2] = [102, 126];
+
+#[test]
+fn seeds_that_found_something_find_it_no_more() {
+    for seed in FOUND {
+        let summary = run_all(seed..seed + 1, false, |report| eprintln!("{:?}", report.violations));
+        assert_eq!(summary.failed, [0u64; 0]);
+    }
+}
+
 #[test]
 fn fifty_seeds_meet_every_fault_and_every_end_and_break_nothing() {
     let summary = run_all(0..50, false, |report| {

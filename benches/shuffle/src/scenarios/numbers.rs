@@ -20,8 +20,10 @@ const EXCHANGES: u32 = 200;
 const EXCHANGE_PARTITIONS: u32 = 4;
 const EXCHANGE_BATCH_BYTES: usize = 4 << 10;
 
+type Measurement = fn(&Setup<'_>) -> anyhow::Result<Vec<Number>>;
+
 pub fn all(setup: &Setup<'_>) -> anyhow::Result<Vec<Number>> {
-    let measurements: [(&str, fn(&Setup<'_>) -> anyhow::Result<Vec<Number>>); 3] = [
+    let measurements: [(&str, Measurement); 3] = [
         ("1 KiB batches in merged pushes", small_batches),
         ("100,000 open partitions", open_partitions),
         ("a small exchange", exchanges),

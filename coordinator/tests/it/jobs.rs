@@ -193,7 +193,7 @@ async fn a_result_that_is_gone_says_why_and_what_to_do() {
     assert!(advice.contains("inline_results_bytes_max"), "{advice}");
     clock.advance(Duration::from_secs(3_601));
     let (message, advice) = gone(&newer).await;
-    assert!(message.ends_with("results expire 3600 s after their statement ended"), "{message}");
+    assert!(message.ends_with("results expire 3600 s after their job ended"), "{message}");
     assert!(advice.contains("results_ttl_seconds"), "{advice}");
     cluster.stop().await;
 }

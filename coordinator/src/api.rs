@@ -193,7 +193,11 @@ impl Api {
             | StatementState::Publishing => Err(RowsError::NotFinished { job, statement }),
             StatementState::Succeeded if found.has_result => {
                 let opened = self.effects().results.open(job, statement, self.now());
-                opened.map_err(|missing| RowsError::Gone { job, statement, why: self.why_gone(&status, missing) })
+                opened.map_err(|missing| RowsError::Gone {
+                    job,
+                    statement,
+                    why: self.why_gone(&status, missing),
+                })
             }
             _ => Err(RowsError::NoRows { job, statement }),
         }

@@ -104,7 +104,10 @@ impl Effects {
     async fn stopped_without_room(&self) -> StoreError {
         self.tasks.stop_token().cancelled().await;
         let reason = self.store.until_full().await;
-        StoreError::Database { doing: "waiting for room for the job store", source: reason.to_string().into() }
+        StoreError::Database {
+            doing: "waiting for room for the job store",
+            source: reason.to_string().into(),
+        }
     }
 
     async fn start(self: &Arc<Self>, effect: Effect, summaries: &mut BTreeMap<JobId, Timestamp>) {

@@ -46,7 +46,8 @@ pub fn require_same(peer: &str, theirs: &str, me: &'static str) -> Result<(), Ot
 
 fn executable_id() -> String {
     // On Linux the file that runs, even if another one has its name by now.
-    let path = if cfg!(target_os = "linux") { Ok(PathBuf::from("/proc/self/exe")) } else { std::env::current_exe() };
+    let path =
+        if cfg!(target_os = "linux") { Ok(PathBuf::from("/proc/self/exe")) } else { std::env::current_exe() };
     let found = path.and_then(File::open).and_then(|mut file| match build_id(&mut file) {
         Some(id) => Ok(id),
         None => hash(&mut file),
@@ -203,7 +204,8 @@ mod tests {
         use std::io::Write as _;
         let name = format!("penstock-build-{}-{}", std::process::id(), hex(content));
         let path = std::env::temp_dir().join(name);
-        let mut file = File::options().create(true).truncate(true).read(true).write(true).open(&path).unwrap();
+        let mut file =
+            File::options().create(true).truncate(true).read(true).write(true).open(&path).unwrap();
         file.write_all(content).unwrap();
         std::fs::remove_file(path).unwrap();
         file
@@ -213,7 +215,9 @@ mod tests {
     fn another_build_is_refused_with_both_named() {
         assert_eq!(require_same("executor e1", build(), "coordinator"), Ok(()));
         let refused = require_same("executor e1", "0.1.0+other", "coordinator").unwrap_err().to_string();
-        for part in ["executor e1 is build 0.1.0+other", "this coordinator is build", build(), "same penstock binary"] {
+        for part in
+            ["executor e1 is build 0.1.0+other", "this coordinator is build", build(), "same penstock binary"]
+        {
             assert!(refused.contains(part), "{part}: {refused}");
         }
     }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod cluster;
 mod demo;
+mod full_disk;
 mod oracle;
 mod outputs;
 mod run;

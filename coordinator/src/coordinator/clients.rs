@@ -123,8 +123,7 @@ impl Coordinator {
         };
         let lease_expires_at = job.lease().map(|lease| now + lease);
         let sign_of_life_at = now + SIGN_OF_LIFE_EVERY;
-        self.jobs
-            .insert(id, Entry { job, queue, lease_expires_at, cancel_at: None, after, sign_of_life_at });
+        self.jobs.insert(id, Entry { job, queue, lease_expires_at, cancel_at: None, after, sign_of_life_at });
         self.active.insert(id);
         self.queued.insert((Reverse(priority), id));
         self.touched.insert(id);

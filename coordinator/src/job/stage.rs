@@ -286,9 +286,7 @@ impl Stage {
         let winners = exchange::winners(self.map_outputs().map(|(task, attempt, _)| (task, attempt)));
         match target {
             AttemptTarget::Shuffle(target) => Some(self.commit(now, target, winners)),
-            AttemptTarget::Result(target) if !winners.is_empty() => {
-                Some(self.commit(now, target, winners))
-            }
+            AttemptTarget::Result(target) if !winners.is_empty() => Some(self.commit(now, target, winners)),
             AttemptTarget::Result(_) | AttemptTarget::Files => {
                 self.finish(now, None);
                 Some(Complete::Done)

@@ -38,7 +38,8 @@ impl GatedStore {
 #[async_trait]
 impl JobStore for GatedStore {
     async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        let is_held = |write: &Write| matches!(write, Write::Append { record, .. } if (self.held)(&record.fact));
+        let is_held =
+            |write: &Write| matches!(write, Write::Append { record, .. } if (self.held)(&record.fact));
         if writes.iter().any(is_held) {
             self.waits.notify_one();
             drop(self.open.acquire().await.unwrap());

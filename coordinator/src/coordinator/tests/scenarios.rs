@@ -346,7 +346,9 @@ fn a_job_says_that_it_waits_for_an_executor_to_come_back() {
 fn a_job_whose_executors_all_drain_says_so() {
     check(
         "e1 joins with 1; e1 drains; submit a = x:1 > r:1 -- status a",
-        expect!["Running 0/1 statements 0/2 stages 0/2 tasks 0 running (all connected executors are draining and take nothing new)"],
+        expect![
+            "Running 0/1 statements 0/2 stages 0/2 tasks 0 running (all connected executors are draining and take nothing new)"
+        ],
     );
 }
 

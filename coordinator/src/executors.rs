@@ -82,7 +82,7 @@ pub struct Sampled {
 pub enum Shortage {
     #[error("no executor is connected")]
     Nobody,
-    #[error("no executor is connected; {first}{} may come back", and_others(*.others))]
+    #[error("no executor is connected; {first}{} may come back", and_others(*others))]
     Away { first: ExecutorId, others: usize },
     #[error("all connected executors are draining and take nothing new")]
     Draining,

@@ -123,7 +123,7 @@ fn bytes(file: &mut (impl Read + Seek), offset: u64, length: u64) -> Option<Vec<
 
 fn number(bytes: &[u8], offset: usize, length: usize) -> Option<u64> {
     let bytes = bytes.get(offset..offset + length)?;
-    Some(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    Some(bytes.iter().rev().fold(0, |number, byte| (number << 8) | u64::from(*byte)))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -6,6 +6,6 @@
 mod classify;
 mod sql_error;
 
-pub use classify::classify;
+pub use classify::{FREE_SPILL_SPACE, classify};
 pub(crate) use classify::plain;
 pub use sql_error::{Position, SqlError};

@@ -201,7 +201,7 @@ impl Machinery {
         let stop_work = work.stop_token().drop_guard();
         let client = ShuffleClient::new(Arc::clone(network), budget.client_options(), work);
         let store = RemoteShuffle::new(client, RuntimeHandle::current());
-        let runner = Arc::new(EngineRunner::new(Arc::clone(&env), Arc::new(store)));
+        let runner = Arc::new(EngineRunner::new(Arc::clone(&env), Arc::new(store), scratch.dir().to_path_buf()));
         let attempts = Attempts { runner, cpu };
         Ok(Self { attempts, env: Some(env), _stop_work: stop_work, _scratch: Some(scratch) })
     }

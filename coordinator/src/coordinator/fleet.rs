@@ -63,7 +63,7 @@ impl Coordinator {
         }
         for progress in &heartbeat.progress {
             if let Some(entry) = self.jobs.get_mut(&progress.attempt.task.job) {
-                entry.job.progress(host, progress);
+                entry.job.advance(host, progress);
             }
         }
         if let Some(sampled) = self.executors.sampled(out.now, host, heartbeat.sample) {

@@ -99,7 +99,7 @@ impl Job {
     }
 
     /// An attempt got on, says its executor.
-    pub fn progress(&mut self, host: &Host, progress: &AttemptProgress) {
+    pub fn advance(&mut self, host: &Host, progress: &AttemptProgress) {
         let TaskId { stage, index, .. } = progress.attempt.task;
         let task = self.stages.get_mut(&stage).and_then(|stage| stage.task(index));
         if let Some(attempt) = task.and_then(|task| task.attempt(progress.attempt.number, host)) {

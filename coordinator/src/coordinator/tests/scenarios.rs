@@ -57,7 +57,9 @@ fn nobody_is_lost_for_a_silence_of_the_coordinator_itself() {
          the coordinator stands still for 60s; 1s pass in silence; e2 comes back with 1 running a/x1;
          a/x0 succeeds; a/x1 succeeds; 3s pass; 2s pass",
         expect![[r#"
-            "#]],
+            a lives
+            commit a/x, reserve a/r, run a/r0 on e1
+            stop a/r0 on e1, release a/x a/r, a cancelled: nobody asked for the job within its lease, release all of a"#]],
     );
 }
 
@@ -239,12 +241,16 @@ fn a_job_waits_a_minute_for_the_shuffle_service_and_then_fails() {
     check(
         "e1 joins with 1; every reserve fails; submit a = x:1 > r:1 -- 55s pass; status a; 5s pass; status a",
         expect![[r#"
-            "#]],
+            release a/x, reserve a/x~1, release a/x~1, reserve a/x~2, release a/x~2, reserve a/x~3, release a/x~3, reserve a/x~4, release a/x~4, reserve a/x~5, release a/x~5, reserve a/x~6, release a/x~6, reserve a/x~7, release a/x~7, reserve a/x~8, release a/x~8, reserve a/x~9, release a/x~9, reserve a/x~10, a lives, release a/x~10, reserve a/x~11, release a/x~11, reserve a/x~12, release a/x~12, reserve a/x~13, release a/x~13, reserve a/x~14, release a/x~14, reserve a/x~15
+            Running 0/1 statements 0/2 stages 0/2 tasks 0 running (the shuffle service, since 1970-01-01T00:16:40.000Z: no worker has room)
+            release a/x~15, reserve a/x~16, release a/x~16, reserve a/x~17, a lives, a failed: no worker has room (18 tries in 60 s)
+            Failed 0/1 statements 0/2 stages 0/2 tasks 0 running"#]],
     );
     check(
         "e1 joins with 1; every reserve fails; submit a = x:1 > r:1; 50s pass; no reserve fails -- 5s pass; a/x0 succeeds",
         expect![[r#"
-            "#]],
+            release a/x~14, reserve a/x~15, run a/x0 on e1
+            commit a/x~15, reserve a/r, run a/r0 on e1"#]],
     );
 }
 
@@ -329,7 +335,7 @@ fn a_job_says_that_it_waits_for_an_executor_to_come_back() {
             Running 0/1 statements 0/2 stages 0/2 tasks 1 running (no executor is connected; e1 may come back)
             Running 0/1 statements 0/2 stages 0/2 tasks 0 running (all slots are in use)
             Running 0/1 statements 0/2 stages 0/2 tasks 1 running
-            disconnect e1
+            disconnect e1, disconnect e1, disconnect e1
             Running 0/1 statements 0/2 stages 0/2 tasks 0 running (no executor is connected)"#]],
     );
     check(

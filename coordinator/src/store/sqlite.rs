@@ -394,6 +394,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_write_waits_while_there_is_no_room_and_the_store_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs.sqlite");
+        let store = SqliteStore::open(&path).await.unwrap();
+        sqlx::query("PRAGMA max_page_count = 1").execute(&store.writer).await.unwrap();
+        let record = suite::job(1);
+        let mut status = (*record.status).clone();
+        status.waiting = Some("x".repeat(1 << 20));
+        let large = JobRecord { status: Arc::new(status) };
+        let write = store.write(vec![Write::InsertJob(Box::new(large.clone()))]);
+        let room = async {
+            let reason = store.until_full().await;
+            assert!(reason.contains("no room") && reason.contains("jobs.sqlite"), "{reason}");
+            assert_eq!(store.full(), Some(reason));
+            assert_eq!(store.job(record.job()).await.unwrap(), None);
+            sqlx::query("PRAGMA max_page_count = 1000000").execute(&store.writer).await.unwrap();
+        };
+        let (written, ()) = tokio::join!(write, room);
+        written.unwrap();
+        assert_eq!(store.full(), None);
+        assert_eq!(store.job(record.job()).await.unwrap(), Some(large));
+    }
+
+    #[tokio::test]
     async fn a_journal_of_a_newer_version_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&folder.path().join("jobs.sqlite")).await.unwrap();

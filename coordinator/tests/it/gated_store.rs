@@ -1,5 +1,7 @@
 //! A job store in memory whose next write of some kind waits until the test lets it go on.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use penstock_common::clock::Timestamp;
 use penstock_coordinator::{
@@ -8,7 +10,7 @@ use penstock_coordinator::{
     store::{JobFilter, JobRecord, JobStore, Positioned, StoreError, Write, memory::MemoryStore},
 };
 use penstock_protocol::ids::JobId;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 #[derive(Debug)]
 pub struct GatedStore {
@@ -16,12 +18,27 @@ pub struct GatedStore {
     held: fn(&Fact) -> bool,
     waits: Notify,
     open: Semaphore,
+    /// What it says while a write is held.
+    reason: Option<Arc<str>>,
+    full: watch::Sender<Option<Arc<str>>>,
 }
 
 impl GatedStore {
     /// Holds every write with such a fact.
     pub fn holding(held: fn(&Fact) -> bool) -> Self {
-        Self { store: MemoryStore::default(), held, waits: Notify::new(), open: Semaphore::new(0) }
+        Self {
+            store: MemoryStore::default(),
+            held,
+            waits: Notify::new(),
+            open: Semaphore::new(0),
+            reason: None,
+            full: watch::Sender::new(None),
+        }
+    }
+
+    /// Holds them, and says that it does so because the disk is full.
+    pub fn full_at(held: fn(&Fact) -> bool) -> Self {
+        Self { reason: Some("the disk is full".into()), ..Self::holding(held) }
     }
 
     /// Until a write is held.
@@ -42,9 +59,20 @@ impl JobStore for GatedStore {
             |write: &Write| matches!(write, Write::Append { record, .. } if (self.held)(&record.fact));
         if writes.iter().any(is_held) {
             self.waits.notify_one();
+            self.full.send_replace(self.reason.clone());
             drop(self.open.acquire().await.unwrap());
+            self.full.send_replace(None);
         }
         self.store.write(writes).await
+    }
+
+    fn full(&self) -> Option<Arc<str>> {
+        self.full.borrow().clone()
+    }
+
+    async fn until_full(&self) -> Arc<str> {
+        let mut full = self.full.subscribe();
+        full.wait_for(Option::is_some).await.unwrap().clone().unwrap()
     }
 
     async fn job(&self, job: JobId) -> Result<Option<JobRecord>, StoreError> {

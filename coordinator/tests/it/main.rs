@@ -7,6 +7,7 @@ mod executors;
 mod flight;
 mod gated_store;
 mod jobs;
+mod no_room;
 mod refusals;
 mod reports;
 mod restart;

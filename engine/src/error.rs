@@ -7,7 +7,7 @@ mod classify;
 mod damaged;
 mod sql_error;
 
-pub use classify::classify;
 pub(crate) use classify::plain;
+pub use classify::{FREE_SPILL_SPACE, classify};
 pub(crate) use damaged::damaged;
 pub use sql_error::{Position, SqlError};

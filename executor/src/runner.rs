@@ -1,12 +1,17 @@
 //! What runs a task: the engine, or a script in tests and in the simulation.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::future::{BoxFuture, FutureExt};
 pub use penstock_engine::attempt::Progress;
 use penstock_engine::{
     attempt::{self, DecodedStage},
+    error::FREE_SPILL_SPACE,
     exchange::store::ShuffleStore,
 };
 use penstock_protocol::task::{AttemptMetrics, Failure, StageDefinition, TaskAssignment, TaskOutput};
@@ -29,18 +34,22 @@ pub trait PreparedStage: Send + Sync + 'static {
 pub struct EngineRunner {
     env: Arc<RuntimeEnv>,
     store: Arc<dyn ShuffleStore>,
+    /// Where `env` spills to, for people.
+    scratch: Arc<PathBuf>,
 }
 
 impl EngineRunner {
-    pub fn new(env: Arc<RuntimeEnv>, store: Arc<dyn ShuffleStore>) -> Self {
-        Self { env, store }
+    pub fn new(env: Arc<RuntimeEnv>, store: Arc<dyn ShuffleStore>, scratch: PathBuf) -> Self {
+        Self { env, store, scratch: Arc::new(scratch) }
     }
 }
 
 impl TaskRunner for EngineRunner {
     fn prepare(&self, stage: &StageDefinition) -> Result<Arc<dyn PreparedStage>, Failure> {
         let stage = attempt::decode(stage, &self.env)?;
-        Ok(Arc::new(EngineStage { stage, env: Arc::clone(&self.env), store: Arc::clone(&self.store) }))
+        let (env, store, scratch) =
+            (Arc::clone(&self.env), Arc::clone(&self.store), Arc::clone(&self.scratch));
+        Ok(Arc::new(EngineStage { stage, env, store, scratch }))
     }
 }
 
@@ -48,11 +57,28 @@ struct EngineStage {
     stage: DecodedStage,
     env: Arc<RuntimeEnv>,
     store: Arc<dyn ShuffleStore>,
+    scratch: Arc<PathBuf>,
 }
 
 impl PreparedStage for EngineStage {
     fn run(&self, task: TaskAssignment, progress: Arc<Progress>) -> BoxFuture<'static, Outcome> {
         let (stage, env, store) = (self.stage.clone(), Arc::clone(&self.env), Arc::clone(&self.store));
-        async move { attempt::run_attempt(&stage, &task, store, &env, progress).await }.boxed()
+        let scratch = Arc::clone(&self.scratch);
+        async move {
+            let (outcome, metrics) = attempt::run_attempt(&stage, &task, store, &env, progress).await;
+            (outcome.map_err(|failure| name_scratch(failure, &scratch)), metrics)
+        }
+        .boxed()
     }
+}
+
+/// The engine does not know where it spills to, and who reads the failure does not know that it is a setting.
+fn name_scratch(mut failure: Failure, scratch: &Path) -> Failure {
+    if failure.advice.as_deref() == Some(FREE_SPILL_SPACE) {
+        failure.advice = Some(format!(
+            "free space on the disk of {}, or name a folder on a larger one with `scratch_dir` of [executor]",
+            scratch.display()
+        ));
+    }
+    failure
 }

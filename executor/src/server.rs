@@ -213,7 +213,8 @@ impl Machinery {
         let reviver = Arc::clone(&epochs) as Arc<dyn Reviver>;
         let client = ShuffleClient::with_reviver(Arc::clone(network), budget.client_options(), reviver, work);
         let store = RemoteShuffle::new(client, RuntimeHandle::current());
-        let runner = Arc::new(EngineRunner::new(Arc::clone(&env), Arc::new(store)));
+        let runner =
+            Arc::new(EngineRunner::new(Arc::clone(&env), Arc::new(store), scratch.dir().to_path_buf()));
         let attempts = Attempts { runner, cpu };
         Ok(Self { attempts, env: Some(env), epochs, _stop_work: stop_work, _scratch: Some(scratch) })
     }

@@ -1,11 +1,13 @@
 //! A cluster of real processes and the commands that talk to it.
 
+use std::{path::PathBuf, process::Command};
+
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
     oracle,
-    support::{ProcessCluster, Ran, World, signal, until},
+    support::{PENSTOCK, ProcessCluster, Ran, World, signal, until},
     tpch,
 };
 
@@ -126,6 +128,45 @@ pub fn is_busy(cluster: &ProcessCluster<'_>, name: &str) -> bool {
     executors
         .iter()
         .any(|executor| executor["executor"] == name && executor["slots_used"].as_u64().unwrap_or(0) > 0)
+}
+
+#[test]
+fn an_executor_of_another_build_is_refused_although_its_version_is_the_same() {
+    let world = World::new();
+    let cluster = ProcessCluster::up(&world, &["--executors", "1"]);
+    let ours = get(&cluster, "info")["build"].as_str().expect("a build").to_owned();
+    let (program, theirs) = another_build(&world, &ours);
+    let arguments = [
+        "executor",
+        "--name",
+        "stranger",
+        "--coordinator-addr",
+        &cluster.address_of("coordinator-1", "grpc"),
+    ];
+    let output = Command::new(program).args(arguments).current_dir(world.work()).output().expect("it runs");
+    let ran = Ran::of(output);
+    assert_ne!(ran.exit, 0, "{ran:?}");
+    for part in ["executor stranger is build", &theirs, &ours, "run the same penstock binary everywhere"] {
+        assert!(ran.stderr.contains(part), "`{part}` is missing: {}", ran.stderr);
+    }
+}
+
+/// The same program but for one byte of its build id; other processes write it, so that this one never holds it open
+/// while it is started.
+fn another_build(world: &World, ours: &str) -> (PathBuf, String) {
+    let (version, id) = ours.split_once('+').expect("a version and an id");
+    let id = u64::from_str_radix(id, 16).expect("the linker's id");
+    let content = std::fs::read(PENSTOCK).expect("is there");
+    let at =
+        content.windows(8).position(|bytes| bytes == id.to_be_bytes()).expect("the id is in the program");
+    let program = world.work().join("another");
+    let script = format!(
+        "cp '{PENSTOCK}' another && printf '\\{:03o}' | dd of=another bs=1 seek={at} conv=notrunc status=none",
+        content[at] ^ 0xff
+    );
+    let copied = Command::new("sh").args(["-c", &script]).current_dir(world.work()).status();
+    assert!(copied.expect("a shell").success());
+    (program, format!("{version}+{:016x}", id ^ (0xff << 56)))
 }
 
 #[test]

@@ -154,11 +154,17 @@ impl<'a> ProcessCluster<'a> {
     }
 
     pub fn pid_of(&self, name: &str) -> i32 {
+        i32::try_from(self.process(name)["pid"].as_i64().expect("a pid")).expect("a small number")
+    }
+
+    pub fn address_of(&self, name: &str, what: &str) -> String {
+        self.process(name)["addresses"][what].as_str().expect("an address").to_owned()
+    }
+
+    fn process(&self, name: &str) -> Value {
         let status = self.world.json(&["cluster", "status", "--json"]);
         let processes = status["processes"].as_array().expect("a list");
-        let process =
-            processes.iter().find(|process| process["name"] == name).expect("a process of this name");
-        i32::try_from(process["pid"].as_i64().expect("a pid")).expect("a small number")
+        processes.iter().find(|process| process["name"] == name).expect("a process of this name").clone()
     }
 }
 

@@ -196,7 +196,7 @@ fn classify_store(error: &object_store::Error) -> Failure {
 
 fn classify_io(error: &std::io::Error) -> Failure {
     match error.kind() {
-        kind if is_full(kind) => full_disk(&error.to_string()),
+        kind if is_full(kind) => full_spill_disk(error),
         std::io::ErrorKind::NotFound => failure(FailureClass::UserData, lower_first(&error.to_string())),
         std::io::ErrorKind::InvalidData => failure(FailureClass::UserData, lower_first(&error.to_string())),
         _ => failure(FailureClass::Infrastructure, lower_first(&error.to_string())),
@@ -216,6 +216,15 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<std::io::ErrorKi
         error = current.source();
     }
     None
+}
+
+/// The advice on a full disk of spill files; whoever knows their folder names it instead.
+pub const FREE_SPILL_SPACE: &str = "free space on the disk of the spill files";
+
+/// Operators write plain files for spilling only, and say nothing of their place.
+fn full_spill_disk(error: &std::io::Error) -> Failure {
+    let message = format!("the disk is full that spill files go to: {error}");
+    advised(FailureClass::Resources, message, FREE_SPILL_SPACE)
 }
 
 fn full_disk(text: &str) -> Failure {

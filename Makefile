@@ -12,12 +12,8 @@ SHUFFLE_ARGS ?=
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/penstock
 VENV := $(CACHE)/airflow-venv
 UI := history-server/ui
-# Crates that use DataFusion, and those that do not: apart, so that what the tests of the latter ask of tokio does not
-# compile DataFusion a second time.
-ENGINE := -p penstock-engine -p penstock-coordinator -p penstock-executor -p penstock-cli -p penstock-benches -p penstock-sim
-PLAIN := -p penstock-protocol -p penstock-common -p penstock-shuffle-service -p penstock-shuffle-client -p penstock-history-server \
-	-p penstock-shuffle-bench
 BUILD := cargo build --locked --package penstock-cli
+SIM := cargo run --locked --package penstock-sim --
 PENSTOCK = $(shell cargo metadata --format-version 1 --no-deps --locked | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/debug/penstock
 
 .PHONY: help
@@ -40,7 +36,7 @@ ui: $(UI)/dist/index.html ## Build the web UI of the history server
 .PHONY: demo
 demo: prerequisites ui ## Run TPC-H on a cluster inside one process, every answer checked
 	@echo "building penstock: the first time takes up to 20 minutes on 2 cores"
-	cargo build --locked --package penstock-cli
+	$(BUILD)
 	"$(PENSTOCK)" demo $(ARGS)
 
 .PHONY: bench
@@ -94,8 +90,7 @@ fmt-check:
 
 .PHONY: lint-rust
 lint-rust:
-	cargo clippy $(PLAIN) --all-targets --locked -- -D warnings
-	cargo clippy $(ENGINE) --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: layering
 layering:
@@ -105,16 +100,15 @@ layering:
 test-rust: ui
 	$(BUILD)
 	scripts/config-reference --check "$(PENSTOCK)"
-	cargo test $(PLAIN) --locked
-	cargo test $(ENGINE) --locked
+	cargo test --workspace --locked
 
 .PHONY: test-sim
 test-sim:
-	cargo run --locked --package penstock-sim -- --seeds 200
+	$(SIM) --seeds 200
 
 .PHONY: soak-sim
 soak-sim:
-	cargo run --locked --package penstock-sim -- --from 1000 --seeds 2000
+	$(SIM) --from 1000 --seeds 2000
 
 $(UI)/node_modules/.package-lock.json: $(UI)/package-lock.json
 	@scripts/prerequisites node

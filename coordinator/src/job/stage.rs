@@ -4,7 +4,9 @@
 //! with what is won ([`again`]). Not here: who runs them, what follows for the job.
 
 mod again;
+mod call;
 mod outputs;
+mod shown;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,14 +20,14 @@ use penstock_protocol::{
 };
 
 pub use again::Stopped;
+pub use call::{Call, Trouble};
+pub use shown::Counts;
 
 use super::{
-    Limits,
     attempt::Host,
     exchange::{self, CommitLoss},
     growth::{Answer, Growth},
     spec::{AttemptTarget, StageOutput, StageSpec},
-    status::{StageState, StageStatus, TaskStatus},
     task::{Task, Verdict},
 };
 
@@ -49,41 +51,6 @@ pub enum Phase {
         source: Option<Arc<ShuffleSource>>,
     },
     Stopped,
-}
-
-/// A call to the shuffle service that may be made again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Call {
-    /// Of the first try.
-    pub since: Timestamp,
-    pub tries: u32,
-    /// When to ask again; none while an answer is awaited.
-    pub retry_at: Option<Timestamp>,
-}
-
-impl Call {
-    fn first(now: Timestamp) -> Self {
-        Self { since: now, tries: 1, retry_at: None }
-    }
-
-    /// When to ask again after the last try failed; none if that was long enough.
-    pub fn next_try(&self, now: Timestamp, limits: &Limits) -> Option<Timestamp> {
-        let gives_up_at = self.since + limits.shuffle_patience;
-        (now < gives_up_at).then(|| gives_up_at.min(now + limits.retry_delay(self.tries)))
-    }
-
-    fn again(&mut self) {
-        self.tries += 1;
-        self.retry_at = None;
-    }
-}
-
-/// A call to the shuffle service that keeps failing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    pub since: Timestamp,
-    /// What the last try said.
-    pub message: String,
 }
 
 /// What a stage needs when all its tasks are won.
@@ -424,58 +391,4 @@ impl Stage {
             _ => None,
         }
     }
-
-    pub fn counts(&self) -> Counts {
-        Counts {
-            total: self.spec.tasks,
-            won: self.won,
-            running: self.running,
-            ready: self.ready.len() as u32,
-        }
-    }
-
-    pub fn status(&self) -> StageStatus {
-        StageStatus {
-            stage: self.spec.stage,
-            statement: self.statement,
-            name: self.spec.name.clone(),
-            state: self.state(),
-            output: self.spec.output,
-            inputs: self.spec.inputs.iter().map(|(stage, _)| *stage).collect(),
-            tasks_total: self.spec.tasks,
-            tasks_finished: self.won,
-            tasks_running: self.running,
-            attempts_failed: self.tasks.iter().map(Task::attempts_failed).sum(),
-            started_at: self.started_at,
-            finished_at: self.finished_at,
-            rows_out: self.rows_out,
-            output_bytes: self.output_bytes,
-            reruns: Vec::new(),
-            epochs_added: self.growth.as_ref().map_or(0, Growth::epochs_added),
-        }
-    }
-
-    fn state(&self) -> StageState {
-        match &self.phase {
-            Phase::Waiting { .. } => StageState::Waiting,
-            Phase::Reserving(_) => StageState::Reserving,
-            Phase::Running { .. } => StageState::Running,
-            Phase::Committing { .. } => StageState::Committing,
-            Phase::Done { .. } => StageState::Succeeded,
-            Phase::Stopped => StageState::Stopped,
-        }
-    }
-
-    pub fn task_statuses(&self) -> Vec<TaskStatus> {
-        (0..).map(TaskIndex).zip(&self.tasks).map(|(index, task)| task.status(index)).collect()
-    }
-}
-
-/// Tasks of a stage by what they do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
-    pub total: u32,
-    pub won: u32,
-    pub running: u32,
-    pub ready: u32,
 }

@@ -177,7 +177,6 @@ async fn a_result_that_is_gone_says_why_and_what_to_do() {
         // The core forgets at its next tick.
         let mut answer = cluster.get(&path).await;
         while answer.status == 200 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
             answer = cluster.get(&path).await;
         }
         assert_eq!((answer.status, &answer.body["error"]["code"]), (410, &json!("expired")));

@@ -1,6 +1,6 @@
 //! A coordinator whose job store finds no room: it stands still, says so, and goes on.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use penstock_common::clock::SystemClock;
 use penstock_coordinator::{Parts, journal::Fact};
@@ -34,7 +34,6 @@ async fn a_submission_that_finds_no_room_is_refused_and_never_runs() {
             break answer.body["job_id"].as_str().unwrap().to_owned();
         }
         assert_eq!(answer.status, 507, "{}", answer.body);
-        tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert_eq!(cluster.ended(&taken).await["state"], "SUCCEEDED");
     let jobs = cluster.get("/api/v1/jobs").await.body;

@@ -31,7 +31,6 @@ async fn written_since(path: &Path, at_ms: i64) {
             if summary.is_some_and(|summary| summary.updated_at_ms >= at_ms) {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(30), written).await.expect("the summary is written again");

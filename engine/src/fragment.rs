@@ -18,7 +18,6 @@ use bytes::Bytes;
 use datafusion::{
     error::DataFusionError,
     physical_plan::{ExecutionPlan, ExecutionPlanProperties},
-    prelude::SessionContext,
 };
 
 use crate::{
@@ -51,12 +50,7 @@ pub enum CutError {
 }
 
 /// Cuts `plan`, which comes from a session with the pinned settings, into stages.
-pub fn cut(
-    plan: Arc<dyn ExecutionPlan>,
-    root: RootOutput,
-    ctx: &SessionContext,
-) -> Result<StageGraph, CutError> {
-    let _ = ctx;
+pub fn cut(plan: Arc<dyn ExecutionPlan>, root: RootOutput) -> Result<StageGraph, CutError> {
     refuse::check_depth(&plan)?;
     let plan = normalize::normalize(plan)?;
     refuse::check(&plan)?;

@@ -37,7 +37,7 @@ fn check_plan(plan: &Arc<dyn ExecutionPlan>, context: &SessionContext) -> Arc<dy
 async fn check(sql: &str) {
     let context = context();
     let plan = context.sql(sql).await.expect("is SQL").create_physical_plan().await.expect("has a plan");
-    let graph = cut(plan, RootOutput::Result, &context).expect("can be cut");
+    let graph = cut(plan, RootOutput::Result).expect("can be cut");
     for stage in &graph.stages {
         let decoded = check_plan(&stage.plan, &context);
         assert_eq!(stage.plan.schema(), decoded.schema(), "{sql}");
@@ -67,7 +67,7 @@ async fn recursive_queries_come_back_with_their_work_table() {
     let context = context();
     let sql = "with recursive n as (select 1 x, 'a' y union all select x + 1, y from n where x < 5) select x from n";
     let plan = context.sql(sql).await.expect("is SQL").create_physical_plan().await.expect("has a plan");
-    let graph = cut(plan, RootOutput::Result, &context).expect("can be cut");
+    let graph = cut(plan, RootOutput::Result).expect("can be cut");
     let decoded = parse_plan(&graph.root().encoded).expect("parses").instantiate(&context.task_ctx());
     let decoded = decoded.expect("decodes");
     // DataFusion may put one more projection above the first term: casts lose the nullability of their target.

@@ -61,7 +61,7 @@ pub async fn query_plan(
 async fn plan_query(binder: &Binder<'_>, query: Query, sql: String) -> Result<PlannedStatement, SqlError> {
     let optimized = optimize(binder, &query).await?;
     let schema = optimized.physical.schema();
-    let graph = cut(binder, &optimized.physical, RootOutput::Result, &query.session)?;
+    let graph = cut(binder, &optimized.physical, RootOutput::Result)?;
     let physical_plan = shown(&optimized.physical);
     Ok(PlannedStatement {
         kind: StatementKind::Query { graph, schema },
@@ -78,7 +78,7 @@ async fn plan_sink(binder: &Binder<'_>, sink: Sink, sql: String) -> Result<Plann
         input = Arc::new(CoalescePartitionsExec::new(input));
     }
     let write: Arc<dyn ExecutionPlan> = Arc::new(WriteExec::new(input, sink.spec));
-    let graph = cut(binder, &write, RootOutput::Files, &sink.query.session)?;
+    let graph = cut(binder, &write, RootOutput::Files)?;
     let physical_plan = shown(&write);
     Ok(PlannedStatement {
         kind: StatementKind::Sink { graph, sink: sink.target, then: sink.then },
@@ -101,13 +101,8 @@ async fn optimize(binder: &Binder<'_>, query: &Query) -> Result<Optimized, SqlEr
     Ok(Optimized { logical: logical.display_indent().to_string(), physical })
 }
 
-fn cut(
-    binder: &Binder<'_>,
-    plan: &Arc<dyn ExecutionPlan>,
-    root: RootOutput,
-    session: &SessionContext,
-) -> Result<StageGraph, SqlError> {
-    fragment::cut(Arc::clone(plan), root, session).map_err(|error| match error {
+fn cut(binder: &Binder<'_>, plan: &Arc<dyn ExecutionPlan>, root: RootOutput) -> Result<StageGraph, SqlError> {
+    fragment::cut(Arc::clone(plan), root).map_err(|error| match error {
         CutError::Plan(error) => binder.locate(&error),
         CutError::Unsupported { .. } | CutError::TooDeep { .. } => SqlError::sql(error.to_string()),
         CutError::Invalid(reason) => SqlError::new(FailureClass::Internal, format!("{reason}")),

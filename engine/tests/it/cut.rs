@@ -97,7 +97,7 @@ async fn a_plan_that_is_nested_too_deep_is_refused() {
     for _ in 0..600 {
         plan = std::sync::Arc::new(datafusion::physical_plan::limit::LocalLimitExec::new(plan, 1));
     }
-    let error = cut(plan, RootOutput::Result, &cluster.context).unwrap_err();
+    let error = cut(plan, RootOutput::Result).unwrap_err();
     assert!(matches!(error, CutError::TooDeep { limit: 500, .. }), "{error}");
 }
 
@@ -107,7 +107,7 @@ async fn an_endless_input_is_refused_by_name() {
     let cluster = Cluster::new(1);
     let schema = std::sync::Arc::new(arrow::datatypes::Schema::empty());
     let endless = StreamingTableExec::try_new(schema, vec![], None, vec![], true, None).unwrap();
-    let error = cut(std::sync::Arc::new(endless) as _, RootOutput::Result, &cluster.context).unwrap_err();
+    let error = cut(std::sync::Arc::new(endless) as _, RootOutput::Result).unwrap_err();
     assert!(error.to_string().starts_with("StreamingTableExec cannot run"), "{error}");
 }
 

@@ -63,7 +63,7 @@ impl Cluster {
     }
 
     pub async fn graph(&self, sql: &str) -> StageGraph {
-        cut(self.plan(sql).await, RootOutput::Result, &self.context).unwrap()
+        cut(self.plan(sql).await, RootOutput::Result).unwrap()
     }
 
     pub fn runner(&self) -> LocalRunner {

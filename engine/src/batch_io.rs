@@ -6,6 +6,8 @@
 //! and the packed data, both padded to 16 bytes so that a plain payload can be used where it lies.
 //! Not here: checksums and batch ids, which the shuffle adds.
 
+mod sampling;
+
 use std::collections::HashMap;
 
 use arrow::{
@@ -21,6 +23,8 @@ use arrow::{
     },
 };
 use bytes::Bytes;
+
+use self::sampling::Sampling;
 
 /// How payload bodies are compressed. A body that does not shrink is stored as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,6 +61,7 @@ const ZSTD_LEVEL: i32 = 1;
 /// Encodes batches of one schema, reusing its scratch memory.
 pub struct Encoder {
     codec: Codec,
+    sampling: Sampling,
     options: IpcWriteOptions,
     context: IpcWriteContext,
     packed: Vec<u8>,
@@ -78,7 +83,7 @@ impl Encoder {
         let options = IpcWriteOptions::try_new(ALIGNMENT, false, arrow::ipc::MetadataVersion::V5)?;
         let mut context = IpcWriteContext::default();
         context.set_reserve_scratch(true);
-        Ok(Self { codec, options, context, packed: Vec::new() })
+        Ok(Self { codec, sampling: Sampling::default(), options, context, packed: Vec::new() })
     }
 
     /// The caller has compacted views: all data buffers of a view array travel.
@@ -112,11 +117,15 @@ impl Encoder {
 
     fn append(&mut self, message: &EncodedData, payload: &mut Vec<u8>) -> Result<(), BatchIoError> {
         let data = &message.arrow_data;
-        let (codec, packed_bytes) = match self.codec {
+        let codec = if self.sampling.compresses(data.len()) { self.codec } else { Codec::None };
+        let (codec, packed_bytes) = match codec {
             Codec::None => (0, data.len()),
             Codec::Lz4 => (1, self.lz4(data)?),
             Codec::Zstd => (2, self.zstd(data)?),
         };
+        if codec > 0 {
+            self.sampling.saw(data.len(), packed_bytes);
+        }
         // A little smaller is not worth the reader's time.
         let (codec, packed) = match codec > 0 && packed_bytes < data.len() - data.len() / 16 {
             true => (codec, &self.packed[..packed_bytes]),

@@ -42,7 +42,7 @@ pub const OWN: [OwnSetting; 4] = [
     OwnSetting {
         key: SHUFFLE_CODEC,
         default: "lz4",
-        about: "compression of shuffled batches; a batch that does not shrink is sent as it is",
+        about: "compression of shuffled batches; an exchange whose samples do not shrink is sent as it is",
         check: |value| matches!(value, "lz4" | "zstd" | "none"),
         expects: "lz4, zstd or none",
     },

@@ -16,6 +16,8 @@ mod link;
 mod location;
 mod manifest;
 mod memory;
+#[cfg(test)]
+mod models;
 mod objects;
 mod push;
 mod read_back;

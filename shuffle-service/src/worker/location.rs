@@ -404,24 +404,28 @@ impl Location {
     /// Closes the location and gives its verdict. Asked again it gives the same one (invariant 5). Writes and pending
     /// batches that do not end in time make it fail (invariants 2 and 4).
     pub async fn commit(&self, patience: Duration) -> CommitVerdict {
-        let decided = async {
-            loop {
-                let ended = self.ended.notified();
-                tokio::pin!(ended);
-                ended.as_mut().enable();
-                if let Some(verdict) = self.try_commit() {
-                    return verdict;
-                }
-                ended.await;
-            }
-        };
-        match tokio::time::timeout(patience, decided).await {
+        match tokio::time::timeout(patience, self.decided()).await {
             Ok(verdict) => verdict,
-            Err(_) => {
-                let reason = self.state().gate.waits_for();
-                self.fail_commit(reason)
-            }
+            Err(_) => self.out_of_patience(),
         }
+    }
+
+    /// Closes the location and waits for all that it has to wait for.
+    async fn decided(&self) -> CommitVerdict {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if let Some(verdict) = self.try_commit() {
+                return verdict;
+            }
+            ended.await;
+        }
+    }
+
+    fn out_of_patience(&self) -> CommitVerdict {
+        let reason = self.state().gate.waits_for();
+        self.fail_commit(reason)
     }
 
     fn try_commit(&self) -> Option<CommitVerdict> {
@@ -501,6 +505,8 @@ impl Location {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
+        #[cfg(test)]
+        super::models::switch();
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -533,5 +539,7 @@ impl State {
     }
 }
 
+#[cfg(test)]
+mod models;
 #[cfg(test)]
 mod tests;

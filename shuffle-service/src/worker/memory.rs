@@ -95,11 +95,24 @@ impl Budget {
         bytes: usize,
         patience: Duration,
     ) -> Result<Charge, NoRoom> {
-        let wanted = u32::try_from(bytes).map_err(|_| NoRoom::Exhausted)?;
-        if let Some(taken) = self.acquire(share, wanted).now_or_never() {
-            self.check_pressure();
-            return taken.map_err(|_| NoRoom::Exhausted);
+        if let Some(taken) = self.take_now(share, bytes) {
+            return taken;
         }
+        tokio::select! {
+            biased;
+            taken = self.wait(share, bytes) => taken,
+            () = tokio::time::sleep(patience) => Err(NoRoom::Yet),
+        }
+    }
+
+    fn take_now(self: &Arc<Self>, share: Share, bytes: usize) -> Option<Result<Charge, NoRoom>> {
+        let taken = self.acquire(share, bytes).now_or_never();
+        self.check_pressure();
+        taken
+    }
+
+    /// Waits until there is room, or until there will be none.
+    async fn wait(self: &Arc<Self>, share: Share, bytes: usize) -> Result<Charge, NoRoom> {
         let exhausted = self.exhausted.notified();
         tokio::pin!(exhausted);
         exhausted.as_mut().enable();
@@ -107,18 +120,19 @@ impl Budget {
         self.pressure.notify_one();
         tokio::select! {
             biased;
-            taken = self.acquire(share, wanted) => taken.map_err(|_| NoRoom::Exhausted),
+            taken = self.acquire(share, bytes) => taken,
             () = exhausted => Err(NoRoom::Exhausted),
-            () = tokio::time::sleep(patience) => Err(NoRoom::Yet),
         }
     }
 
-    async fn acquire(self: &Arc<Self>, share: Share, bytes: u32) -> Result<Charge, AcquireError> {
+    async fn acquire(self: &Arc<Self>, share: Share, bytes: usize) -> Result<Charge, NoRoom> {
+        let bytes = u32::try_from(bytes).map_err(|_| NoRoom::Exhausted)?;
+        let closed = |_: AcquireError| NoRoom::Exhausted;
         let of_clients = match share {
-            Share::Clients => Some(self.clients.acquire_many(bytes).await?),
+            Share::Clients => Some(self.clients.acquire_many(bytes).await.map_err(closed)?),
             Share::Replicas => None,
         };
-        self.room.acquire_many(bytes).await?.forget();
+        self.room.acquire_many(bytes).await.map_err(closed)?.forget();
         let clients = of_clients.map_or(0, |permit| {
             permit.forget();
             bytes.into()
@@ -202,6 +216,9 @@ impl Drop for Charge {
         }
     }
 }
+
+#[cfg(test)]
+mod models;
 
 #[cfg(test)]
 mod tests {

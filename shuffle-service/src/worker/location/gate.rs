@@ -77,6 +77,11 @@ impl Gate {
         self.pending -= 1;
     }
 
+    #[cfg(test)]
+    pub fn pending(&self) -> u32 {
+        self.pending
+    }
+
     pub fn may_write(&self) -> bool {
         !self.writing && matches!(self.phase, Phase::Open | Phase::Closing | Phase::Committed)
     }

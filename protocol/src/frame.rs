@@ -156,10 +156,12 @@ pub enum Refusal {
     Unreadable = 26,
     /// The worker is leaving.
     Stopping = 27,
+    /// The job, or all jobs of its user, hold as much as they may.
+    OverQuota = 30,
 }
 
 impl Refusal {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Unknown,
         Self::Expired,
         Self::OtherIncarnation,
@@ -172,6 +174,7 @@ impl Refusal {
         Self::OtherBuild,
         Self::Unreadable,
         Self::Stopping,
+        Self::OverQuota,
     ];
 
     fn parse(code: u8) -> Result<Self, FrameError> {
@@ -195,6 +198,7 @@ impl std::fmt::Display for Refusal {
             Self::OtherBuild => "the worker is of another build",
             Self::Unreadable => "reading the stored data failed",
             Self::Stopping => "the worker is stopping",
+            Self::OverQuota => "the quota of its job or user is used up",
         })
     }
 }

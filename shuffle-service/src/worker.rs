@@ -3,18 +3,31 @@
 //! A worker keeps nothing from one life to the next: at start it takes a new incarnation and empties its folders, and
 //! whatever means a former life is refused (invariant 16).
 
+mod admin;
 mod config;
 mod connection;
 mod control;
 mod fetch;
 mod flush;
 mod heartbeat;
+mod jobs;
 mod location;
 mod memory;
+mod orders;
+mod pace;
 mod push;
+mod site;
+mod standing;
 mod store;
+mod usage;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use penstock_common::{
     clock::Clock,
@@ -32,7 +45,15 @@ use tokio::sync::watch;
 use tonic::service::Routes;
 
 pub use self::config::{Config, InvalidConfig};
-use self::{control::Control, flush::Flusher, heartbeat::Heartbeat, memory::Budget, store::Store};
+use self::{
+    control::Control,
+    flush::Flusher,
+    heartbeat::{Heartbeat, Reporter},
+    memory::Budget,
+    orders::Orders,
+    site::Site,
+    store::Store,
+};
 use crate::disk::{Disk, LocalDisk};
 
 /// Why a worker did not start.
@@ -98,10 +119,11 @@ pub async fn start_on(
         config.locations_max,
     ));
     let (registered, watch_registered) = watch::channel(false);
+    let admin = serve_admin(&config, network.as_ref(), &store, clock, &tasks).await?;
     let handle = Handle {
         control: control.local_addr().map_err(StartError::Bind)?,
         data: data.local_addr().map_err(StartError::Bind)?,
-        admin: serve_admin(&config, network.as_ref(), &tasks).await?,
+        admin,
         address: address.clone(),
         registered: watch_registered,
     };
@@ -114,18 +136,27 @@ pub async fn start_on(
         reserve_bytes: config.disk_reserve_bytes.as_u64(),
     };
     tasks.spawn("flusher", OnFailure::StopAll, flusher.run(tasks.stop_token()));
-    for master in &config.masters {
-        let heartbeat = Heartbeat {
-            store: Arc::clone(&store),
-            address: address.clone(),
-            interval: Duration::from_millis(config.heartbeat_interval_ms),
-            registered: registered.clone(),
-        };
-        let report = heartbeat.run(Arc::clone(&network), master.clone(), tasks.stop_token());
-        tasks.spawn("heartbeat", OnFailure::StopAll, report);
-    }
+    let reporter = Reporter {
+        store,
+        admin: admin.map(|admin| reach(&config, admin)).unwrap_or_default(),
+        site: Site::new(&config, &address.data),
+        address: address.clone(),
+        orders: Mutex::new(Orders::new(config.masters.len())),
+        registered,
+    };
+    report(&config, reporter, &network, &tasks);
     tracing::info!(worker = %address.worker, incarnation = %address.incarnation, data = %address.data, "shuffle worker started");
     Ok(handle)
+}
+
+/// Reports to each master, on a task of its own.
+fn report(config: &Config, reporter: Reporter, network: &Arc<dyn Network>, tasks: &Tasks) {
+    let reporter = Arc::new(reporter);
+    for master in config.masters.iter().cloned().enumerate() {
+        let interval = Duration::from_millis(config.heartbeat_interval_ms);
+        let heartbeat = Heartbeat { reporter: Arc::clone(&reporter), master, interval };
+        tasks.spawn("heartbeat", OnFailure::StopAll, heartbeat.run(Arc::clone(network), tasks.stop_token()));
+    }
 }
 
 fn address(
@@ -136,13 +167,22 @@ fn address(
 ) -> io::Result<WorkerAddress> {
     let (control, data) = (control.local_addr()?, data.local_addr()?);
     let name = if config.name.is_empty() { format!("worker-{}", data.port()) } else { config.name.clone() };
-    let reach = |address: SocketAddr| match config.advertise_host.as_str() {
-        "" => address.to_string(),
-        host => format!("{host}:{}", address.port()),
-    };
     // Later than every former life of this name, unless the clock steps back; never equal unless it does so exactly.
     let incarnation = Incarnation(u64::try_from(clock.now().as_millis()).unwrap_or(0));
-    Ok(WorkerAddress { worker: WorkerId::new(name), incarnation, control: reach(control), data: reach(data) })
+    Ok(WorkerAddress {
+        worker: WorkerId::new(name),
+        incarnation,
+        control: reach(config, control),
+        data: reach(config, data),
+    })
+}
+
+/// Where others reach what listens on `address`.
+fn reach(config: &Config, address: SocketAddr) -> String {
+    match config.advertise_host.as_str() {
+        "" => address.to_string(),
+        host => format!("{host}:{}", address.port()),
+    }
 }
 
 async fn take_over_folders(
@@ -172,6 +212,8 @@ fn serve_control(config: &Config, listener: Box<dyn Listener>, store: &Arc<Store
 async fn serve_admin(
     config: &Config,
     network: &dyn Network,
+    store: &Arc<Store>,
+    clock: Arc<dyn Clock>,
     tasks: &Tasks,
 ) -> Result<Option<SocketAddr>, StartError> {
     if config.admin_listen.is_empty() {
@@ -180,6 +222,7 @@ async fn serve_admin(
     let listener = network.bind(&config.admin_listen).await.map_err(StartError::Bind)?;
     let address = listener.local_addr().map_err(StartError::Bind)?;
     telemetry::prometheus();
-    tasks.spawn("admin", OnFailure::StopAll, http::serve(listener, telemetry::routes(), tasks.stop_token()));
+    let routes = admin::routes(Arc::clone(store), clock);
+    tasks.spawn("admin", OnFailure::StopAll, http::serve(listener, routes, tasks.stop_token()));
     Ok(Some(address))
 }

@@ -11,7 +11,7 @@ mod sources;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
 };
 
 use penstock_common::net::Network;
@@ -35,6 +35,9 @@ pub enum OwnerError {
     /// No worker takes new data, or none did in time.
     #[error("no shuffle worker takes new data: {reason}")]
     NoWorkers { reason: String },
+    /// The job, or all jobs of its user, hold as much as they may. Nothing was placed.
+    #[error("{reason}")]
+    OverQuota { reason: String },
     #[error("the shuffle master at {addresses} cannot be reached: {reason}")]
     Master { addresses: String, reason: String },
     /// Nothing stays reserved.
@@ -42,11 +45,24 @@ pub enum OwnerError {
     Reserve { shuffle: ShuffleId, worker: WorkerId, reason: String },
 }
 
+/// What is known of a job besides its data.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Profile {
+    /// Whose quota it uses. Empty: that of jobs without a user.
+    pub user: String,
+    /// Only workers with all of these tags hold its data.
+    pub tags: Vec<String>,
+}
+
 /// Calls the master and the workers on behalf of all jobs of a coordinator.
 #[derive(Debug)]
 pub struct Owner {
     network: Arc<dyn Network>,
     masters: Vec<String>,
+    /// The position of the master that answered last.
+    answering: AtomicUsize,
+    /// What the masters should know of jobs when they place.
+    profiles: Mutex<BTreeMap<JobId, Profile>>,
     channels: Mutex<HashMap<String, Channel>>,
     /// Where data of each job may be, so that a release reaches it at once. The master's expiry does not depend on it.
     placed: Mutex<BTreeMap<JobId, HashSet<Arc<WorkerAddress>>>>,
@@ -55,14 +71,31 @@ pub struct Owner {
 impl Owner {
     /// `masters` are `host:port` of the control service; the first that answers is asked.
     pub fn new(network: Arc<dyn Network>, masters: Vec<String>) -> Self {
-        Self { network, masters, channels: Mutex::default(), placed: Mutex::default() }
+        Self {
+            network,
+            masters,
+            answering: AtomicUsize::new(0),
+            profiles: Mutex::default(),
+            channels: Mutex::default(),
+            placed: Mutex::default(),
+        }
+    }
+
+    /// Says whose a job is and what its workers must have; counts until the job is released.
+    pub fn describe(&self, job: JobId, profile: Profile) {
+        lock(&self.profiles).insert(job, profile);
+    }
+
+    fn profile(&self, job: JobId) -> Profile {
+        lock(&self.profiles).get(&job).cloned().unwrap_or_default()
     }
 
     /// Deletes everything of a job: at once on the workers that this owner placed it on, and through the master on all.
     pub async fn release_job(&self, job: JobId) -> Result<(), OwnerError> {
         let workers = lock(&self.placed).remove(&job).unwrap_or_default();
+        lock(&self.profiles).remove(&job);
         self.release_on(workers, || pb::release_request::What::Job(job_bytes(job))).await;
-        self.ask_master(async |mut master| {
+        self.tell_masters(async |mut master| {
             master.release_job(pb::ReleaseJobRequest { job: job_bytes(job) }).await.map(drop)
         })
         .await
@@ -77,7 +110,7 @@ impl Owner {
     /// Says that these jobs' data is still wanted. To be called well within the master's job lease.
     pub async fn keep_alive(&self, jobs: &[JobId]) -> Result<(), OwnerError> {
         let jobs: Vec<_> = jobs.iter().map(|job| job_bytes(*job)).collect();
-        self.ask_master(async |mut master| {
+        self.tell_masters(async |mut master| {
             master.keep_alive(pb::KeepAliveRequest { jobs: jobs.clone() }).await.map(drop)
         })
         .await

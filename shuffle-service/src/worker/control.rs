@@ -11,7 +11,10 @@ use penstock_protocol::{
 };
 use tonic::{Request, Response, Status};
 
-use super::store::{LocationKey, Store};
+use super::{
+    store::{LocationKey, Store},
+    usage,
+};
 
 pub(super) struct Control {
     pub store: Arc<Store>,
@@ -28,6 +31,7 @@ impl ShuffleWorker for Control {
         self.check(request.incarnation)?;
         let shuffle: ShuffleId = required(request.shuffle, "shuffle")?;
         self.store.reserve(shuffle, &keys(request.locations))?;
+        self.store.jobs_known.set_user(shuffle.job, &request.user);
         Ok(Response::new(pb::ReserveAnswer {}))
     }
 
@@ -63,6 +67,16 @@ impl ShuffleWorker for Control {
             None => return Err(DecodeError::missing("what").into()),
         }
         Ok(Response::new(pb::ReleaseAnswer {}))
+    }
+
+    async fn list_locations(
+        &self,
+        request: Request<pb::ListLocationsRequest>,
+    ) -> Result<Response<pb::ListLocationsAnswer>, Status> {
+        let request = request.into_inner();
+        self.check(request.incarnation)?;
+        let job = job_id(&request.job, "job")?;
+        Ok(Response::new(usage::list(&self.store, job, request.locations_max as usize)))
     }
 }
 

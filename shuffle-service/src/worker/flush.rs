@@ -109,6 +109,7 @@ impl Flusher {
         match outcome {
             Ok(()) => {
                 metrics::flushed(write.bytes, started.elapsed());
+                self.store.pace.flush.record(write.bytes, started.elapsed());
                 location.end_write(Ok(()))
             }
             Err(error) => {

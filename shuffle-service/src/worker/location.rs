@@ -101,6 +101,21 @@ pub(super) enum Chunk {
     End,
 }
 
+/// A location in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Summary {
+    pub phase: &'static str,
+    /// Accepted bytes that it holds.
+    pub bytes: u64,
+    pub disk_bytes: u64,
+}
+
+impl Summary {
+    pub fn is_open(&self) -> bool {
+        self.phase == "open"
+    }
+}
+
 impl Location {
     pub fn new(budget: &Arc<Budget>) -> Self {
         let state = State {
@@ -147,9 +162,18 @@ impl Location {
         if may_write { state.end - state.on_disk } else { 0 }
     }
 
-    /// Bytes in its file.
-    pub fn disk_bytes(&self) -> u64 {
-        self.state().on_disk
+    /// What an operator and the masters see of it.
+    pub fn summary(&self) -> Summary {
+        let state = self.state();
+        let phase = match state.phase {
+            Phase::Open => "open",
+            Phase::Closing => "closing",
+            Phase::Committed => "committed",
+            Phase::Broken { .. } => "broken",
+            Phase::Released => "released",
+        };
+        let bytes = if state.records.is_empty() { state.on_disk } else { state.end };
+        Summary { phase, bytes, disk_bytes: state.on_disk }
     }
 
     /// Hands out what is in memory to be written; `file` is used if the location has none yet. Must be answered with

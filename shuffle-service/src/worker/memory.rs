@@ -92,6 +92,11 @@ impl Budget {
         }
     }
 
+    /// Whether pushes wait for room now.
+    pub fn is_paused(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// Wakes the flusher if there is something for it to do.
     pub fn check_pressure(&self) {
         if self.flush_goal() > 0 {

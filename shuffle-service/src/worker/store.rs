@@ -21,8 +21,11 @@ use penstock_protocol::{
 
 use self::released::Released;
 use super::{
+    jobs::Jobs,
     location::Location,
     memory::{Budget, Charge},
+    pace::Pace,
+    standing::Standing,
 };
 use crate::{disk::Disk, metrics};
 
@@ -41,6 +44,9 @@ pub(super) struct Store {
     /// This worker's own folders, one per disk.
     pub folders: Vec<PathBuf>,
     pub locations_max: usize,
+    pub standing: Standing,
+    pub pace: Arc<Pace>,
+    pub jobs_known: Jobs,
     shuffles: RwLock<BTreeMap<ShuffleId, Arc<Shuffle>>>,
     released: Mutex<Released>,
 }
@@ -62,8 +68,19 @@ impl Store {
         folders: Vec<PathBuf>,
         locations_max: usize,
     ) -> Self {
-        let (shuffles, released) = (RwLock::default(), Mutex::default());
-        Self { worker, incarnation, budget, disk, folders, locations_max, shuffles, released }
+        Self {
+            worker,
+            incarnation,
+            budget,
+            disk,
+            folders,
+            locations_max,
+            standing: Standing::default(),
+            pace: Arc::default(),
+            jobs_known: Jobs::default(),
+            shuffles: RwLock::default(),
+            released: Mutex::default(),
+        }
     }
 
     /// Reserves all of `keys` or none. Reserving an open location again changes nothing.
@@ -100,6 +117,10 @@ impl Store {
             Ok(shuffle) => shuffle,
             Err(refusal) => return refused(refusal),
         };
+        if self.jobs_known.is_over_quota(push.head.shuffle.job) {
+            metrics::refused_batches(Refusal::OverQuota, push.entries.len() as u64);
+            return refused(Refusal::OverQuota);
+        }
         let locations = read(&shuffle.locations);
         let mut accepted_bytes = 0;
         let mut verdicts = Vec::new();
@@ -208,10 +229,6 @@ impl Store {
 
     pub fn locations(&self) -> usize {
         read(&self.shuffles).values().map(|shuffle| read(&shuffle.locations).len()).sum()
-    }
-
-    pub fn disk_bytes(&self) -> u64 {
-        self.each_location().map(|(_, _, location)| location.disk_bytes()).sum()
     }
 
     pub fn each_location(&self) -> impl Iterator<Item = (ShuffleId, LocationKey, Arc<Location>)> {

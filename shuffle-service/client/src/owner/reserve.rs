@@ -47,11 +47,15 @@ impl Owner {
         excluded: &[String],
     ) -> Result<ShuffleTarget, OwnerError> {
         let started = tokio::time::Instant::now();
+        let profile = self.profile(shuffle.job);
         let request = pb::PlaceRequest {
             shuffle: Some(shuffle.into()),
             partitions: (0..partitions).collect(),
             epoch: 0,
             excluded: excluded.to_vec(),
+            user: profile.user,
+            tags: profile.tags,
+            ..Default::default()
         };
         loop {
             let placed = self.ask_master(async |mut master| master.place(request.clone()).await).await;
@@ -69,11 +73,13 @@ impl Owner {
 
     async fn reserve_all(&self, target: &ShuffleTarget) -> Result<(), (Arc<WorkerAddress>, RpcError)> {
         let groups = by_worker(&target.locations);
+        let user = self.profile(target.shuffle.job).user;
         let reserve = groups.into_iter().map(|(worker, indices)| {
             let request = pb::ReserveRequest {
                 incarnation: worker.incarnation.0,
                 shuffle: Some(target.shuffle.into()),
                 locations: indices.iter().map(|index| (&target.locations[*index]).into()).collect(),
+                user: user.clone(),
             };
             async move {
                 let reserved = self.ask_worker(&worker, calls::RESERVE, async |mut client| {

@@ -9,6 +9,7 @@ use crate::{
     disk::{Disk, StoredFile},
     worker::{
         location::{Chunk, Location},
+        pace::Pace,
         store::Store,
     },
 };
@@ -23,6 +24,7 @@ pub(super) struct OutgoingStream {
     /// May be overdrawn by one batch.
     credit: i64,
     file: Option<Arc<dyn StoredFile>>,
+    pace: Arc<Pace>,
 }
 
 /// What a stream sends next.
@@ -39,7 +41,14 @@ impl OutgoingStream {
         } else {
             Err(Refusal::OtherIncarnation)
         };
-        Self { number: open.stream, location, offset: open.offset, credit: open.credit.into(), file: None }
+        Self {
+            number: open.stream,
+            location,
+            offset: open.offset,
+            credit: open.credit.into(),
+            file: None,
+            pace: Arc::clone(&store.pace),
+        }
     }
 
     pub fn add_credit(&mut self, bytes: u32) {
@@ -77,8 +86,10 @@ impl OutgoingStream {
             Chunk::Memory { pieces, bytes } => Ok(Next::Batches { batches: pieces, bytes }),
             Chunk::End => Ok(Next::End),
             Chunk::Disk { file, available } => {
+                let started = tokio::time::Instant::now();
                 let batches = self.read_file(disk, file, available, bytes_max).await?;
                 let bytes = batches.len() as u64;
+                self.pace.fetch.record(bytes, started.elapsed());
                 Ok(Next::Batches { batches: vec![batches], bytes })
             }
         }

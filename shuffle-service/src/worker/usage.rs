@@ -1,0 +1,63 @@
+//! What this worker holds and how it fares, for its reports.
+
+use std::collections::BTreeMap;
+
+use penstock_protocol::{ids::JobId, pb, wire::common::job_bytes};
+
+use super::store::Store;
+use crate::metrics;
+
+/// All jobs, what each holds, and the worker as a whole.
+pub(super) async fn of(store: &Store) -> (Vec<bytes::Bytes>, Vec<pb::JobUsage>, pb::WorkerUsage) {
+    let held = store.jobs();
+    store.jobs_known.retain(&held);
+    let (mut by_job, mut usage): (BTreeMap<JobId, pb::JobUsage>, _) = Default::default();
+    add_locations(store, &mut by_job, &mut usage);
+    for folder in &store.folders {
+        usage.disk_free_bytes =
+            usage.disk_free_bytes.saturating_add(store.disk.free_bytes(folder).await.unwrap_or(0));
+    }
+    usage.memory_used_bytes = store.budget.used();
+    usage.memory_limit_bytes = store.budget.bytes_max();
+    usage.paused = store.budget.is_paused();
+    usage.flush_us_per_mib = store.pace.flush.us_per_mib();
+    usage.fetch_us_per_mib = store.pace.fetch.us_per_mib();
+    metrics::worker_usage(&usage);
+    (held.into_iter().map(job_bytes).collect(), by_job.into_values().collect(), usage)
+}
+
+/// The locations of one job, in order.
+pub(super) fn list(store: &Store, job: JobId, locations_max: usize) -> pb::ListLocationsAnswer {
+    let mut answer = pb::ListLocationsAnswer::default();
+    for (shuffle, (partition, epoch), location) in store.each_location().filter(|(id, ..)| id.job == job) {
+        answer.total += 1;
+        if answer.locations.len() < locations_max {
+            let summary = location.summary();
+            answer.locations.push(pb::LocationInfo {
+                shuffle: Some(shuffle.into()),
+                partition: partition.0,
+                epoch: epoch.0,
+                phase: summary.phase.to_owned(),
+                bytes: summary.bytes,
+                disk_bytes: summary.disk_bytes,
+            });
+        }
+    }
+    answer
+}
+
+fn add_locations(store: &Store, by_job: &mut BTreeMap<JobId, pb::JobUsage>, usage: &mut pb::WorkerUsage) {
+    for (shuffle, _, location) in store.each_location() {
+        let summary = location.summary();
+        let job = by_job.entry(shuffle.job).or_insert_with(|| pb::JobUsage {
+            job: job_bytes(shuffle.job),
+            user: store.jobs_known.user(shuffle.job),
+            ..Default::default()
+        });
+        job.bytes += summary.bytes;
+        job.locations += 1;
+        usage.locations += 1;
+        usage.open_locations += u64::from(summary.is_open());
+        usage.disk_used_bytes += summary.disk_bytes;
+    }
+}

@@ -6,6 +6,7 @@ mod demo;
 mod oracle;
 mod outputs;
 mod run;
+mod shuffle;
 mod soak;
 mod support;
 mod tpch;

@@ -15,7 +15,7 @@ use penstock_protocol::{
 };
 use penstock_shuffle_client::{
     FetchError, ShuffleClient,
-    owner::{Owner, OwnerError},
+    owner::{Owner, OwnerError, Profile},
 };
 
 use super::{ReadError, ShuffleOwner, ShuffleReader};
@@ -38,6 +38,11 @@ impl RemoteShuffles {
 
 #[async_trait]
 impl ShuffleOwner for RemoteShuffles {
+    fn describe(&self, job: JobId, owner: Option<&str>, tags: &str) {
+        let tags = tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
+        self.owner.describe(job, Profile { user: owner.unwrap_or_default().to_owned(), tags });
+    }
+
     async fn reserve(&self, shuffle: ShuffleId, partitions: u32) -> Result<ShuffleTarget, JobFailure> {
         self.owner.reserve(shuffle, partitions).await.map_err(|error| failure(&error))
     }
@@ -86,7 +91,14 @@ impl From<FetchError> for ReadError {
 }
 
 fn failure(error: &OwnerError) -> JobFailure {
-    JobFailure::new(FailureClass::Infrastructure, error.to_string(), None)
+    match error {
+        OwnerError::OverQuota { .. } => JobFailure::new(
+            FailureClass::Resources,
+            error.to_string(),
+            Some("wait until other jobs have ended, or have the quota raised: penstock shuffle quota"),
+        ),
+        _ => JobFailure::new(FailureClass::Infrastructure, error.to_string(), None),
+    }
 }
 
 /// What is not released or renewed now expires or is renewed later.

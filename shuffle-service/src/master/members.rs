@@ -45,7 +45,7 @@ pub(super) struct Report {
 pub(super) struct Member {
     pub report: Report,
     pub reported_at: Timestamp,
-    /// Placed since the report; the next one says what became of it.
+    /// Placed since the report; the one after the next says what became of it.
     pub placed: Holdings,
     /// Whether the ledger has what it holds: not when it is silent, since then nobody knows what is left.
     counted: bool,
@@ -70,7 +70,7 @@ impl Members {
 
     /// Takes a report. A later incarnation replaces an earlier one, never the other way round while the later one lives.
     /// Returns what the worker is to do, if that is not what it does.
-    pub fn report(&mut self, now: Timestamp, report: Report) -> Result<Option<bool>, FormerLife> {
+    pub fn report(&mut self, now: Timestamp, mut report: Report) -> Result<Option<bool>, FormerLife> {
         let worker = report.address.worker.clone();
         if let Some(known) = self.workers.get(&worker)
             && known.report.address.incarnation > report.address.incarnation
@@ -79,6 +79,9 @@ impl Members {
             return Err(FormerLife { worker });
         }
         self.sweep(now);
+        if let Some(before) = self.workers.get(&worker) {
+            expect_placed(before, &mut report);
+        }
         self.ledger.add(&report.holdings);
         let wanted = self.wanted.get(&worker).copied().filter(|drain| *drain != report.draining);
         if wanted.is_none() {
@@ -165,6 +168,22 @@ impl Members {
         if member.counted {
             self.ledger.subtract(&member.report.holdings);
             self.ledger.subtract(&member.placed);
+        }
+    }
+}
+
+/// A report may have been on its way while something was placed: what was placed since the last one counts until the next
+/// one, whether the worker has heard of it or not.
+fn expect_placed(before: &Member, report: &mut Report) {
+    if before.report.address.incarnation != report.address.incarnation {
+        return;
+    }
+    for (job, placed) in &before.placed {
+        let known = before.report.holdings.get(job).map_or(0, |holding| holding.amount.locations);
+        let holding = report.holdings.entry(*job).or_default();
+        holding.amount.locations = holding.amount.locations.max(known + placed.amount.locations);
+        if holding.user.is_empty() {
+            holding.user.clone_from(&placed.user);
         }
     }
 }

@@ -4,8 +4,10 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
-# Arguments of `make demo`, `make bench`, `make soak`: make demo ARGS=--exit
+# Arguments of `make demo`, `make bench-tpch`, `make soak`: make demo ARGS=--exit
 ARGS ?=
+# Arguments of `make bench-shuffle`.
+SHUFFLE_ARGS ?=
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/penstock
 VENV := $(CACHE)/airflow-venv
@@ -13,7 +15,8 @@ UI := history-server/ui
 # Crates that use DataFusion, and those that do not: apart, so that what the tests of the latter ask of tokio does not
 # compile DataFusion a second time.
 ENGINE := -p penstock-engine -p penstock-coordinator -p penstock-executor -p penstock-cli -p penstock-benches
-PLAIN := -p penstock-protocol -p penstock-common -p penstock-shuffle-service -p penstock-shuffle-client -p penstock-history-server
+PLAIN := -p penstock-protocol -p penstock-common -p penstock-shuffle-service -p penstock-shuffle-client -p penstock-history-server \
+	-p penstock-shuffle-bench
 BUILD := cargo build --locked --package penstock-cli
 PENSTOCK = $(shell cargo metadata --format-version 1 --no-deps --locked | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/debug/penstock
 
@@ -41,9 +44,16 @@ demo: prerequisites ui ## Run TPC-H on a cluster inside one process, every answe
 	"$(PENSTOCK)" demo $(ARGS)
 
 .PHONY: bench
-bench: prerequisites ## Compare with one DataFusion process and write JSON: make bench ARGS="--scale 1"
+bench: bench-tpch bench-shuffle ## Measure everything: make bench ARGS="--scale 1"
+
+.PHONY: bench-tpch
+bench-tpch: prerequisites ## Compare with one DataFusion process and write JSON: make bench-tpch ARGS="--scale 1"
 	cargo build --locked --release --package penstock-cli --package penstock-benches
 	cargo run --locked --release --package penstock-benches --bin tpch -- $(ARGS)
+
+.PHONY: bench-shuffle
+bench-shuffle: prerequisites ## Measure the shuffle service beside plain TCP, files and sendfile: make bench-shuffle SHUFFLE_ARGS=--docs
+	cargo run --locked --release --package penstock-shuffle-bench -- $(SHUFFLE_ARGS)
 
 .PHONY: soak
 soak: prerequisites ## The long tests: scale 1, a 6 GiB shuffle

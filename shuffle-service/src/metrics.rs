@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use penstock_protocol::{frame::Refusal, pb::WorkerUsage, shuffle::CommitVerdict, status::ErrorCode};
 
+use crate::worker::DiskState;
+
 /// Batches accepted by this worker.
 const PUSHED_BATCHES: &str = "penstock_shuffle_pushed_batches_total";
 /// Their bytes, headers included.
@@ -20,16 +22,24 @@ const MEMORY_LIMIT_BYTES: &str = "penstock_shuffle_memory_limit_bytes";
 const LOCATIONS: &str = "penstock_shuffle_locations";
 /// Those of them that take batches now.
 const OPEN_LOCATIONS: &str = "penstock_shuffle_open_locations";
-/// Bytes in a worker's files.
-const DISK_USED_BYTES: &str = "penstock_shuffle_disk_used_bytes";
-/// Bytes that may still be written, over all disks of a worker.
-const DISK_FREE_BYTES: &str = "penstock_shuffle_disk_free_bytes";
 /// Bytes moved from memory to disk.
 const FLUSHED_BYTES: &str = "penstock_shuffle_flushed_bytes_total";
 /// Seconds of one write to one file.
 const FLUSH_SECONDS: &str = "penstock_shuffle_flush_seconds";
 /// Writes that failed.
 const FLUSH_FAILURES: &str = "penstock_shuffle_flush_failures_total";
+/// Bytes moved from disks to the object store.
+const EVICTED_BYTES: &str = "penstock_shuffle_evicted_bytes_total";
+/// Seconds of one such move.
+const EVICT_SECONDS: &str = "penstock_shuffle_evict_seconds";
+/// Seconds of one read of stored data for a reader.
+const READ_SECONDS: &str = "penstock_shuffle_read_seconds";
+/// 1 for the state that a disk is in; labels `disk` (its folder) and `state`.
+const DISK_STATE: &str = "penstock_shuffle_disk_state";
+/// Bytes of this worker on a disk; label `disk`.
+const DISK_USED_BYTES: &str = "penstock_shuffle_disk_used_bytes";
+/// Bytes that a disk may still take; label `disk`.
+const DISK_ROOM_BYTES: &str = "penstock_shuffle_disk_room_bytes";
 /// Bytes sent to readers, headers included.
 const FETCHED_BYTES: &str = "penstock_shuffle_fetched_bytes_total";
 /// Streams that were refused; label `reason` is a [`Refusal`].
@@ -70,8 +80,6 @@ pub(crate) fn worker_usage(usage: &WorkerUsage) {
     metrics::gauge!(MEMORY_LIMIT_BYTES).set(usage.memory_limit_bytes as f64);
     metrics::gauge!(LOCATIONS).set(usage.locations as f64);
     metrics::gauge!(OPEN_LOCATIONS).set(usage.open_locations as f64);
-    metrics::gauge!(DISK_USED_BYTES).set(usage.disk_used_bytes as f64);
-    metrics::gauge!(DISK_FREE_BYTES).set(usage.disk_free_bytes as f64);
 }
 
 pub(crate) fn flushed(bytes: u64, took: Duration) {
@@ -81,6 +89,24 @@ pub(crate) fn flushed(bytes: u64, took: Duration) {
 
 pub(crate) fn flush_failed() {
     metrics::counter!(FLUSH_FAILURES).increment(1);
+}
+
+pub(crate) fn disk(path: &str, state: DiskState, used_bytes: u64, room_bytes: u64) {
+    for each in [DiskState::Healthy, DiskState::Full, DiskState::Failed, DiskState::Hung] {
+        let here = if each == state { 1.0 } else { 0.0 };
+        metrics::gauge!(DISK_STATE, "disk" => path.to_owned(), "state" => each.to_string()).set(here);
+    }
+    metrics::gauge!(DISK_USED_BYTES, "disk" => path.to_owned()).set(used_bytes as f64);
+    metrics::gauge!(DISK_ROOM_BYTES, "disk" => path.to_owned()).set(room_bytes as f64);
+}
+
+pub(crate) fn evicted(bytes: u64, took: Duration) {
+    metrics::counter!(EVICTED_BYTES).increment(bytes);
+    metrics::histogram!(EVICT_SECONDS).record(took.as_secs_f64());
+}
+
+pub(crate) fn read_back(took: Duration) {
+    metrics::histogram!(READ_SECONDS).record(took.as_secs_f64());
 }
 
 pub(crate) fn fetched(bytes: u64) {

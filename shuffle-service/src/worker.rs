@@ -1,25 +1,34 @@
 //! The worker role: boot, in named steps.
 //!
-//! A worker keeps nothing from one life to the next: at start it takes a new incarnation and empties its folders, and
-//! whatever means a former life is refused (invariant 16).
+//! At start a worker takes a new incarnation. It serves what its former lives committed and could keep, under their
+//! incarnations; whatever else means a former life is refused (invariant 16).
 
 mod admin;
 mod config;
 mod connection;
 mod control;
+mod disks;
+mod durable;
+mod evict;
 mod fetch;
 mod flush;
 mod heartbeat;
 mod jobs;
 mod location;
+mod manifest;
 mod memory;
+mod objects;
 mod orders;
 mod pace;
 mod push;
+mod read_back;
+mod recovery;
 mod site;
 mod standing;
 mod store;
+mod tiers;
 mod usage;
+mod write_out;
 
 use std::{
     io,
@@ -41,20 +50,30 @@ use penstock_protocol::{
     pb::shuffle_worker_server::ShuffleWorkerServer,
     shuffle::WorkerAddress,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tonic::service::Routes;
 
-pub use self::config::{Config, InvalidConfig};
+pub use self::config::{Config, DiskClass, DiskConfig, EvictFirst, Fsync, InvalidConfig, Tier};
+pub(crate) use self::disks::DiskState;
 use self::{
     control::Control,
+    disks::{Disks, Monitor},
+    durable::Recorder,
+    evict::Evictor,
     flush::Flusher,
     heartbeat::{Heartbeat, Reporter},
     memory::Budget,
+    objects::Objects,
     orders::Orders,
+    recovery::{Recovered, recover},
     site::Site,
     store::Store,
+    tiers::Tiers,
 };
 use crate::disk::{Disk, LocalDisk};
+
+/// Between two looks for manifests that are due.
+const RECORD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why a worker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +84,12 @@ pub enum StartError {
     Bind(io::Error),
     #[error("the data folder {folder} cannot be used")]
     Folder { folder: PathBuf, source: io::Error },
+    #[error("the object store {location} cannot be used")]
+    ObjectStore {
+        location: String,
+        #[source]
+        source: Box<opendal::Error>,
+    },
 }
 
 /// A running worker. It runs until the `tasks` that it was started with stop.
@@ -104,20 +129,33 @@ pub async fn start_on(
     tasks: Tasks,
 ) -> Result<Handle, StartError> {
     config.validate()?;
+    let config = config.with_marks_of_tier();
     let control = network.bind(&config.control_listen).await.map_err(StartError::Bind)?;
     let data = network.bind(&config.data_listen).await.map_err(StartError::Bind)?;
+    let worker = name(&config, data.as_ref()).map_err(StartError::Bind)?;
+    let tasks = tasks.child(format!("shuffle-worker {worker}"));
+    let disks = Arc::new(Disks::new(&config, &worker, disk, tasks.clone()));
+    disks.take_over().await.map_err(|(folder, source)| StartError::Folder { folder, source })?;
+    let objects = Objects::open(&config.object_store, &worker).map_err(|source| StartError::ObjectStore {
+        location: config.object_store.clone(),
+        source: Box::new(source),
+    })?;
+    let recovered = recover(&disks, objects.as_ref(), config.keep_data).await;
+    let life = next_life(clock.as_ref(), &recovered);
     let address =
-        address(&config, control.as_ref(), data.as_ref(), clock.as_ref()).map_err(StartError::Bind)?;
-    let tasks = tasks.child(format!("shuffle-worker {}", address.worker));
-    let folders = take_over_folders(&config, &address.worker, disk.as_ref()).await?;
-    let store = Arc::new(Store::new(
+        address(&config, worker, life, control.as_ref(), data.as_ref()).map_err(StartError::Bind)?;
+    let mut store = Store::new(
         address.worker.clone(),
         address.incarnation,
         Budget::new(&config),
-        disk,
-        folders,
+        disks,
+        Tiers { objects: objects.clone(), create_in: config.create_in },
+        config.durability(),
         config.locations_max,
-    ));
+    );
+    store.adopt(recovered);
+    let store = Arc::new(store);
+    watch_disks(&config, &store, &tasks).await;
     let (registered, watch_registered) = watch::channel(false);
     let admin = serve_admin(&config, network.as_ref(), &store, clock, &tasks).await?;
     let handle = Handle {
@@ -130,12 +168,21 @@ pub async fn start_on(
     serve_control(&config, control, &store, &tasks);
     let connections = connection::accept(data, Arc::clone(&store), config.connections_max, tasks.clone());
     tasks.spawn("data-plane", OnFailure::StopAll, connections);
-    let flusher = Flusher {
-        store: Arc::clone(&store),
-        parallelism: config.flush_parallelism,
-        reserve_bytes: config.disk_reserve_bytes.as_u64(),
-    };
+    let flusher = Flusher { store: Arc::clone(&store), parallelism: config.flush_parallelism };
     tasks.spawn("flusher", OnFailure::StopAll, flusher.run(tasks.stop_token()));
+    if let Some(objects) = objects {
+        let evictor = Evictor {
+            store: Arc::clone(&store),
+            objects,
+            interval: Duration::from_millis(config.disk_probe_interval_ms),
+            from_percent: config.evict_from_percent,
+            to_percent: config.evict_to_percent,
+            first: config.evict_first,
+        };
+        tasks.spawn("evictor", OnFailure::StopAll, evictor.run(tasks.stop_token()));
+    }
+    let recorder = Recorder { store: Arc::clone(&store), interval: RECORD_INTERVAL };
+    tasks.spawn("recorder", OnFailure::StopAll, recorder.run(tasks.stop_token()));
     let reporter = Reporter {
         store,
         admin: admin.map(|admin| reach(&config, admin)).unwrap_or_default(),
@@ -159,22 +206,30 @@ fn report(config: &Config, reporter: Reporter, network: &Arc<dyn Network>, tasks
     }
 }
 
+fn name(config: &Config, data: &dyn Listener) -> io::Result<WorkerId> {
+    let name = match config.name.as_str() {
+        "" => format!("worker-{}", data.local_addr()?.port()),
+        name => name.to_owned(),
+    };
+    Ok(WorkerId::new(name))
+}
+
+/// Later than every former life of which anything is left, even if the clock was set back.
+fn next_life(clock: &dyn Clock, recovered: &Recovered) -> Incarnation {
+    let now = u64::try_from(clock.now().as_millis()).unwrap_or(0);
+    let former = recovered.values().flatten().map(|(entry, _)| entry.life.0).max();
+    Incarnation(now.max(former.map_or(0, |former| former + 1)))
+}
+
 fn address(
     config: &Config,
+    worker: WorkerId,
+    incarnation: Incarnation,
     control: &dyn Listener,
     data: &dyn Listener,
-    clock: &dyn Clock,
 ) -> io::Result<WorkerAddress> {
     let (control, data) = (control.local_addr()?, data.local_addr()?);
-    let name = if config.name.is_empty() { format!("worker-{}", data.port()) } else { config.name.clone() };
-    // Later than every former life of this name, unless the clock steps back; never equal unless it does so exactly.
-    let incarnation = Incarnation(u64::try_from(clock.now().as_millis()).unwrap_or(0));
-    Ok(WorkerAddress {
-        worker: WorkerId::new(name),
-        incarnation,
-        control: reach(config, control),
-        data: reach(config, data),
-    })
+    Ok(WorkerAddress { worker, incarnation, control: reach(config, control), data: reach(config, data) })
 }
 
 /// Where others reach what listens on `address`.
@@ -185,19 +240,16 @@ fn reach(config: &Config, address: SocketAddr) -> String {
     }
 }
 
-async fn take_over_folders(
-    config: &Config,
-    worker: &WorkerId,
-    disk: &dyn Disk,
-) -> Result<Vec<PathBuf>, StartError> {
-    let mut folders = Vec::new();
-    for data_dir in &config.data_dirs {
-        let folder = data_dir.join(worker.as_str());
-        let taken = disk.take_over(&folder).await;
-        taken.map_err(|source| StartError::Folder { folder: folder.clone(), source })?;
-        folders.push(folder);
-    }
-    Ok(folders)
+/// Watches each disk, and returns when the room on each one is known that answers.
+async fn watch_disks(config: &Config, store: &Arc<Store>, tasks: &Tasks) {
+    let interval = Duration::from_millis(config.disk_probe_interval_ms);
+    let first_looks = (0..store.disks.volumes.len()).map(|disk| {
+        let (looked, first_look) = oneshot::channel();
+        let monitor = Monitor { store: Arc::clone(store), disk, interval };
+        tasks.spawn("disk-monitor", OnFailure::StopAll, monitor.run(looked, tasks.stop_token()));
+        tokio::time::timeout(store.disks.hang, first_look)
+    });
+    futures::future::join_all(first_looks).await;
 }
 
 fn serve_control(config: &Config, listener: Box<dyn Listener>, store: &Arc<Store>, tasks: &Tasks) {

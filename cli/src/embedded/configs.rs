@@ -43,6 +43,8 @@ pub fn shuffle_worker(
         data_listen: ANY_PORT.to_owned(),
         admin_listen: String::new(),
         data_dirs: vec![scratch.join("shuffle")],
+        // The folder goes with this process.
+        keep_data: false,
         ..Default::default()
     }
 }

@@ -62,6 +62,11 @@ impl BatchHeader {
         })
     }
 
+    /// The map of a record whose header was checked before; none if it is too short for one.
+    pub fn map_of(record: &[u8]) -> Option<TaskIndex> {
+        record.first_chunk().map(|map| TaskIndex(u32::from_le_bytes(*map)))
+    }
+
     /// Bytes of header and payload.
     pub fn record_bytes(&self) -> usize {
         BATCH_HEADER_BYTES + self.length as usize

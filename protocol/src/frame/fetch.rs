@@ -1,12 +1,14 @@
 //! Streams of stored batches, many on one connection, each with its own credit.
 
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes};
 
 use super::{
     FRAME_HEAD_BYTES, FrameError, FrameHead, Kind, Refusal,
     fields::{Fields, frame, put_shuffle, put_text},
 };
-use crate::ids::{Epoch, Incarnation, PartitionIndex, ShuffleId};
+use crate::ids::{Epoch, Incarnation, PartitionIndex, ShuffleId, TaskIndex};
 
 /// Asks for the batches of one location.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,10 +19,12 @@ pub struct Open {
     pub shuffle: ShuffleId,
     pub partition: PartitionIndex,
     pub epoch: Epoch,
-    /// Where to start, in bytes as stored: the end of a batch that was received before.
+    /// Where to start: how many bytes of this stream were received before, all of them whole batches.
     pub offset: u64,
     /// Bytes that the worker may send before it hears of more.
     pub credit: u32,
+    /// Only the batches of these maps; all if not set.
+    pub maps: Option<Range<TaskIndex>>,
 }
 
 impl Open {
@@ -33,6 +37,10 @@ impl Open {
             body.put_u32_le(self.epoch.0);
             body.put_u64_le(self.offset);
             body.put_u32_le(self.credit);
+            if let Some(maps) = &self.maps {
+                body.put_u32_le(maps.start.0);
+                body.put_u32_le(maps.end.0);
+            }
         })
     }
 
@@ -46,6 +54,10 @@ impl Open {
             epoch: Epoch(fields.u32("epoch")?),
             offset: fields.u64("offset")?,
             credit: fields.u32("credit")?,
+            maps: match fields.0.is_empty() {
+                true => None,
+                false => Some(TaskIndex(fields.u32("first map")?)..TaskIndex(fields.u32("last map")?)),
+            },
         };
         fields.end()?;
         Ok(open)

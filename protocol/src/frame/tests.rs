@@ -113,16 +113,19 @@ fn every_small_frame_survives_the_wire() {
     assert_eq!(Welcome::parse(body_of(&welcome.encode(), Kind::Welcome)), Ok(welcome));
     let fault = Fault { refusal: Refusal::OtherIncarnation, message: "was 5".into() };
     assert_eq!(Fault::parse(body_of(&fault.encode(), Kind::Fault)), Ok(fault));
-    let open = Open {
-        stream: 1,
-        incarnation: Incarnation(5),
-        shuffle: shuffle(),
-        partition: PartitionIndex(2),
-        epoch: Epoch(1),
-        offset: 1 << 40,
-        credit: 9,
-    };
-    assert_eq!(Open::parse(body_of(&open.encode(), Kind::Open)), Ok(open));
+    for maps in [None, Some(TaskIndex(3)..TaskIndex(7))] {
+        let open = Open {
+            stream: 1,
+            incarnation: Incarnation(5),
+            shuffle: shuffle(),
+            partition: PartitionIndex(2),
+            epoch: Epoch(1),
+            offset: 1 << 40,
+            credit: 9,
+            maps,
+        };
+        assert_eq!(Open::parse(body_of(&open.encode(), Kind::Open)), Ok(open));
+    }
     let credit = Credit { stream: 1, bytes: 70 };
     assert_eq!(Credit::parse(body_of(&credit.encode(), Kind::Credit)), Ok(credit));
     assert_eq!(Close::parse(body_of(&Close { stream: 8 }.encode(), Kind::Close)), Ok(Close { stream: 8 }));

@@ -1,12 +1,12 @@
 //! A process's way to all shuffle workers: one connection for pushes and one for fetches per worker.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures::Stream;
 use penstock_common::{lifecycle::Tasks, net::Network};
 use penstock_protocol::{
-    ids::{AttemptId, ShuffleId},
+    ids::{AttemptId, ShuffleId, TaskIndex},
     shuffle::{PartitionSource, ShuffleTarget, Winner},
 };
 
@@ -49,6 +49,20 @@ impl ShuffleClient {
         winners: Arc<[Winner]>,
         source: PartitionSource,
     ) -> impl Stream<Item = Result<Bytes, FetchError>> + Send + 'static + use<> {
-        fetch::read(Arc::clone(&self.fetchers), shuffle, winners, source)
+        fetch::read(Arc::clone(&self.fetchers), shuffle, winners, source, None)
+    }
+
+    /// As [`Self::read`], but only what the maps from `maps.start` up to but not including `maps.end` wrote; `source.totals`
+    /// are those maps' alone (see [`crate::owner::totals_of`]). Readers of disjoint ranges share a large partition, and
+    /// together get each batch once. They may be given the same locations in the same order.
+    pub fn read_maps(
+        &self,
+        shuffle: ShuffleId,
+        winners: &[Winner],
+        source: PartitionSource,
+        maps: Range<TaskIndex>,
+    ) -> impl Stream<Item = Result<Bytes, FetchError>> + Send + 'static + use<> {
+        let winners = winners.iter().filter(|winner| maps.contains(&winner.map)).copied().collect();
+        fetch::read(Arc::clone(&self.fetchers), shuffle, winners, source, Some(maps))
     }
 }

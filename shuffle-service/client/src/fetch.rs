@@ -10,6 +10,7 @@ mod partition;
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -23,7 +24,7 @@ use penstock_common::{
     net::Network,
 };
 use penstock_protocol::{
-    ids::ShuffleId,
+    ids::{ShuffleId, TaskIndex},
     shuffle::{PartitionSource, Winner, WorkerAddress},
 };
 
@@ -78,8 +79,9 @@ pub(crate) fn read(
     shuffle: ShuffleId,
     winners: Arc<[Winner]>,
     source: PartitionSource,
+    maps: Option<Range<TaskIndex>>,
 ) -> impl Stream<Item = Result<Bytes, FetchError>> + Send + 'static {
-    let reader = PartitionReader::new(fetchers, shuffle, &winners, source);
+    let reader = PartitionReader::new(fetchers, shuffle, &winners, source, maps);
     stream::try_unfold(reader, |mut reader| async move {
         Ok(reader.next().await?.map(|payload| (payload, reader)))
     })

@@ -26,7 +26,7 @@ use tonic::transport::Channel;
 
 pub use self::{
     map_ends::{MapEnds, Recorded},
-    sources::{IncompleteError, sources},
+    sources::{IncompleteError, sources, totals_of},
 };
 
 /// Why an owner's call did not happen.

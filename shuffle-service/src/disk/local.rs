@@ -14,6 +14,8 @@ use bytes::{Buf, Bytes};
 use super::{Disk, StoredFile};
 
 const LOCK_FILE: &str = "lock";
+/// What a file is written as before it takes the place of another.
+const ASIDE: &str = "new";
 /// What one `writev` takes.
 const SLICES_MAX: usize = 1024;
 
@@ -42,10 +44,44 @@ impl Disk for LocalDisk {
         blocking(move || write_at(&file, offset, pieces)).await
     }
 
+    async fn sync(&self, file: &Path) -> io::Result<()> {
+        let file = file.to_owned();
+        blocking(move || OpenOptions::new().write(true).open(file)?.sync_data()).await
+    }
+
+    async fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        let folder = folder.to_owned();
+        blocking(move || File::open(folder)?.sync_all()).await
+    }
+
+    async fn replace(&self, file: &Path, content: Bytes, durable: bool) -> io::Result<()> {
+        let file = file.to_owned();
+        blocking(move || replace(&file, &content, durable)).await
+    }
+
     async fn open(&self, file: &Path) -> io::Result<Arc<dyn StoredFile>> {
         let file = file.to_owned();
         let file = blocking(move || File::open(file)).await?;
         Ok(Arc::new(LocalFile(Arc::new(file))))
+    }
+
+    async fn files(&self, folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+        let folder = folder.to_owned();
+        blocking(move || {
+            let mut found = Vec::new();
+            files_below(&folder, &mut found)?;
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn remove_file(&self, file: &Path) -> io::Result<()> {
+        let file = file.to_owned();
+        blocking(move || match fs::remove_file(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        })
+        .await
     }
 
     async fn remove_folder(&self, folder: &Path) -> io::Result<()> {
@@ -101,13 +137,33 @@ fn take_over(directory: &Path) -> io::Result<File> {
         }
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    for entry in fs::read_dir(directory)? {
-        let path: PathBuf = entry?.path();
-        if path.is_dir() {
-            fs::remove_dir_all(path)?;
+    Ok(lock)
+}
+
+fn replace(path: &Path, content: &[u8], durable: bool) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::create_dir_all(folder)?;
+    let aside = path.with_extension(ASIDE);
+    let mut file = File::create(&aside)?;
+    file.write_all(content)?;
+    if durable {
+        file.sync_data()?;
+    }
+    fs::rename(&aside, path)?;
+    if durable { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+fn files_below(folder: &Path, found: &mut Vec<(PathBuf, u64)>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            files_below(&entry.path(), found)?;
+        } else if kind.is_file() {
+            found.push((entry.path(), entry.metadata()?.len()));
         }
     }
-    Ok(lock)
+    Ok(())
 }
 
 fn write_at(path: &Path, offset: u64, mut pieces: Vec<Bytes>) -> io::Result<()> {
@@ -167,16 +223,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_has_one_owner_who_starts_empty() -> io::Result<()> {
+    async fn a_folder_has_one_owner_who_finds_what_the_last_one_left() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let (first, second) = (LocalDisk::default(), LocalDisk::default());
         first.take_over(folder.path()).await?;
-        first.write_at(&folder.path().join("job/file"), 0, vec![Bytes::from_static(b"x")]).await?;
+        let file = folder.path().join("job/file");
+        first.write_at(&file, 0, vec![Bytes::from_static(b"x")]).await?;
         let refused = second.take_over(folder.path()).await.expect_err("the first one holds it");
+        assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
         assert!(refused.to_string().contains("in use by another shuffle worker"), "{refused}");
         drop(first);
         second.take_over(folder.path()).await?;
-        assert!(!folder.path().join("job").exists());
+        assert!(second.files(folder.path()).await?.contains(&(file, 1)));
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Files in memory for tests and the simulation, with faults on demand.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,13 +15,23 @@ use super::{Disk, StoredFile};
 
 type Content = Arc<Mutex<Vec<u8>>>;
 
-/// Behaves like a disk of a given size. Writes can be made to fail or to wait.
+/// Behaves like a disk of a given size. Writes can be made to fail or to wait, and the machine can lose its power.
 #[derive(Debug)]
 pub struct MemoryDisk {
     files: Mutex<BTreeMap<PathBuf, Content>>,
+    durable: Mutex<Durable>,
     faults: Mutex<Faults>,
     /// One permit per write that may end; closed while writes are not held.
     gate: Mutex<Option<Arc<Semaphore>>>,
+}
+
+/// What a loss of power leaves.
+#[derive(Debug, Default)]
+struct Durable {
+    contents: BTreeMap<PathBuf, Vec<u8>>,
+    names: BTreeSet<PathBuf>,
+    /// Folders that were taken over: their own names are not in question.
+    owned: BTreeSet<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -40,7 +50,8 @@ impl Default for MemoryDisk {
 impl MemoryDisk {
     pub fn with_bytes_max(bytes_max: u64) -> Self {
         let faults = Faults { bytes_max, write_error: None, writes: 0 };
-        Self { files: Mutex::default(), faults: Mutex::new(faults), gate: Mutex::default() }
+        let (files, durable, gate) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { files, durable, faults: Mutex::new(faults), gate }
     }
 
     /// Makes room, or takes it away.
@@ -64,7 +75,7 @@ impl MemoryDisk {
         }
     }
 
-    /// Writes that were started.
+    /// Writes of data that were started; probes do not count.
     pub fn writes(&self) -> u64 {
         lock(&self.faults).writes
     }
@@ -83,28 +94,71 @@ impl MemoryDisk {
             damage(&mut lock(content));
         }
     }
-}
 
-#[async_trait]
-impl Disk for MemoryDisk {
-    async fn take_over(&self, directory: &Path) -> io::Result<()> {
-        self.remove_folder(directory).await
+    /// The disk as it is now, for the next life of a process that was killed: its machine goes on and forgets nothing.
+    pub fn after_kill(&self) -> Self {
+        let copy = Self::with_bytes_max(lock(&self.faults).bytes_max);
+        for (path, content) in &*lock(&self.files) {
+            lock(&copy.files).insert(path.clone(), Arc::new(Mutex::new(lock(content).clone())));
+        }
+        copy
     }
 
-    async fn write_at(&self, file: &Path, offset: u64, pieces: Vec<Bytes>) -> io::Result<()> {
-        lock(&self.faults).writes += 1;
+    /// The disk after a loss of power: what was not synced, bytes or names, is gone.
+    pub fn after_power_loss(&self) -> Self {
+        let copy = Self::with_bytes_max(lock(&self.faults).bytes_max);
+        let durable = lock(&self.durable);
+        for path in lock(&self.files).keys().filter(|path| durable.reaches(path)) {
+            let content = durable.contents.get(path).cloned().unwrap_or_default();
+            lock(&copy.files).insert(path.clone(), Arc::new(Mutex::new(content)));
+        }
+        copy
+    }
+
+    async fn admit_write(&self, bytes: u64) -> io::Result<()> {
         let gate = lock(&self.gate).clone();
         if let Some(gate) = gate {
             // An error says that the gate was closed, which lets everybody through.
             let _ = gate.acquire().await;
         }
+        let used = self.used_bytes();
+        let faults = lock(&self.faults);
+        match faults.write_error {
+            Some(error) => Err(error.into()),
+            None if used + bytes > faults.bytes_max => Err(io::ErrorKind::StorageFull.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Durable {
+    /// Whether the names of a file and of its folders, up to one that was taken over, are synced.
+    fn reaches(&self, file: &Path) -> bool {
+        let unsynced = file.ancestors().find(|path| !self.names.contains(*path));
+        unsynced.is_some_and(|path| self.owned.contains(path))
+    }
+
+    fn forget(&mut self, path: &Path) {
+        self.contents.retain(|file, _| !file.starts_with(path));
+        self.names.retain(|name| !name.starts_with(path));
+    }
+}
+
+#[async_trait]
+impl Disk for MemoryDisk {
+    async fn take_over(&self, directory: &Path) -> io::Result<()> {
+        lock(&self.durable).owned.insert(directory.to_owned());
+        Ok(())
+    }
+
+    async fn probe(&self, _directory: &Path, content: Bytes) -> io::Result<()> {
+        self.admit_write(content.len() as u64).await
+    }
+
+    async fn write_at(&self, file: &Path, offset: u64, pieces: Vec<Bytes>) -> io::Result<()> {
+        lock(&self.faults).writes += 1;
         let bytes = pieces.concat();
-        if let Some(error) = lock(&self.faults).write_error {
-            return Err(error.into());
-        }
-        if self.used_bytes() + bytes.len() as u64 > lock(&self.faults).bytes_max {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
+        self.admit_write(bytes.len() as u64).await?;
         let content = Arc::clone(lock(&self.files).entry(file.to_owned()).or_default());
         let mut content = lock(&content);
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
@@ -116,13 +170,51 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    async fn sync(&self, file: &Path) -> io::Result<()> {
+        let content = lock(&self.files).get(file).cloned().ok_or(io::ErrorKind::NotFound)?;
+        let content = lock(&content).clone();
+        lock(&self.durable).contents.insert(file.to_owned(), content);
+        Ok(())
+    }
+
+    async fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        let files = lock(&self.files);
+        let names = files.keys().filter_map(|file| file.strip_prefix(folder).ok()?.components().next());
+        lock(&self.durable).names.extend(names.map(|name| folder.join(name)));
+        Ok(())
+    }
+
+    async fn replace(&self, file: &Path, content: Bytes, durable: bool) -> io::Result<()> {
+        self.admit_write(content.len() as u64).await?;
+        lock(&self.files).insert(file.to_owned(), Arc::new(Mutex::new(content.to_vec())));
+        if durable {
+            let mut durable = lock(&self.durable);
+            durable.contents.insert(file.to_owned(), content.to_vec());
+            durable.names.insert(file.to_owned());
+        }
+        Ok(())
+    }
+
     async fn open(&self, file: &Path) -> io::Result<Arc<dyn StoredFile>> {
         let content = lock(&self.files).get(file).cloned().ok_or(io::ErrorKind::NotFound)?;
         Ok(Arc::new(MemoryFile(content)))
     }
 
+    async fn files(&self, folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+        let files = lock(&self.files);
+        let below = files.iter().filter(|(path, _)| path.starts_with(folder));
+        Ok(below.map(|(path, content)| (path.clone(), lock(content).len() as u64)).collect())
+    }
+
+    async fn remove_file(&self, file: &Path) -> io::Result<()> {
+        lock(&self.files).remove(file);
+        lock(&self.durable).forget(file);
+        Ok(())
+    }
+
     async fn remove_folder(&self, folder: &Path) -> io::Result<()> {
         lock(&self.files).retain(|path, _| !path.starts_with(folder));
+        lock(&self.durable).forget(folder);
         Ok(())
     }
 

@@ -39,7 +39,7 @@ pub(super) fn routes(store: Arc<Store>, clock: Arc<dyn Clock>) -> Router {
 }
 
 async fn worker(State(admin): State<Arc<Admin>>) -> Json<Value> {
-    let (jobs, _, usage) = usage::of(&admin.store).await;
+    let (jobs, _, usage) = usage::of(&admin.store);
     let standing = admin.store.standing.get();
     Json(json!({
         "worker": admin.store.worker.to_string(),
@@ -92,7 +92,7 @@ async fn no_interruption(state: State<Arc<Admin>>) -> Json<Value> {
 }
 
 async fn jobs(State(admin): State<Arc<Admin>>) -> Json<Value> {
-    let (_, jobs, _) = usage::of(&admin.store).await;
+    let (_, jobs, _) = usage::of(&admin.store);
     let jobs: Vec<_> = jobs
         .into_iter()
         .filter_map(|usage| {

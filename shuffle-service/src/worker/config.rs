@@ -1,6 +1,6 @@
 //! A worker's settings.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 use penstock_common::bytes::ByteSize;
 use serde::{Deserialize, Serialize};
@@ -30,9 +30,12 @@ pub struct Config {
     pub tags: Vec<String>,
     /// Its share of new partitions against that of other workers.
     pub weight: u32,
-    /// Folders for data that does not fit into memory, best on different disks. Each holds a folder with this worker's
-    /// name, which is emptied at start.
+    /// Folders for data that does not fit into memory, best on different disks of one kind. Each holds a folder with this
+    /// worker's name.
     pub data_dirs: Vec<PathBuf>,
+    /// In place of `data_dirs`, disks that differ: tables with `path`, `class` (`nvme`, `ssd` or `hdd`), `quota` (bytes that
+    /// this worker may use there, 0 for all) and `reserve` (in place of `disk_reserve_bytes`).
+    pub disks: Vec<DiskConfig>,
     /// Memory that the whole process is meant to stay within: 64 MiB for itself, or half of it if that is less, the rest for
     /// stored data and incoming frames. Pushes wait when it is used up.
     pub memory_bytes_max: ByteSize,
@@ -44,6 +47,30 @@ pub struct Config {
     pub flush_parallelism: usize,
     /// Bytes of each disk that stay free.
     pub disk_reserve_bytes: ByteSize,
+    /// Milliseconds between two looks at a disk: a small file is written and read back, and the free bytes are measured.
+    pub disk_probe_interval_ms: u64,
+    /// Milliseconds after which a call to a disk counts as hanging: nothing new goes there until it ends.
+    pub disk_hang_ms: u64,
+    /// Failed calls after which nothing new goes to a disk. Each probe that works takes one off.
+    pub disk_errors_max: u32,
+    /// Object store below the disks: an OpenDAL URL such as `s3://bucket/folder`, or a folder that all disks' data fits in.
+    /// Empty: none. Each worker uses a folder with its name.
+    pub object_store: String,
+    /// Where new data goes: `memory` (out of it when memory runs short, to the disks or, if they take nothing, to the object
+    /// store), `disk` (the same, but at once) or `object` (at once to the object store).
+    pub create_in: Tier,
+    /// Percent of what this worker may use of a disk at which committed data begins to move to the object store.
+    pub evict_from_percent: u8,
+    /// Percent at which it stops again.
+    pub evict_to_percent: u8,
+    /// What moves first: `oldest` (jobs) or `largest` (partitions).
+    pub evict_first: EvictFirst,
+    /// Whether a restart goes on with what was committed. If not, the folders are emptied at start.
+    pub keep_data: bool,
+    /// What survives a loss of power or a kill: `none` (what had left memory, as far as it is provably whole), `commit` (what
+    /// was committed is written and synced before the commit is answered) or `batch` (as `commit`, and each write to a disk is
+    /// synced by itself, so that less is left to do for the commit). A stop in order keeps everything committed in any case.
+    pub fsync: Fsync,
     /// Locations that may be reserved at the same time.
     pub locations_max: usize,
     /// Data connections that may be open at the same time.
@@ -68,16 +95,106 @@ impl Default for Config {
             tags: Vec::new(),
             weight: 100,
             data_dirs: vec![std::env::temp_dir().join("penstock-shuffle")],
+            disks: Vec::new(),
             memory_bytes_max: ByteSize::mib(512),
             flush_from_percent: 70,
             flush_to_percent: 50,
             flush_parallelism: 4,
             disk_reserve_bytes: ByteSize::mib(256),
+            disk_probe_interval_ms: 5000,
+            disk_hang_ms: 30_000,
+            disk_errors_max: 3,
+            object_store: String::new(),
+            create_in: Tier::Memory,
+            evict_from_percent: 85,
+            evict_to_percent: 70,
+            evict_first: EvictFirst::Oldest,
+            keep_data: true,
+            fsync: Fsync::None,
             locations_max: 1_000_000,
             connections_max: 4096,
             commit_timeout_ms: 30_000,
             heartbeat_interval_ms: 1000,
         }
+    }
+}
+
+/// One disk of a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiskConfig {
+    pub path: PathBuf,
+    pub class: DiskClass,
+    /// Bytes that this worker may use there; 0: all.
+    pub quota: ByteSize,
+    /// Bytes that stay free there; in place of `disk_reserve_bytes`.
+    pub reserve: Option<ByteSize>,
+}
+
+/// Where data lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    #[default]
+    Memory,
+    Disk,
+    Object,
+}
+
+/// What leaves a full disk first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EvictFirst {
+    #[default]
+    Oldest,
+    Largest,
+}
+
+/// When data is made to survive a loss of power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fsync {
+    #[default]
+    None,
+    Commit,
+    Batch,
+}
+
+/// What kind of disk it is: the faster ones are used first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskClass {
+    Nvme,
+    #[default]
+    Ssd,
+    Hdd,
+}
+
+impl fmt::Display for DiskClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nvme => "nvme",
+            Self::Ssd => "ssd",
+            Self::Hdd => "hdd",
+        })
+    }
+}
+
+/// What is done for the next life of this worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Durability {
+    pub keep: bool,
+    fsync: Fsync,
+}
+
+impl Durability {
+    /// Whether a commit is answered only when its data is durable.
+    pub fn at_commit(self) -> bool {
+        self.keep && self.fsync != Fsync::None
+    }
+
+    pub fn at_each_write(self) -> bool {
+        self.keep && self.fsync == Fsync::Batch
     }
 }
 
@@ -93,6 +210,33 @@ pub struct InvalidConfig {
 const MEMORY_BYTES_MIN: u64 = 8 << 20;
 
 impl Config {
+    /// The disks, whichever way they are named.
+    pub fn disks(&self) -> Vec<DiskConfig> {
+        if !self.disks.is_empty() {
+            return self.disks.clone();
+        }
+        let plain = |path: &PathBuf| DiskConfig { path: path.clone(), ..DiskConfig::default() };
+        self.data_dirs.iter().map(plain).collect()
+    }
+
+    /// With the marks between which memory is kept: what may not rest there leaves it as soon as there is enough to write.
+    pub(super) fn with_marks_of_tier(self) -> Self {
+        match self.create_in {
+            Tier::Memory => self,
+            Tier::Disk | Tier::Object => Self { flush_from_percent: 5, flush_to_percent: 0, ..self },
+        }
+    }
+
+    pub(super) fn durability(&self) -> Durability {
+        Durability { keep: self.keep_data, fsync: self.fsync }
+    }
+
+    fn disks_are_distinct(&self) -> bool {
+        let disks = self.disks();
+        let paths: BTreeSet<_> = disks.iter().map(|disk| &disk.path).collect();
+        paths.len() == disks.len()
+    }
+
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         let rules = [
@@ -102,12 +246,27 @@ impl Config {
                 "may only hold letters, digits, `-`, `_` and `.`, and not begin with `.`",
             ),
             ("masters", !self.masters.is_empty(), "must name at least one master"),
-            ("data_dirs", !self.data_dirs.is_empty(), "must name at least one folder"),
+            ("data_dirs", !self.disks().is_empty(), "must name at least one folder"),
+            ("disks", self.disks_are_distinct(), "must not name a path twice"),
+            ("disk_probe_interval_ms", self.disk_probe_interval_ms > 0, "must be at least 1"),
+            ("disk_hang_ms", self.disk_hang_ms > 0, "must be at least 1"),
+            ("disk_errors_max", self.disk_errors_max > 0, "must be at least 1"),
             ("memory_bytes_max", self.memory_bytes_max.as_u64() >= MEMORY_BYTES_MIN, "must be at least 8MiB"),
             (
                 "flush_to_percent",
                 self.flush_to_percent < self.flush_from_percent,
                 "must be less than `flush_from_percent`",
+            ),
+            (
+                "evict_to_percent",
+                self.evict_to_percent < self.evict_from_percent,
+                "must be less than `evict_from_percent`",
+            ),
+            ("evict_from_percent", self.evict_from_percent <= 100, "must be at most 100"),
+            (
+                "create_in",
+                self.create_in != Tier::Object || !self.object_store.is_empty(),
+                "is `object`, but `object_store` is not set",
             ),
             ("flush_from_percent", self.flush_from_percent <= 95, "must be at most 95"),
             ("flush_parallelism", self.flush_parallelism > 0, "must be at least 1"),

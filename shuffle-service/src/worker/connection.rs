@@ -141,7 +141,12 @@ async fn hello(stream: &mut Stream, store: &Store) -> Result<Hello, Ended> {
         let message = format!("this worker is {BUILD}, the client is {}", hello.build);
         return Err(Ended::Fault(Refusal::OtherBuild, message));
     }
-    if hello.incarnation != store.incarnation {
+    let answered = match hello.purpose {
+        Purpose::Push => hello.incarnation == store.incarnation,
+        // Each stream is checked by itself: only what that life committed is served.
+        Purpose::Fetch => store.serves(hello.incarnation),
+    };
+    if !answered {
         let message =
             format!("worker {} lives as {}, not as {}", store.worker, store.incarnation, hello.incarnation);
         return Err(Ended::Fault(Refusal::OtherIncarnation, message));

@@ -58,11 +58,19 @@ impl ShuffleWorker for Control {
     ) -> Result<Response<pb::ReleaseAnswer>, Status> {
         use pb::release_request::What;
         let request = request.into_inner();
-        self.check(request.incarnation)?;
+        let life = Incarnation(request.incarnation);
+        if !self.store.serves(life) {
+            self.check(request.incarnation)?;
+        }
         match request.what {
             Some(What::Job(job)) => self.store.release_job(job_id(&job, "job")?).await,
             Some(What::Shuffle(shuffle)) => {
-                self.store.release_shuffle(required(Some(shuffle), "shuffle")?).await
+                let shuffle = required(Some(shuffle), "shuffle")?;
+                if life == self.store.incarnation {
+                    self.store.release_shuffle(shuffle).await;
+                } else {
+                    self.store.release_former(shuffle, life).await;
+                }
             }
             None => return Err(DecodeError::missing("what").into()),
         }

@@ -86,7 +86,7 @@ async fn send<W: AsyncWrite + Unpin>(writer: &mut W, store: &Store, streams: &St
         while bytes < WRITE_BYTES
             && let Some(mut stream) = streams.take()
         {
-            let next = stream.next(&*store.disk).await;
+            let next = stream.next(store).await;
             let number = stream.number;
             match next {
                 Next::Batches { batches, bytes: sent } => {

@@ -1,30 +1,21 @@
-//! Moves data to disk when memory runs short: the largest locations first, and no more than needed.
+//! Moves data out of memory when memory runs short: the largest locations first, and no more than needed.
 //!
-//! A small shuffle therefore never touches a disk. Not here: what a failed write means for a location.
+//! A small shuffle therefore never touches a disk. Not here: where data goes, and what a failed write means for a location.
 
-use std::{convert::Infallible, io, sync::Arc};
+use std::{convert::Infallible, sync::Arc};
 
 use futures::{StreamExt, stream};
 use penstock_common::lifecycle::CancellationToken;
-use penstock_protocol::{frame::Refusal, ids::ShuffleId};
 
 use super::{
-    location::{Location, Written},
-    store::{LocationKey, Store, shuffle_folder},
+    store::Store,
+    write_out::{Flushed, Named},
 };
 use crate::metrics;
 
 pub(super) struct Flusher {
     pub store: Arc<Store>,
     pub parallelism: usize,
-    pub reserve_bytes: u64,
-}
-
-struct Candidate {
-    shuffle: ShuffleId,
-    key: LocationKey,
-    bytes: u64,
-    location: Arc<Location>,
 }
 
 impl Flusher {
@@ -38,7 +29,7 @@ impl Flusher {
         }
     }
 
-    /// Flushes until the lower mark is reached, nothing is left to flush, or the disks take nothing.
+    /// Flushes until the lower mark is reached, nothing is left to flush, or no place takes anything.
     pub(super) async fn relieve(&self) {
         loop {
             let goal = self.store.budget.flush_goal();
@@ -46,11 +37,10 @@ impl Flusher {
             if candidates.is_empty() {
                 return;
             }
-            let folders = self.folders_with_room().await;
-            let writes = candidates.into_iter().map(|candidate| self.flush(candidate, &folders));
-            let written: Vec<_> = stream::iter(writes).buffer_unordered(self.parallelism).collect().await;
+            let writes = candidates.into_iter().map(|candidate| self.store.write_out(candidate));
+            let flushed: Vec<_> = stream::iter(writes).buffer_unordered(self.parallelism).collect().await;
             metrics::memory_used(self.store.budget.used());
-            if !written.contains(&Written::Freed) {
+            if !flushed.contains(&Flushed::Freed) {
                 self.store.budget.refuse_waiting();
                 return;
             }
@@ -58,73 +48,17 @@ impl Flusher {
     }
 
     /// The largest locations that together reach `goal`.
-    fn largest(&self, goal: u64) -> Vec<Candidate> {
-        let mut candidates: Vec<_> = self
-            .store
-            .each_location()
-            .map(|(shuffle, key, location)| Candidate {
-                shuffle,
-                key,
-                bytes: location.flushable_bytes(),
-                location,
-            })
-            .filter(|candidate| candidate.bytes > 0)
-            .collect();
-        candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.bytes));
+    fn largest(&self, goal: u64) -> Vec<Named> {
+        let with_bytes = |named: Named| (named.location.flushable_bytes(), named);
+        let mut candidates: Vec<_> =
+            self.store.each_location().map(with_bytes).filter(|(bytes, _)| *bytes > 0).collect();
+        candidates.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         let mut sum = 0;
-        let needed = candidates.iter().take_while(|candidate| {
+        let needed = candidates.into_iter().take_while(|(bytes, _)| {
             let before = sum;
-            sum += candidate.bytes;
+            sum += bytes;
             before < goal
         });
-        let needed = needed.count();
-        candidates.truncate(needed);
-        candidates
+        needed.map(|(_, named)| named).collect()
     }
-
-    async fn folders_with_room(&self) -> Vec<usize> {
-        let mut with_room = Vec::new();
-        for (index, folder) in self.store.folders.iter().enumerate() {
-            match self.store.disk.free_bytes(folder).await {
-                Ok(free) if free > self.reserve_bytes => with_room.push(index),
-                Ok(_) => {}
-                Err(error) => tracing::warn!(folder = %folder.display(), %error, "disk does not answer"),
-            }
-        }
-        with_room
-    }
-
-    async fn flush(&self, candidate: Candidate, folders: &[usize]) -> Written {
-        let Candidate { shuffle, key: (partition, epoch), location, .. } = candidate;
-        let choice = folders.get((partition.0 as usize + shuffle.exchange.0 as usize) % folders.len().max(1));
-        let folder = &self.store.folders[choice.copied().unwrap_or(0)];
-        let file = || folder.join(shuffle_folder(shuffle)).join(format!("{partition}-{epoch}"));
-        let Some(write) = location.begin_write(file) else { return Written::Freed };
-        let started = tokio::time::Instant::now();
-        let outcome = if folders.is_empty() {
-            Err(io::Error::from(io::ErrorKind::StorageFull))
-        } else {
-            self.store.disk.write_at(&write.file, write.offset, write.pieces).await
-        };
-        match outcome {
-            Ok(()) => {
-                metrics::flushed(write.bytes, started.elapsed());
-                self.store.pace.flush.record(write.bytes, started.elapsed());
-                location.end_write(Ok(()))
-            }
-            Err(error) => {
-                metrics::flush_failed();
-                tracing::warn!(%shuffle, %partition, file = %write.file.display(), %error, "writing shuffle data failed");
-                location.end_write(Err(refusal(&write.file, &error)))
-            }
-        }
-    }
-}
-
-fn refusal(file: &std::path::Path, error: &io::Error) -> (Refusal, String) {
-    let refusal = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Refusal::NoRoom,
-        _ => Refusal::Broken,
-    };
-    (refusal, format!("writing {} failed: {error}", file.display()))
 }

@@ -116,7 +116,7 @@ impl Reporter {
         mut client: ShuffleMasterClient<Channel>,
         leaving: bool,
     ) -> Result<pb::HeartbeatAnswer, Status> {
-        let (jobs, job_usage, usage) = usage::of(&self.store).await;
+        let (jobs, job_usage, usage) = usage::of(&self.store);
         let standing = self.store.standing.get();
         let site = self.site.clone();
         let report = pb::WorkerHeartbeat {

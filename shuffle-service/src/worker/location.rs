@@ -5,46 +5,62 @@
 //! the verdict, or refused (invariant 2). A write error of an open location breaks it for good (invariant 3). With one
 //! copy nothing is awaited between admission and acceptance; a second copy will need a count of pending batches here.
 //!
-//! Committed data may stay in memory: it moves to disk only when memory runs short. That is the `none` of the later fsync
-//! policy: a worker that dies loses what it held, and the producing stage is lost with it.
+//! What has left memory lies in parts, each in one file or object. A part may move to another place while it is read: who
+//! asks next is told the new place, and whoever has the old one open reads it to its end (invariant 28).
 //!
-//! Not here: which locations are flushed and when, files, sockets.
+//! Not here: which locations are flushed and when, where to, files, sockets.
+
+mod map_index;
+mod part;
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
-use penstock_protocol::{frame::Refusal, shuffle::CommitVerdict};
-use tokio::sync::Notify;
+use penstock_protocol::{
+    frame::{BatchHeader, Refusal},
+    ids::{Incarnation, TaskIndex},
+    shuffle::CommitVerdict,
+};
+use tokio::sync::{Notify, OnceCell};
 
+use self::map_index::MapIndex;
+pub(super) use self::part::{NewPart, Part, Place};
 use super::memory::{Budget, Charge};
 
 #[derive(Debug)]
 pub(super) struct Location {
+    /// The life of this worker that took its batches: readers name it.
+    pub life: Incarnation,
+    /// Whether what a former life left is what it wrote; settled before it is served.
+    pub proof: OnceCell<Result<(), Refusal>>,
     state: Mutex<State>,
-    /// A write ended.
+    /// A write or a move ended.
     written: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    /// Where its file is, once it has one.
-    file: Option<PathBuf>,
-    /// Bytes in the file: always whole batches.
-    on_disk: u64,
-    /// What is not in the file yet, in order.
+    /// What has left memory, in order and without gaps.
+    parts: Vec<Part>,
+    /// Bytes of all parts: always whole batches.
+    stored: u64,
+    /// What is in memory only, in order.
     records: VecDeque<Record>,
-    /// How many of the first records are being written to the file now.
+    /// How many of the first records are being written now.
     writing: usize,
+    /// Whether a part is on its way to another place.
+    moving: bool,
     /// Memory of `records`.
     charge: Charge,
     /// All bytes ever accepted.
     end: u64,
+    maps: MapIndex,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,10 +86,32 @@ struct Record {
 /// A part of a location to be written.
 #[derive(Debug)]
 pub(super) struct Write {
-    pub file: PathBuf,
+    pub place: Place,
+    /// Within the place.
     pub offset: u64,
+    /// Of the bytes in front of `offset`.
+    pub crc32c_before: u32,
     pub pieces: Vec<Bytes>,
     pub bytes: u64,
+}
+
+/// What there is to write.
+#[derive(Debug)]
+pub(super) enum Begin {
+    Nothing,
+    /// No place takes it.
+    NoPlace,
+    Write(Write),
+}
+
+/// A write that worked.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub place: Place,
+    /// Of everything in the place.
+    pub crc32c: u32,
+    /// Whether everything in the place survives a loss of power.
+    pub synced: bool,
 }
 
 /// What became of a write.
@@ -93,9 +131,10 @@ pub(super) enum Chunk {
         pieces: Vec<Bytes>,
         bytes: u64,
     },
-    /// Up to `available` bytes of whole batches in a file.
-    Disk {
-        file: PathBuf,
+    /// `available` bytes of whole batches from `offset` of a place on.
+    Stored {
+        place: Place,
+        offset: u64,
         available: u64,
     },
     End,
@@ -117,17 +156,37 @@ impl Summary {
 }
 
 impl Location {
-    pub fn new(budget: &Arc<Budget>) -> Self {
+    pub fn new(budget: &Arc<Budget>, life: Incarnation) -> Self {
+        Self::with(Phase::Open, budget, life, Vec::new(), OnceCell::new_with(Some(Ok(()))))
+    }
+
+    /// One that an earlier life committed; `parts` are all of it. What was not synced has to be proved.
+    pub fn recovered(budget: &Arc<Budget>, life: Incarnation, parts: Vec<Part>) -> Self {
+        let proved = parts.iter().all(|part| part.synced).then_some(Ok(()));
+        Self::with(Phase::Committed, budget, life, parts, OnceCell::new_with(proved))
+    }
+
+    fn with(
+        phase: Phase,
+        budget: &Arc<Budget>,
+        life: Incarnation,
+        parts: Vec<Part>,
+        proof: OnceCell<Result<(), Refusal>>,
+    ) -> Self {
+        let stored = parts.iter().map(|part| part.bytes).sum();
         let state = State {
-            phase: Phase::Open,
-            file: None,
-            on_disk: 0,
+            phase,
+            parts,
+            stored,
             records: VecDeque::new(),
             writing: 0,
+            moving: false,
             charge: Charge::none(budget),
-            end: 0,
+            end: stored,
+            // Nothing is known of what a former life took.
+            maps: MapIndex::default(),
         };
-        Self { state: Mutex::new(state), written: Notify::new() }
+        Self { life, proof, state: Mutex::new(state), written: Notify::new() }
     }
 
     /// Takes a batch, or says why not. `charge` is the memory of its bytes.
@@ -141,6 +200,9 @@ impl Location {
         }
         let start = state.end;
         state.end += record.len() as u64;
+        if let Some(map) = BatchHeader::map_of(&record) {
+            state.maps.add(start, map);
+        }
         state.records.push_back(Record { start, bytes: record });
         state.charge.merge(charge);
         Ok(())
@@ -159,7 +221,7 @@ impl Location {
     pub fn flushable_bytes(&self) -> u64 {
         let state = self.state();
         let may_write = state.writing == 0 && matches!(state.phase, Phase::Open | Phase::Committed);
-        if may_write { state.end - state.on_disk } else { 0 }
+        if may_write { state.end - state.stored } else { 0 }
     }
 
     /// What an operator and the masters see of it.
@@ -172,34 +234,80 @@ impl Location {
             Phase::Broken { .. } => "broken",
             Phase::Released => "released",
         };
-        let bytes = if state.records.is_empty() { state.on_disk } else { state.end };
-        Summary { phase, bytes, disk_bytes: state.on_disk }
+        let bytes = if state.records.is_empty() { state.stored } else { state.end };
+        Summary { phase, bytes, disk_bytes: state.stored }
     }
 
-    /// Hands out what is in memory to be written; `file` is used if the location has none yet. Must be answered with
+    pub fn is_committed(&self) -> bool {
+        self.state().phase == Phase::Committed
+    }
+
+    pub fn has_memory(&self) -> bool {
+        !self.state().records.is_empty()
+    }
+
+    pub fn has_bytes(&self) -> bool {
+        self.state().end > 0
+    }
+
+    /// Bytes that it has on one disk.
+    pub fn disk_bytes(&self, wanted: usize) -> u64 {
+        let state = self.state();
+        let there = |part: &&Part| matches!(part.place, Place::Disk { disk, .. } if disk == wanted);
+        state.parts.iter().filter(there).map(|part| part.bytes).sum()
+    }
+
+    /// All places that hold something of it.
+    pub fn parts(&self) -> Vec<Part> {
+        self.state().parts.clone()
+    }
+
+    pub fn object_keys(&self) -> Vec<String> {
+        let key = |part: &Part| match &part.place {
+            Place::Object { key } => Some(key.clone()),
+            Place::Disk { .. } => None,
+        };
+        self.state().parts.iter().filter_map(key).collect()
+    }
+
+    /// The parts of a location that takes nothing more and has nothing left in memory; none for any other.
+    pub fn complete_parts(&self) -> Option<Vec<Part>> {
+        let state = self.state();
+        let complete = matches!(state.phase, Phase::Closing | Phase::Committed)
+            && state.records.is_empty()
+            && !state.parts.is_empty();
+        complete.then(|| state.parts.clone())
+    }
+
+    /// Hands out what is in memory to be written to the place that `choose` names. Must be answered with
     /// [`Self::end_write`].
-    pub fn begin_write(&self, file: impl FnOnce() -> PathBuf) -> Option<Write> {
+    pub fn begin_write(&self, choose: impl FnOnce(NewPart<'_>) -> Option<Place>) -> Begin {
         let mut state = self.state();
-        let may_write = matches!(state.phase, Phase::Open | Phase::Committed);
-        if !may_write || state.writing > 0 || state.records.is_empty() {
-            return None;
+        let may_write = matches!(state.phase, Phase::Open | Phase::Closing | Phase::Committed);
+        if !may_write || state.writing > 0 || state.moving || state.records.is_empty() {
+            return Begin::Nothing;
         }
-        state.writing = state.records.len();
-        let file = state.file.get_or_insert_with(file).clone();
+        let bytes = state.end - state.stored;
+        let last = state.parts.last();
+        let new = NewPart { last: last.map(|part| &part.place), start: state.stored, bytes };
+        let Some(place) = choose(new) else { return Begin::NoPlace };
+        let continued = last.filter(|last| last.place == place);
+        let (offset, crc32c_before) = continued.map_or((0, 0), |last| (last.bytes, last.crc32c));
         let pieces = state.records.iter().map(|record| record.bytes.clone()).collect();
-        Some(Write { file, offset: state.on_disk, pieces, bytes: state.end - state.on_disk })
+        state.writing = state.records.len();
+        Begin::Write(Write { place, offset, crc32c_before, pieces, bytes })
     }
 
-    /// Takes the outcome of a write. An error breaks the location, unless its data is committed: that was promised, so it
-    /// stays in memory.
-    pub fn end_write(&self, outcome: Result<(), (Refusal, String)>) -> Written {
+    /// Takes the outcome of a write. An error breaks the location, unless its
+    /// data is committed: that was promised, so it stays in memory.
+    pub fn end_write(&self, outcome: Result<Stored, (Refusal, String)>) -> Written {
         let mut state = self.state();
         let writing = std::mem::take(&mut state.writing);
         let written = match (&state.phase, outcome) {
             (Phase::Released | Phase::Broken { .. }, _) => Written::Freed,
-            (_, Ok(())) => {
+            (_, Ok(stored)) => {
                 let bytes: u64 = state.records.drain(..writing).map(|record| record.bytes.len() as u64).sum();
-                state.on_disk += bytes;
+                state.add_part(stored, bytes);
                 drop(state.charge.split(bytes));
                 Written::Freed
             }
@@ -212,6 +320,54 @@ impl Location {
         drop(state);
         self.written.notify_waiters();
         written
+    }
+
+    /// Takes note that a part survives a loss of power, unless it has grown or moved since.
+    pub fn synced(&self, synced: &Part) {
+        if let Some(part) = self.state().parts.iter_mut().find(|part| *part == synced) {
+            part.synced = true;
+        }
+    }
+
+    /// Holds a part of a committed location where it is until [`Self::end_move`]; whether it is still there.
+    pub fn begin_move(&self, part: &Part) -> bool {
+        let mut state = self.state();
+        let may_move = state.phase == Phase::Committed
+            && !state.moving
+            && state.records.is_empty()
+            && state.parts.contains(part);
+        state.moving |= may_move;
+        may_move
+    }
+
+    /// Serves a part from another place from now on, or from where it was if there is none. Whether it does: a location that
+    /// was released meanwhile has no use for the other place.
+    pub fn end_move(&self, part: &Part, to: Option<Place>) -> bool {
+        let mut state = self.state();
+        state.moving = false;
+        let mut moved = false;
+        if state.phase == Phase::Committed
+            && let Some(place) = to
+            && let Some(part) = state.parts.iter_mut().find(|candidate| *candidate == part)
+        {
+            (part.place, part.synced, moved) = (place, true, true);
+        }
+        drop(state);
+        self.written.notify_waiters();
+        moved
+    }
+
+    /// Takes nothing more from now on. Nothing is promised yet.
+    pub fn close(&self) {
+        let mut state = self.state();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Closing;
+        }
+    }
+
+    /// Returns when no write is in progress.
+    pub async fn unwritten(&self) {
+        self.when(|state| state.writing == 0).await;
     }
 
     /// Closes the location and gives its verdict. Asked again it gives the same one (invariant 5). A write that does not
@@ -262,21 +418,25 @@ impl Location {
         self.try_commit().unwrap_or_else(|| CommitVerdict::Failed { reason: reason.to_owned() })
     }
 
+    /// The first run of bytes at or behind `from` that may hold batches of `maps`.
+    pub fn find(&self, maps: &Range<TaskIndex>, from: u64) -> Result<Option<Range<u64>>, Refusal> {
+        let state = self.state();
+        state.check_readable()?;
+        Ok(state.maps.find(maps, from, state.end))
+    }
+
     /// What a reader at `offset` gets next; `offset` is 0 or the end of a batch.
     pub fn chunk(&self, offset: u64, bytes_max: u64) -> Result<Chunk, Refusal> {
         let state = self.state();
-        match &state.phase {
-            Phase::Committed => {}
-            Phase::Open | Phase::Closing => return Err(Refusal::Open),
-            Phase::Broken { .. } => return Err(Refusal::Broken),
-            Phase::Released => return Err(Refusal::Expired),
-        }
+        state.check_readable()?;
         if offset == state.end {
             return Ok(Chunk::End);
         }
-        if offset < state.on_disk {
-            let file = state.file.clone().ok_or(Refusal::Unreadable)?;
-            return Ok(Chunk::Disk { file, available: state.on_disk - offset });
+        if offset < state.stored {
+            let part = state.parts.partition_point(|part| part.start + part.bytes <= offset);
+            let part = state.parts.get(part).ok_or(Refusal::Unreadable)?;
+            let (inside, available) = (offset - part.start, part.start + part.bytes - offset);
+            return Ok(Chunk::Stored { place: part.place.clone(), offset: inside, available });
         }
         let first = state.records.binary_search_by_key(&offset, |record| record.start);
         let first = first.map_err(|_| Refusal::BadFrame)?;
@@ -292,18 +452,19 @@ impl Location {
         Ok(Chunk::Memory { pieces, bytes })
     }
 
-    /// Ends the location; returns when no write is left that could bring its file back.
+    /// Ends the location; returns when no write or move is left that could bring its data back.
     pub async fn release(&self) {
+        self.state().give_up(Phase::Released);
+        self.when(|state| state.writing == 0 && !state.moving).await;
+    }
+
+    async fn when(&self, mut holds: impl FnMut(&State) -> bool) {
         loop {
             let written = self.written.notified();
             tokio::pin!(written);
             written.as_mut().enable();
-            {
-                let mut state = self.state();
-                state.give_up(Phase::Released);
-                if state.writing == 0 {
-                    return;
-                }
+            if holds(&self.state()) {
+                return;
             }
             written.await;
         }
@@ -315,6 +476,26 @@ impl Location {
 }
 
 impl State {
+    fn check_readable(&self) -> Result<(), Refusal> {
+        match &self.phase {
+            Phase::Committed => Ok(()),
+            Phase::Open | Phase::Closing => Err(Refusal::Open),
+            Phase::Broken { .. } => Err(Refusal::Broken),
+            Phase::Released => Err(Refusal::Expired),
+        }
+    }
+
+    /// Adds what was written behind everything that was written before.
+    fn add_part(&mut self, Stored { place, crc32c, synced }: Stored, bytes: u64) {
+        match self.parts.last_mut().filter(|last| last.place == place) {
+            Some(last) => {
+                *last = Part { bytes: last.bytes + bytes, crc32c, synced, start: last.start, place };
+            }
+            None => self.parts.push(Part { start: self.stored, bytes, crc32c, synced, place }),
+        }
+        self.stored += bytes;
+    }
+
     /// Forgets the data; memory that a write in progress still holds is counted as free, for that long.
     fn give_up(&mut self, phase: Phase) {
         self.phase = phase;

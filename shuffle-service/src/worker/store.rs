@@ -3,6 +3,7 @@
 //! In: reservations, batches, commits, releases. Out: refusals, verdicts, locations to read. What was released is
 //! remembered for a while, so that "expired", "unknown" and "empty" stay three answers (invariant 22).
 
+mod record;
 mod released;
 
 use std::{
@@ -19,15 +20,20 @@ use penstock_protocol::{
     status::{ErrorCode, RpcError},
 };
 
-use self::released::Released;
+use self::{record::Record, released::Released};
 use super::{
+    config::Durability,
+    disks::Disks,
     jobs::Jobs,
     location::Location,
     memory::{Budget, Charge},
     pace::Pace,
+    recovery::Recovered,
     standing::Standing,
+    tiers::Tiers,
+    write_out::Named,
 };
-use crate::{disk::Disk, metrics};
+use crate::metrics;
 
 pub(super) type LocationKey = (PartitionIndex, Epoch);
 
@@ -40,20 +46,23 @@ pub(super) struct Store {
     pub worker: WorkerId,
     pub incarnation: Incarnation,
     pub budget: Arc<Budget>,
-    pub disk: Arc<dyn Disk>,
-    /// This worker's own folders, one per disk.
-    pub folders: Vec<PathBuf>,
+    pub disks: Arc<Disks>,
+    pub tiers: Tiers,
+    pub durability: Durability,
     pub locations_max: usize,
     pub standing: Standing,
-    pub pace: Arc<Pace>,
+    pub pace: Pace,
     pub jobs_known: Jobs,
+    /// Former lives of which something is served.
+    former_lives: BTreeSet<Incarnation>,
     shuffles: RwLock<BTreeMap<ShuffleId, Arc<Shuffle>>>,
     released: Mutex<Released>,
 }
 
 #[derive(Debug)]
 pub(super) struct Shuffle {
-    id: ShuffleId,
+    pub id: ShuffleId,
+    pub record: Record,
     locations: RwLock<BTreeMap<LocationKey, Arc<Location>>>,
     /// Set by the first commit and never changed (invariant 9).
     winners: Mutex<Option<Vec<Winner>>>,
@@ -64,29 +73,57 @@ impl Store {
         worker: WorkerId,
         incarnation: Incarnation,
         budget: Arc<Budget>,
-        disk: Arc<dyn Disk>,
-        folders: Vec<PathBuf>,
+        disks: Arc<Disks>,
+        tiers: Tiers,
+        durability: Durability,
         locations_max: usize,
     ) -> Self {
+        let (former_lives, shuffles, released) = Default::default();
         Self {
             worker,
             incarnation,
             budget,
-            disk,
-            folders,
+            disks,
+            tiers,
+            durability,
             locations_max,
             standing: Standing::default(),
-            pace: Arc::default(),
+            pace: Pace::default(),
             jobs_known: Jobs::default(),
-            shuffles: RwLock::default(),
-            released: Mutex::default(),
+            former_lives,
+            shuffles,
+            released,
         }
+    }
+
+    /// Takes what former lives committed, to serve it as theirs.
+    pub fn adopt(&mut self, recovered: Recovered) {
+        for (id, recovered) in recovered {
+            let shuffle = Shuffle::new(id);
+            let mut locations = write(&shuffle.locations);
+            for (entry, parts) in recovered {
+                self.former_lives.insert(entry.life);
+                let location = Location::recovered(&self.budget, entry.life, parts);
+                locations.insert((entry.partition, entry.epoch), Arc::new(location));
+            }
+            drop(locations);
+            write(&self.shuffles).insert(id, Arc::new(shuffle));
+        }
+    }
+
+    /// Whether anything is served for that life: reads and releases, never pushes and commits (invariant 16).
+    pub fn serves(&self, life: Incarnation) -> bool {
+        life == self.incarnation || self.former_lives.contains(&life)
     }
 
     /// Reserves all of `keys` or none. Reserving an open location again changes nothing.
     pub fn reserve(&self, id: ShuffleId, keys: &[LocationKey]) -> Result<(), RpcError> {
         if lock(&self.released).covers(id) {
             return Err(RpcError::new(ErrorCode::Conflict, format!("shuffle {id} was released")));
+        }
+        if let Some(states) = self.disks.all_unusable() {
+            let reason = format!("worker {} has no disk that works: {states}", self.worker);
+            return Err(RpcError::new(ErrorCode::NoRoom, reason));
         }
         if self.locations() + keys.len() > self.locations_max {
             let reason = format!("worker {} has its {} locations", self.worker, self.locations_max);
@@ -101,7 +138,7 @@ impl Store {
             return Err(RpcError::new(ErrorCode::Conflict, reason));
         }
         for key in keys {
-            locations.entry(*key).or_insert_with(|| Arc::new(Location::new(&self.budget)));
+            locations.entry(*key).or_insert_with(|| Arc::new(Location::new(&self.budget, self.incarnation)));
         }
         Ok(())
     }
@@ -144,7 +181,7 @@ impl Store {
 
     /// Closes the locations and answers for each one, in the order asked (invariant 4).
     pub async fn commit(
-        &self,
+        self: &Arc<Self>,
         id: ShuffleId,
         keys: &[LocationKey],
         winners: Vec<Winner>,
@@ -161,6 +198,8 @@ impl Store {
         if !shuffle.set_winners(winners) {
             return failed("it was committed with other winners");
         }
+        self.prepare_commit(&shuffle, keys, patience).await;
+        shuffle.record.set_due();
         let commits = keys.iter().map(|key| {
             let location = read(&shuffle.locations).get(key).cloned();
             async move {
@@ -175,11 +214,20 @@ impl Store {
         futures::future::join_all(commits).await
     }
 
-    /// The location to read. Not whether it may be read, which it says itself.
-    pub fn location(&self, id: ShuffleId, key: LocationKey) -> Result<Arc<Location>, Refusal> {
-        let shuffle = self.shuffle(id)?;
+    /// The location to read, as one life of this worker took it. Not whether it may be read, which it says itself.
+    pub fn location(
+        &self,
+        life: Incarnation,
+        id: ShuffleId,
+        key: LocationKey,
+    ) -> Result<Arc<Location>, Refusal> {
+        let unknown = if life == self.incarnation { Refusal::Unknown } else { Refusal::OtherIncarnation };
+        let shuffle = self.shuffle(id).map_err(|refusal| match refusal {
+            Refusal::Unknown => unknown,
+            refusal => refusal,
+        })?;
         let location = read(&shuffle.locations).get(&key).cloned();
-        location.ok_or(Refusal::Unknown)
+        location.filter(|location| location.life == life).ok_or(unknown)
     }
 
     /// Deletes everything of a job and refuses whatever still comes for it.
@@ -191,6 +239,17 @@ impl Store {
             of_job.into_iter().filter_map(|id| shuffles.remove(&id)).collect()
         };
         self.delete(shuffles, PathBuf::from(job.to_string())).await;
+    }
+
+    /// Deletes what a former life committed of a shuffle. If this life has a part in it, that goes with the job.
+    pub async fn release_former(&self, id: ShuffleId, life: Incarnation) {
+        let of_that_life = self.shuffle(id).is_ok_and(|shuffle| {
+            let locations = read(&shuffle.locations);
+            locations.values().all(|location| location.life == life)
+        });
+        if of_that_life {
+            self.release_shuffle(id).await;
+        }
     }
 
     /// Deletes one shuffle. One that never took a batch is forgotten as if it had not been reserved, so that a failed
@@ -207,18 +266,27 @@ impl Store {
         self.delete(vec![shuffle], shuffle_folder(id)).await;
     }
 
+    /// Not waited for on a disk that hangs; the deletion goes on.
     async fn delete(&self, shuffles: Vec<Arc<Shuffle>>, folder: PathBuf) {
-        for shuffle in shuffles {
-            let locations: Vec<_> = read(&shuffle.locations).values().cloned().collect();
-            for location in locations {
-                location.release().await;
+        let (disks, objects) = (Arc::clone(&self.disks), self.tiers.objects.clone());
+        let delete = async move {
+            let mut keys = Vec::new();
+            for shuffle in shuffles {
+                shuffle.record.writing.lock().await.released = true;
+                for named in shuffle.named() {
+                    named.location.release().await;
+                    keys.extend(named.location.object_keys());
+                }
             }
-        }
-        for own in &self.folders {
-            let folder = own.join(&folder);
-            if let Err(error) = self.disk.remove_folder(&folder).await {
-                tracing::warn!(folder = %folder.display(), %error, "released data was not deleted");
+            disks.remove_folders(folder).await;
+            if let Some(objects) = objects.filter(|_| !keys.is_empty())
+                && let Err(error) = objects.delete(keys).await
+            {
+                tracing::warn!(%error, "released objects were not deleted");
             }
+        };
+        if self.disks.carry("release", delete).await.is_err() {
+            tracing::warn!("a release takes long: it goes on and is not waited for");
         }
     }
 
@@ -231,17 +299,27 @@ impl Store {
         read(&self.shuffles).values().map(|shuffle| read(&shuffle.locations).len()).sum()
     }
 
-    pub fn each_location(&self) -> impl Iterator<Item = (ShuffleId, LocationKey, Arc<Location>)> {
-        let shuffles: Vec<_> = read(&self.shuffles).values().cloned().collect();
-        shuffles.into_iter().flat_map(|shuffle| {
-            let locations = read(&shuffle.locations);
-            let all: Vec<_> =
-                locations.iter().map(|(key, location)| (shuffle.id, *key, Arc::clone(location))).collect();
-            all
-        })
+    /// Bytes on one of the disks.
+    pub fn disk_bytes(&self, disk: usize) -> u64 {
+        self.each_location().map(|named| named.location.disk_bytes(disk)).sum()
     }
 
-    fn shuffle(&self, id: ShuffleId) -> Result<Arc<Shuffle>, Refusal> {
+    pub fn shuffles(&self) -> Vec<Arc<Shuffle>> {
+        read(&self.shuffles).values().cloned().collect()
+    }
+
+    /// Has the manifest of a shuffle written again in a while.
+    pub fn record_soon(&self, id: ShuffleId) {
+        if let Ok(shuffle) = self.shuffle(id) {
+            shuffle.record.set_due();
+        }
+    }
+
+    pub fn each_location(&self) -> impl Iterator<Item = Named> {
+        self.shuffles().into_iter().flat_map(|shuffle| shuffle.named())
+    }
+
+    pub fn shuffle(&self, id: ShuffleId) -> Result<Arc<Shuffle>, Refusal> {
         if let Some(shuffle) = read(&self.shuffles).get(&id) {
             return Ok(Arc::clone(shuffle));
         }
@@ -271,7 +349,7 @@ fn accept(
 
 impl Shuffle {
     fn new(id: ShuffleId) -> Self {
-        Self { id, locations: RwLock::default(), winners: Mutex::default() }
+        Self { id, record: Record::default(), locations: RwLock::default(), winners: Mutex::default() }
     }
 
     /// Whether these are the winners, now or since an earlier commit.
@@ -284,6 +362,15 @@ impl Shuffle {
                 true
             }
         }
+    }
+
+    pub fn named(&self) -> Vec<Named> {
+        let named = |(key, location): (&LocationKey, &Arc<Location>)| Named {
+            shuffle: self.id,
+            key: *key,
+            location: Arc::clone(location),
+        };
+        read(&self.locations).iter().map(named).collect()
     }
 
     fn is_untouched(&self) -> bool {

@@ -19,7 +19,7 @@ use penstock_shuffle_client::{
     owner::{Owner, sources},
 };
 use penstock_shuffle_service::{
-    disk::{Disk, MemoryDisk},
+    disk::{FaultyDisk, MemoryDisk},
     master, worker,
 };
 use uuid::Uuid;
@@ -43,7 +43,9 @@ pub struct Master {
 
 pub struct Worker {
     pub handle: worker::Handle,
+    /// What is stored, below what goes wrong.
     pub disk: Arc<MemoryDisk>,
+    pub faults: Arc<FaultyDisk>,
     pub config: worker::Config,
     tasks: Tasks,
 }
@@ -60,6 +62,8 @@ pub struct Setup {
     pub configure_master: fn(&mut master::Config),
     /// By the worker's number.
     pub configure_worker: fn(usize, &mut worker::Config),
+    /// Any other setting of the workers.
+    pub configure: fn(&mut worker::Config),
 }
 
 impl Default for Setup {
@@ -74,6 +78,7 @@ impl Default for Setup {
             masters: 1,
             configure_master: |_| {},
             configure_worker: |_, _| {},
+            configure: |_| {},
         }
     }
 }
@@ -128,6 +133,7 @@ pub async fn cluster(setup: Setup) -> Cluster {
             ..Default::default()
         };
         (setup.configure_worker)(index, &mut config);
+        (setup.configure)(&mut config);
         let disk = Arc::new(MemoryDisk::with_bytes_max(setup.disk));
         let worker = cluster.start(config, disk).await;
         cluster.workers.push(worker);
@@ -163,12 +169,24 @@ impl Cluster {
 
     pub async fn start(&self, config: worker::Config, disk: Arc<MemoryDisk>) -> Worker {
         let tasks = self.tasks.child("worker");
-        let on: Arc<dyn Disk> = disk.clone();
+        let faults = Arc::new(FaultyDisk::new(disk.clone()));
+        let on = faults.clone();
         let handle = worker::start_on(config.clone(), Arc::new(Tcp), self.clock.clone(), on, tasks.clone())
             .await
             .unwrap();
         handle.registered().await;
-        Worker { handle, disk, config, tasks }
+        Worker { handle, disk, faults, config, tasks }
+    }
+
+    /// The next life of a worker on `disk`, under the same name and addresses, as a process of a deployment has. The former
+    /// one is stopped in order; what it does then to its own disk is seen only if `disk` is that one.
+    pub async fn restart(&self, worker: &Worker, disk: Arc<MemoryDisk>) -> Worker {
+        worker.stop().await;
+        self.clock.advance(Duration::from_secs(1));
+        let mut config = worker.config.clone();
+        config.control_listen = worker.handle.control.to_string();
+        config.data_listen = worker.handle.data.to_string();
+        self.start(config, disk).await
     }
 
     pub async fn reserve(&self, shuffle: ShuffleId, partitions: u32) -> Arc<ShuffleTarget> {

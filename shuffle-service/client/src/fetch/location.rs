@@ -1,13 +1,18 @@
 //! Reads one location from its first batch to its last, over as many connections as it takes.
 
 use std::{
+    ops::Range,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use bytes::Bytes;
 use penstock_common::retry::Backoff;
-use penstock_protocol::{frame::Open, ids::ShuffleId, shuffle::Location};
+use penstock_protocol::{
+    frame::Open,
+    ids::{ShuffleId, TaskIndex},
+    shuffle::Location,
+};
 
 use super::{
     Fetchers,
@@ -23,6 +28,8 @@ pub(super) struct LocationReader {
     fetchers: Arc<Fetchers>,
     shuffle: ShuffleId,
     location: Location,
+    /// Only their batches are wanted; all if not set.
+    maps: Option<Range<TaskIndex>>,
     /// Bytes received so far: always the end of a batch.
     offset: u64,
     opened: Option<Opened>,
@@ -64,10 +71,15 @@ impl Window {
 }
 
 impl LocationReader {
-    pub fn new(fetchers: Arc<Fetchers>, shuffle: ShuffleId, location: Location) -> Self {
+    pub fn new(
+        fetchers: Arc<Fetchers>,
+        shuffle: ShuffleId,
+        location: Location,
+        maps: Option<Range<TaskIndex>>,
+    ) -> Self {
         fetchers.streams.fetch_add(1, Ordering::Relaxed);
         let waits = waits(&fetchers, &location);
-        Self { fetchers, shuffle, location, offset: 0, opened: None, waits }
+        Self { fetchers, shuffle, location, maps, offset: 0, opened: None, waits }
     }
 
     pub fn location(&self) -> &Location {
@@ -120,6 +132,7 @@ impl LocationReader {
             epoch: self.location.epoch,
             offset: self.offset,
             credit,
+            maps: self.maps.clone(),
         };
         let opened = connection.open(open);
         self.opened =

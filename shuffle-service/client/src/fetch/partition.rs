@@ -1,11 +1,11 @@
 //! Reads one partition: all its locations, the winners' batches only, each once, and the sum compared at the end.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use penstock_protocol::{
     frame::{Batches, FrameError},
-    ids::ShuffleId,
+    ids::{ShuffleId, TaskIndex},
     shuffle::{Location, PartitionSource, PartitionTotals, Winner},
 };
 
@@ -17,6 +17,7 @@ pub(super) struct PartitionReader {
     shuffle: ShuffleId,
     source: PartitionSource,
     locations: std::vec::IntoIter<Location>,
+    maps: Option<Range<TaskIndex>>,
     current: Option<LocationReader>,
     batches: Batches,
     selection: Selection,
@@ -28,11 +29,12 @@ impl PartitionReader {
         shuffle: ShuffleId,
         winners: &[Winner],
         mut source: PartitionSource,
+        maps: Option<Range<TaskIndex>>,
     ) -> Self {
         let locations = std::mem::take(&mut source.locations).into_iter();
         let batches = Batches::new(Bytes::new());
         let selection = Selection::new(winners);
-        Self { fetchers, shuffle, source, locations, current: None, batches, selection }
+        Self { fetchers, shuffle, source, locations, maps, current: None, batches, selection }
     }
 
     /// The next payload that counts; none after the last one, if the totals agree (invariant 23).
@@ -44,8 +46,9 @@ impl PartitionReader {
             let Some(current) = &mut self.current else {
                 match self.locations.next() {
                     Some(location) => {
-                        self.current =
-                            Some(LocationReader::new(Arc::clone(&self.fetchers), self.shuffle, location));
+                        let fetchers = Arc::clone(&self.fetchers);
+                        let maps = self.maps.clone();
+                        self.current = Some(LocationReader::new(fetchers, self.shuffle, location, maps));
                         continue;
                     }
                     None => return self.check_totals().map(|()| None),

@@ -46,6 +46,17 @@ pub fn sources<'a>(
     partitions.into_iter().map(source).collect()
 }
 
+/// What the winners among `outputs` wrote into one partition, for a reader of those maps alone.
+pub fn totals_of<'a>(
+    partition: PartitionIndex,
+    outputs: impl IntoIterator<Item = &'a MapOutput>,
+) -> PartitionTotals {
+    let mut totals = PartitionTotals::default();
+    let written = outputs.into_iter().flat_map(|output| &output.partitions);
+    written.filter(|(written, _)| *written == partition).for_each(|(_, added)| totals.add(*added));
+    totals
+}
+
 /// The copies of each epoch of one partition.
 type Epochs<'a> = BTreeMap<Epoch, Vec<(&'a Location, &'a CommitVerdict)>>;
 

@@ -1,15 +1,17 @@
 //! One reader's way through one location: first what is on disk, then what is in memory, whole batches only.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use penstock_protocol::frame::{BATCH_HEADER_BYTES, BatchHeader, FrameError, Open, Refusal};
+use penstock_protocol::{
+    frame::{BATCH_HEADER_BYTES, BatchHeader, Batches, FrameError, Open, Refusal},
+    ids::TaskIndex,
+};
 
 use crate::{
-    disk::{Disk, StoredFile},
+    disk::StoredFile,
     worker::{
-        location::{Chunk, Location},
-        pace::Pace,
+        location::{Chunk, Location, Place},
         store::Store,
     },
 };
@@ -20,11 +22,16 @@ const CHUNK_BYTES: u64 = 512 << 10;
 pub(super) struct OutgoingStream {
     pub number: u32,
     location: Result<Arc<Location>, Refusal>,
+    /// Within the location.
     offset: u64,
+    /// Only batches of these maps are wanted.
+    maps: Option<Range<TaskIndex>>,
+    /// Bytes of wanted batches that the reader has from before.
+    skip: u64,
     /// May be overdrawn by one batch.
     credit: i64,
-    file: Option<Arc<dyn StoredFile>>,
-    pace: Arc<Pace>,
+    /// What was read last, held open.
+    open: Option<(Place, Arc<dyn StoredFile>)>,
 }
 
 /// What a stream sends next.
@@ -36,19 +43,11 @@ pub(super) enum Next {
 
 impl OutgoingStream {
     pub fn new(open: Open, store: &Store) -> Self {
-        let location = if open.incarnation == store.incarnation {
-            store.location(open.shuffle, (open.partition, open.epoch))
-        } else {
-            Err(Refusal::OtherIncarnation)
-        };
-        Self {
-            number: open.stream,
-            location,
-            offset: open.offset,
-            credit: open.credit.into(),
-            file: None,
-            pace: Arc::clone(&store.pace),
-        }
+        let location = store.location(open.incarnation, open.shuffle, (open.partition, open.epoch));
+        // The offset counts what was sent: the place of that is only known if everything is sent.
+        let (offset, skip) = if open.maps.is_some() { (0, open.offset) } else { (open.offset, 0) };
+        let credit = open.credit.into();
+        Self { number: open.stream, location, offset, maps: open.maps, skip, credit, open: None }
     }
 
     pub fn add_credit(&mut self, bytes: u32) {
@@ -59,14 +58,18 @@ impl OutgoingStream {
         self.credit > 0
     }
 
-    pub async fn next(&mut self, disk: &dyn Disk) -> Next {
-        match self.read(disk).await {
-            Ok(Next::Batches { batches, bytes }) => {
-                self.offset += bytes;
+    pub async fn next(&mut self, store: &Store) -> Next {
+        let read = match self.maps.clone() {
+            None => self.read(store, CHUNK_BYTES).await,
+            Some(maps) => self.read_maps(store, &maps).await,
+        };
+        match read {
+            Ok(Some(batches)) => {
+                let bytes = batches.iter().map(|piece| piece.len() as u64).sum();
                 self.credit -= i64::try_from(bytes).unwrap_or(i64::MAX);
                 Next::Batches { batches, bytes }
             }
-            Ok(next) => next,
+            Ok(None) => Next::End,
             Err(ReadError::Refused(refusal)) => Next::Refused(refusal, format!("at offset {}", self.offset)),
             Err(ReadError::Io(error)) => {
                 tracing::warn!(%error, "reading shuffle data failed");
@@ -79,43 +82,108 @@ impl OutgoingStream {
         }
     }
 
-    async fn read(&mut self, disk: &dyn Disk) -> Result<Next, ReadError> {
-        let location = self.location.as_ref().map_err(|refusal| ReadError::Refused(*refusal))?;
-        let bytes_max = CHUNK_BYTES.min(u64::try_from(self.credit).unwrap_or(1));
-        match location.chunk(self.offset, bytes_max).map_err(ReadError::Refused)? {
-            Chunk::Memory { pieces, bytes } => Ok(Next::Batches { batches: pieces, bytes }),
-            Chunk::End => Ok(Next::End),
-            Chunk::Disk { file, available } => {
-                let started = tokio::time::Instant::now();
-                let batches = self.read_file(disk, file, available, bytes_max).await?;
-                let bytes = batches.len() as u64;
-                self.pace.fetch.record(bytes, started.elapsed());
-                Ok(Next::Batches { batches: vec![batches], bytes })
+    /// The next batches of some maps: reads what may hold any, and leaves out the others.
+    async fn read_maps(
+        &mut self,
+        store: &Store,
+        maps: &Range<TaskIndex>,
+    ) -> Result<Option<Vec<Bytes>>, ReadError> {
+        loop {
+            let location = self.location.as_ref().map_err(|refusal| ReadError::Refused(*refusal))?;
+            let Some(run) = location.find(maps, self.offset).map_err(ReadError::Refused)? else {
+                return Ok(None);
+            };
+            self.offset = run.start;
+            let Some(pieces) = self.read(store, CHUNK_BYTES.min(run.end - run.start)).await? else {
+                return Ok(None);
+            };
+            let mut wanted = Vec::new();
+            for batch in pieces.into_iter().flat_map(Batches::new) {
+                let batch = batch?;
+                let bytes = batch.record.len() as u64;
+                match maps.contains(&batch.header.map) {
+                    true if self.skip >= bytes => self.skip -= bytes,
+                    true => wanted.push(batch.record),
+                    false => {}
+                }
+            }
+            if !wanted.is_empty() {
+                return Ok(Some(wanted));
             }
         }
     }
 
-    async fn read_file(
+    /// The next batches, whatever they are, and steps behind them.
+    async fn read(&mut self, store: &Store, bytes_max: u64) -> Result<Option<Vec<Bytes>>, ReadError> {
+        let location = self.location.as_ref().map_err(|refusal| ReadError::Refused(*refusal))?;
+        let location = Arc::clone(location);
+        store.prove(&location).await.map_err(ReadError::Refused)?;
+        let bytes_max = bytes_max.min(u64::try_from(self.credit).unwrap_or(1));
+        loop {
+            match location.chunk(self.offset, bytes_max).map_err(ReadError::Refused)? {
+                Chunk::End => return Ok(None),
+                Chunk::Memory { pieces, bytes } => {
+                    self.offset += bytes;
+                    return Ok(Some(pieces));
+                }
+                Chunk::Stored { place, offset, available } => {
+                    let stored = Stored { place, offset, available };
+                    let started = tokio::time::Instant::now();
+                    match self.read_stored(store, &stored, bytes_max).await {
+                        // It moved between the answer and the opening: the location knows where to (invariant 28).
+                        Err(ReadError::Io(error))
+                            if error.kind() == io::ErrorKind::NotFound
+                                && !stored.is_still_in(&location, self.offset) => {}
+                        Err(error) => return Err(error),
+                        Ok(batches) => {
+                            store.pace.fetch.record(batches.len() as u64, started.elapsed());
+                            self.offset += batches.len() as u64;
+                            return Ok(Some(vec![batches]));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn read_stored(
         &mut self,
-        disk: &dyn Disk,
-        path: PathBuf,
-        available: u64,
+        store: &Store,
+        stored: &Stored,
         bytes_max: u64,
     ) -> Result<Bytes, ReadError> {
-        let file = match &self.file {
-            Some(file) => Arc::clone(file),
-            None => Arc::clone(self.file.insert(disk.open(&path).await?)),
+        let file = match &self.open {
+            Some((place, file)) if *place == stored.place => Arc::clone(file),
+            _ => {
+                let file = store.open(&stored.place, stored.offset + stored.available).await?;
+                self.open = Some((stored.place.clone(), Arc::clone(&file)));
+                file
+            }
         };
-        let wanted = bytes_max.max(BATCH_HEADER_BYTES as u64).min(available);
-        let bytes = file.read_at(self.offset, usize::try_from(wanted).map_err(io::Error::other)?).await?;
+        let wanted = bytes_max.max(BATCH_HEADER_BYTES as u64).min(stored.available);
+        let wanted = usize::try_from(wanted).map_err(io::Error::other)?;
+        let bytes = store.read_at(&stored.place, &file, stored.offset, wanted).await?;
         let (whole, next) = whole_batches(&bytes)?;
         if whole > 0 {
             return Ok(bytes.slice(..whole));
         }
-        let Some(first) = next.filter(|first| *first as u64 <= available) else {
+        let Some(first) = next.filter(|first| *first as u64 <= stored.available) else {
             return Err(ReadError::Damaged(FrameError::Truncated { field: "stored batch" }));
         };
-        Ok(file.read_at(self.offset, first).await?)
+        Ok(store.read_at(&stored.place, &file, stored.offset, first).await?)
+    }
+}
+
+/// A place in which the next batches lie.
+struct Stored {
+    place: Place,
+    offset: u64,
+    available: u64,
+}
+
+impl Stored {
+    fn is_still_in(&self, location: &Location, offset: u64) -> bool {
+        matches!(location.chunk(offset, 1), Ok(Chunk::Stored { place, .. }) if place == self.place)
     }
 }
 

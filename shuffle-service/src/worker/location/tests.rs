@@ -11,20 +11,37 @@ fn budget() -> Arc<Budget> {
     Budget::new(&Config::default())
 }
 
+const LIFE: Incarnation = Incarnation(5);
+
 fn location() -> Location {
-    Location::new(&budget())
+    Location::new(&budget(), LIFE)
+}
+
+fn file(name: &str) -> Place {
+    Place::Disk { disk: 0, file: name.into() }
 }
 
 fn append(location: &Location, bytes: &'static [u8]) -> Result<(), Refusal> {
     location.append(Bytes::from_static(bytes), Charge::none(&budget()))
 }
 
-fn disk_full() -> Result<(), (Refusal, String)> {
+fn written() -> Result<Stored, (Refusal, String)> {
+    Ok(Stored { place: file("file"), crc32c: 0, synced: false })
+}
+
+fn disk_full() -> Result<Stored, (Refusal, String)> {
     Err((Refusal::NoRoom, "disk full".to_owned()))
 }
 
+fn begin(location: &Location) -> Option<Write> {
+    match location.begin_write(|_| Some(file("file"))) {
+        Begin::Write(write) => Some(write),
+        Begin::Nothing | Begin::NoPlace => None,
+    }
+}
+
 fn write(location: &Location) -> Write {
-    location.begin_write(|| "file".into()).expect("something to write")
+    begin(location).expect("something to write")
 }
 
 // Invariant 2 and 12: nothing is accepted after the verdict.
@@ -65,7 +82,7 @@ async fn a_location_with_a_failed_write_never_commits() {
 #[tokio::test]
 async fn a_commit_waits_for_the_write_in_progress() {
     for (outcome, expected) in [
-        (Ok(()), CommitVerdict::Committed { stored_bytes: 3 }),
+        (written(), CommitVerdict::Committed { stored_bytes: 3 }),
         (disk_full(), CommitVerdict::Failed { reason: "disk full".into() }),
     ] {
         let location = location();
@@ -88,7 +105,7 @@ async fn a_commit_fails_when_a_write_does_not_end_in_time() {
     write(&location);
     let failed = CommitVerdict::Failed { reason: "a write did not end in time".into() };
     assert_eq!(location.commit(PATIENCE).await, failed);
-    location.end_write(Ok(()));
+    location.end_write(written());
     assert_eq!(location.commit(PATIENCE).await, failed);
 }
 
@@ -123,7 +140,7 @@ async fn a_release_waits_for_the_write_that_could_bring_the_file_back() {
     write(&location);
     let mut release = std::pin::pin!(location.release());
     assert!(futures::poll!(&mut release).is_pending());
-    location.end_write(Ok(()));
+    location.end_write(written());
     release.await;
 }
 
@@ -137,7 +154,7 @@ fn an_open_location_is_not_read() {
 #[tokio::test]
 async fn memory_is_given_back_when_data_is_written_or_dropped() {
     let budget = budget();
-    let location = Location::new(&budget);
+    let location = Location::new(&budget, LIFE);
     for _ in 0..2 {
         let charge = budget.take(100, PATIENCE).await.unwrap();
         location.append(Bytes::from(vec![0; 100]), charge).unwrap();
@@ -145,7 +162,7 @@ async fn memory_is_given_back_when_data_is_written_or_dropped() {
     write(&location);
     let charge = budget.take(50, PATIENCE).await.unwrap();
     location.append(Bytes::from(vec![0; 50]), charge).unwrap();
-    location.end_write(Ok(()));
+    location.end_write(written());
     assert_eq!(budget.used(), 50);
     write(&location);
     location.end_write(disk_full());
@@ -173,6 +190,41 @@ fn every_accepted_batch_is_covered_by_the_verdict_when_pushes_race_with_the_comm
         });
         assert!(accepted <= 150);
     }
+}
+
+#[tokio::test]
+async fn parts_in_several_places_are_read_as_one() {
+    let location = location();
+    for (place, bytes) in [("a", "one"), ("a", "two"), ("b", "three"), ("a", "four")] {
+        append(&location, bytes.as_bytes()).unwrap();
+        let Begin::Write(write) = location.begin_write(|new| {
+            assert_eq!(new.bytes, bytes.len() as u64);
+            Some(file(place))
+        }) else {
+            panic!("something to write")
+        };
+        location.end_write(Ok(Stored { place: write.place, crc32c: 7, synced: false }));
+    }
+    location.commit(PATIENCE).await;
+    let mut found = Vec::new();
+    let mut offset = 0;
+    while let Ok(Chunk::Stored { place, offset: inside, available }) = location.chunk(offset, 1) {
+        found.push((place, inside, available));
+        offset += available;
+    }
+    assert_eq!(found, [(file("a"), 0, 6), (file("b"), 0, 5), (file("a"), 0, 4)]);
+    // In the middle of a part.
+    let Ok(Chunk::Stored { place, offset: 3, available: 3 }) = location.chunk(3, 1) else { panic!("stored") };
+    assert_eq!(place, file("a"));
+}
+
+#[tokio::test]
+async fn what_no_place_takes_stays_in_memory() {
+    let location = location();
+    append(&location, b"abc").unwrap();
+    assert!(matches!(location.begin_write(|_| None), Begin::NoPlace));
+    assert_eq!(location.commit(PATIENCE).await, CommitVerdict::Committed { stored_bytes: 3 });
+    assert!(matches!(location.chunk(0, 10), Ok(Chunk::Memory { bytes: 3, .. })));
 }
 
 #[derive(Debug, Clone)]
@@ -208,12 +260,12 @@ proptest! {
                     prop_assert_eq!(taken.is_ok(), verdict.is_none() && !failed);
                     if taken.is_ok() { accepted.extend(bytes); }
                 }
-                Step::BeginWrite => write = write.or_else(|| location.begin_write(|| "file".into())),
+                Step::BeginWrite => write = write.or_else(|| begin(&location)),
                 Step::EndWrite(ok) => if let Some(write) = write.take() {
                     if ok {
                         disk.truncate(write.offset as usize);
                         disk.extend(write.pieces.concat());
-                        location.end_write(Ok(()));
+                        location.end_write(written());
                     } else {
                         failed |= location.end_write(disk_full()) == Written::Freed;
                     }
@@ -231,8 +283,8 @@ proptest! {
             loop {
                 match location.chunk(read.len() as u64, 16).unwrap() {
                     Chunk::Memory { pieces, .. } => read.extend(pieces.concat()),
-                    Chunk::Disk { available, .. } => {
-                        let start = read.len();
+                    Chunk::Stored { offset, available, .. } => {
+                        let start = offset as usize;
                         read.extend(disk[start..start + available as usize].to_vec());
                     }
                     Chunk::End => break,

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use penstock_common::lifecycle::Tasks;
 use penstock_protocol::{
     frame::{BatchHeader, PushHead, PushRecorder, read_frame},
     ids::{AttemptNumber, BatchId, StageId, TaskIndex},
@@ -12,10 +13,19 @@ use crate::{disk::MemoryDisk, worker::config::Config};
 const PATIENCE: Duration = Duration::from_secs(30);
 const LIFE: Incarnation = Incarnation(5);
 
-fn store(locations_max: usize) -> Store {
-    let budget = Budget::new(&Config::default());
-    let disk = Arc::new(MemoryDisk::default());
-    Store::new("w".into(), LIFE, budget, disk, vec!["own".into()], locations_max)
+fn store(locations_max: usize) -> Arc<Store> {
+    let config = Config::default();
+    let disks = Disks::new(&config, &"w".into(), Arc::new(MemoryDisk::default()), Tasks::new("test"));
+    let budget = Budget::new(&config);
+    Arc::new(Store::new(
+        "w".into(),
+        LIFE,
+        budget,
+        Arc::new(disks),
+        Tiers::default(),
+        config.durability(),
+        locations_max,
+    ))
 }
 
 fn shuffle(job: u128, run: u32) -> ShuffleId {
@@ -146,11 +156,11 @@ async fn a_batch_of_an_earlier_run_does_not_reach_the_next_one() {
 async fn released_jobs_are_expired_and_others_unknown() {
     let store = store(100);
     store.reserve(shuffle(1, 0), &[key(0)]).unwrap();
-    assert!(store.location(shuffle(1, 0), key(0)).is_ok());
-    assert_eq!(store.location(shuffle(1, 0), key(1)).unwrap_err(), Refusal::Unknown);
-    assert_eq!(store.location(shuffle(2, 0), key(0)).unwrap_err(), Refusal::Unknown);
+    assert!(store.location(LIFE, shuffle(1, 0), key(0)).is_ok());
+    assert_eq!(store.location(LIFE, shuffle(1, 0), key(1)).unwrap_err(), Refusal::Unknown);
+    assert_eq!(store.location(LIFE, shuffle(2, 0), key(0)).unwrap_err(), Refusal::Unknown);
     store.release_job(shuffle(1, 0).job).await;
-    assert_eq!(store.location(shuffle(1, 0), key(0)).unwrap_err(), Refusal::Expired);
+    assert_eq!(store.location(LIFE, shuffle(1, 0), key(0)).unwrap_err(), Refusal::Expired);
     assert_eq!(push(&store, shuffle(1, 0), &[0]).await, [refused(Refusal::Expired)]);
     assert_eq!(store.reserve(shuffle(1, 1), &[key(0)]).unwrap_err().code, ErrorCode::Conflict);
     assert!(store.jobs().is_empty());

@@ -1,0 +1,80 @@
+//! What one process of a measurement does.
+
+mod client;
+mod plain;
+mod service;
+
+use std::{
+    io::{BufRead, Write},
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The arguments of a role.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Role {
+    /// Reads whatever connections bring, in buffers of `block` bytes.
+    TcpSink { block: usize },
+    /// Sends `bytes` over one connection, `block` bytes per call, and waits until they are read.
+    TcpSource { addr: String, block: usize, bytes: u64 },
+    /// Writes a file and syncs it.
+    FileWriter { folder: PathBuf, block: usize, bytes: u64 },
+    /// Sends a file in the page cache with `sendfile` to whoever connects.
+    FileServer { folder: PathBuf, block: usize, bytes: u64 },
+    /// Connects and reads to the end.
+    TcpReader { addr: String, block: usize },
+    /// A shuffle master and `workers` workers.
+    Service { folder: Option<PathBuf>, memory_bytes: u64 },
+    /// Pushes, fetches, exchanges.
+    Client { masters: Vec<String>, work: Work },
+}
+
+/// What a client does.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Work {
+    /// Each step pushes `bytes` and releases what the former one pushed.
+    Push { block: usize, bytes: u64, partitions: u32 },
+    /// The first step pushes one partition, every further one reads it.
+    Fetch { block: usize, bytes: u64 },
+    /// Reserves and pushes one batch into each.
+    OpenPartitions { partitions: u32, block: usize },
+    /// Whole exchanges, one after the other, and the same batches handed over in memory.
+    Exchanges { rounds: u32, partitions: u32, block: usize },
+}
+
+pub fn run(role: Role) -> anyhow::Result<()> {
+    match role {
+        Role::TcpSink { block } => plain::sink(block),
+        Role::TcpSource { addr, block, bytes } => plain::source(&addr, block, bytes),
+        Role::FileWriter { folder, block, bytes } => plain::write_file(&folder, block, bytes),
+        Role::FileServer { folder, block, bytes } => plain::serve_file(&folder, block, bytes),
+        Role::TcpReader { addr, block } => plain::read(&addr, block),
+        Role::Service { folder, memory_bytes } => service::run(folder, memory_bytes),
+        Role::Client { masters, work } => client::run(masters, work),
+    }
+}
+
+/// Tells the run that this role is ready or has done its step.
+fn say(value: &Value) -> anyhow::Result<()> {
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{value}")?;
+    Ok(output.flush()?)
+}
+
+/// Waits for the next step; false when there is none.
+fn next() -> anyhow::Result<bool> {
+    let mut line = String::new();
+    Ok(std::io::stdin().lock().read_line(&mut line)? > 0)
+}
+
+/// Bytes that do not compress and differ between blocks of different sizes.
+fn block_of(bytes: usize) -> Vec<u8> {
+    let mut state = bytes as u64 | 1;
+    let mut byte = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (0..bytes).map(|_| byte()).collect()
+}

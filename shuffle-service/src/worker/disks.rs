@@ -1,0 +1,129 @@
+//! A worker's local disks: where new data goes, and how each disk does.
+//!
+//! In: bytes to place, outcomes of reads, writes and probes. Out: a disk with room, or none. A disk that is full, fails or
+//! hangs gets nothing new and goes on being read. Not here: files and their names, other tiers.
+
+mod choice;
+mod health;
+mod monitor;
+mod volume;
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use penstock_common::lifecycle::{OnFailure, Tasks};
+use penstock_protocol::ids::WorkerId;
+use tokio::sync::oneshot;
+
+use self::choice::Choice;
+pub(crate) use self::health::DiskState;
+pub(super) use self::{
+    monitor::Monitor,
+    volume::{DiskReport, Queued, Volume},
+};
+use super::config::Config;
+use crate::disk::Disk;
+
+#[derive(Debug)]
+pub(super) struct Disks {
+    pub disk: Arc<dyn Disk>,
+    pub volumes: Vec<Arc<Volume>>,
+    /// A call that takes longer marks its disk as hung.
+    pub hang: Duration,
+    /// Owns the calls that nobody waits for any more.
+    tasks: Tasks,
+}
+
+/// A call did not end in time; it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StillRunning;
+
+impl Disks {
+    pub fn new(config: &Config, worker: &WorkerId, disk: Arc<dyn Disk>, tasks: Tasks) -> Self {
+        let volume = |settings| Arc::new(Volume::new(config, worker, settings));
+        let volumes = config.disks().iter().map(volume).collect();
+        Self { disk, volumes, hang: Duration::from_millis(config.disk_hang_ms), tasks }
+    }
+
+    /// Chooses a disk for `bytes`; `last` is the one that already has data of the same location, which is best continued.
+    pub fn choose(&self, last: Option<usize>, bytes: u64) -> Option<(usize, Queued)> {
+        let continued = last.filter(|last| self.volumes[*last].takes(bytes));
+        let chosen = continued.or_else(|| {
+            let choices: Vec<_> = self.volumes.iter().map(|volume| volume.choice()).collect();
+            choice::choose(&choices, bytes)
+        })?;
+        Some((chosen, self.volumes[chosen].queue(bytes)))
+    }
+
+    /// Says what is wrong if no disk works. Full ones work: what they hold can be read, and room comes back.
+    pub fn all_unusable(&self) -> Option<String> {
+        let reports = self.reports();
+        let unusable = |report: &DiskReport| matches!(report.state, DiskState::Failed | DiskState::Hung);
+        if !reports.iter().all(unusable) {
+            return None;
+        }
+        let shown = reports.iter().map(|report| format!("{} is {}", report.path, report.state));
+        Some(shown.collect::<Vec<_>>().join(", "))
+    }
+
+    pub fn reports(&self) -> Vec<DiskReport> {
+        self.volumes.iter().map(|volume| volume.report()).collect()
+    }
+
+    /// Carries a call to its end whatever happens, and waits for it as long as a healthy disk may take.
+    pub async fn carry<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, StillRunning> {
+        let (ended, end) = oneshot::channel();
+        self.tasks.spawn(name, OnFailure::Log, async move {
+            // Nobody may be waiting any more.
+            let _ = ended.send(call.await);
+            Ok::<_, std::convert::Infallible>(())
+        });
+        match tokio::time::timeout(self.hang, end).await {
+            Ok(Ok(outcome)) => Ok(outcome),
+            // The call panicked, which its owner has logged.
+            Ok(Err(_)) | Err(_) => Err(StillRunning),
+        }
+    }
+
+    /// Deletes a folder of this name on every disk. One that hangs is not waited for.
+    pub async fn remove_folders(&self, folder: PathBuf) {
+        let removals = self.volumes.iter().map(|volume| {
+            let (volume, disk, folder) =
+                (Arc::clone(volume), Arc::clone(&self.disk), volume.folder.join(&folder));
+            let hang = self.hang;
+            self.carry("delete", async move {
+                if let Err(error) = volume.watched(hang, disk.remove_folder(&folder)).await {
+                    tracing::warn!(folder = %folder.display(), %error, "released data was not deleted");
+                }
+            })
+        });
+        futures::future::join_all(removals).await;
+    }
+
+    /// Makes the folders this worker's own. A disk that fails is left to the monitor; one that another worker holds is a
+    /// mistake of the configuration, and so is a worker without any disk.
+    pub async fn take_over(&self) -> Result<(), (PathBuf, io::Error)> {
+        let mut refused = None;
+        for volume in &self.volumes {
+            let taken = volume.take_over(self.disk.as_ref(), self.hang).await;
+            if let Err(error) = taken {
+                let folder = volume.folder.clone();
+                if error.kind() == io::ErrorKind::ResourceBusy {
+                    return Err((folder, error));
+                }
+                tracing::warn!(folder = %folder.display(), %error, "a disk cannot be used");
+                refused = Some((folder, error));
+            }
+        }
+        match refused {
+            Some(refused) if !self.volumes.iter().any(|volume| volume.is_taken_over()) => Err(refused),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

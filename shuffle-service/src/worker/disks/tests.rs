@@ -1,0 +1,102 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use penstock_common::bytes::ByteSize;
+
+use super::*;
+use crate::{
+    disk::{Fault, FaultyDisk, MemoryDisk, Operation},
+    worker::config::{DiskClass, DiskConfig},
+};
+
+const HANG: Duration = Duration::from_secs(30);
+
+fn disks(disk: Arc<dyn Disk>, settings: Vec<DiskConfig>) -> Disks {
+    let config = Config { disks: settings, disk_reserve_bytes: ByteSize(0), ..Config::default() };
+    let disks = Disks::new(&config, &"w".into(), disk, Tasks::new("test"));
+    disks.volumes.iter().for_each(|volume| volume.measured(1000, 0));
+    disks
+}
+
+fn settings(path: &str, class: DiskClass) -> DiskConfig {
+    DiskConfig { path: path.into(), class, ..DiskConfig::default() }
+}
+
+fn states(disks: &Disks) -> Vec<DiskState> {
+    disks.reports().iter().map(|report| report.state).collect()
+}
+
+#[test]
+fn a_location_goes_on_where_it_began_as_long_as_that_disk_takes_it() {
+    let disks = disks(
+        Arc::new(MemoryDisk::default()),
+        vec![settings("slow", DiskClass::Hdd), settings("fast", DiskClass::Nvme)],
+    );
+    assert_eq!(disks.choose(None, 100).unwrap().0, 1);
+    assert_eq!(disks.choose(Some(0), 100).unwrap().0, 0);
+    disks.volumes[0].measured(50, 0);
+    assert_eq!(disks.choose(Some(0), 100).unwrap().0, 1);
+}
+
+#[test]
+fn what_is_on_its_way_takes_room_until_it_has_arrived() {
+    let disks = disks(Arc::new(MemoryDisk::default()), vec![settings("only", DiskClass::Ssd)]);
+    let (_, queued) = disks.choose(None, 700).unwrap();
+    assert!(disks.choose(None, 700).is_none());
+    disks.volumes[0].wrote(700);
+    drop(queued);
+    assert!(disks.choose(None, 700).is_none());
+    assert!(disks.choose(None, 300).is_some());
+}
+
+#[test]
+fn reserve_and_quota_are_kept() {
+    let reserved = DiskConfig { reserve: Some(ByteSize(900)), ..settings("a", DiskClass::Ssd) };
+    let quota = DiskConfig { quota: ByteSize(200), ..settings("b", DiskClass::Ssd) };
+    let disks = disks(Arc::new(MemoryDisk::default()), vec![reserved, quota]);
+    let room = |disks: &Disks| disks.reports().iter().map(|report| report.room_bytes).collect::<Vec<_>>();
+    assert_eq!(room(&disks), [100, 200]);
+    disks.volumes[1].measured(5000, 200);
+    assert_eq!(states(&disks), [DiskState::Healthy, DiskState::Full]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_does_not_end_makes_its_disk_hung_until_it_does() {
+    let faulty = Arc::new(FaultyDisk::new(Arc::new(MemoryDisk::default())));
+    let disks =
+        Arc::new(disks(faulty.clone(), vec![settings("a", DiskClass::Ssd), settings("b", DiskClass::Ssd)]));
+    faulty.always("a", Operation::Write, Fault::Hang);
+    let (carried, disk) = (Arc::clone(&disks), Arc::clone(&disks.disk));
+    let call = async move {
+        let write = disk.write_at(Path::new("a/w/file"), 0, vec!["x".into()]);
+        carried.volumes[0].watched(HANG, write).await
+    };
+    assert!(matches!(disks.carry("write", call).await, Err(StillRunning)));
+    tokio::task::yield_now().await;
+    assert_eq!(states(&disks), [DiskState::Hung, DiskState::Healthy]);
+    assert_eq!(disks.choose(Some(0), 10).unwrap().0, 1);
+    faulty.heal();
+    while disks.volumes[0].state() == DiskState::Hung {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(disks.choose(Some(0), 10).unwrap().0, 0);
+}
+
+#[tokio::test]
+async fn errors_fail_a_disk_and_a_full_one_is_only_full() {
+    let faulty = Arc::new(FaultyDisk::new(Arc::new(MemoryDisk::default())));
+    let disks = disks(faulty.clone(), vec![settings("a", DiskClass::Ssd), settings("b", DiskClass::Ssd)]);
+    faulty.always("a", Operation::Write, Fault::Error);
+    faulty.always("b", Operation::Write, Fault::NoSpace);
+    for _ in 0..3 {
+        for volume in &disks.volumes {
+            let file = volume.folder.join("file");
+            let write = disks.disk.write_at(&file, 0, vec!["x".into()]);
+            volume.watched(HANG, write).await.unwrap_err();
+        }
+    }
+    assert_eq!(states(&disks), [DiskState::Failed, DiskState::Full]);
+    assert!(disks.choose(None, 1).is_none());
+    assert_eq!(disks.all_unusable(), None);
+}

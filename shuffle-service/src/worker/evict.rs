@@ -1,0 +1,118 @@
+//! Moves committed data from disks that run full to the object store.
+//!
+//! A reader never notices: a part is served from its file until its object is whole and written down, and whoever has the
+//! file open reads it to its end (invariant 28). A file goes only when a manifest names the object, so that a kill at any
+//! moment leaves one of the two.
+
+use std::{cmp::Reverse, convert::Infallible, io, sync::Arc, time::Duration};
+
+use penstock_common::lifecycle::CancellationToken;
+
+use super::{
+    config::EvictFirst,
+    location::{Part, Place},
+    objects::Objects,
+    store::Store,
+    write_out::{Named, file_name},
+};
+use crate::metrics;
+
+pub(super) struct Evictor {
+    pub store: Arc<Store>,
+    pub objects: Objects,
+    pub interval: Duration,
+    pub from_percent: u8,
+    pub to_percent: u8,
+    pub first: EvictFirst,
+}
+
+impl Evictor {
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Infallible> {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(self.interval) => {}
+            }
+            for disk in 0..self.store.disks.volumes.len() {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return Ok(()),
+                    () = self.relieve(disk) => {}
+                }
+            }
+        }
+    }
+
+    async fn relieve(&self, disk: usize) {
+        let mut goal = self.store.disks.volumes[disk].excess_bytes(self.from_percent, self.to_percent);
+        if goal == 0 {
+            return;
+        }
+        for (named, part) in self.candidates(disk) {
+            if goal == 0 {
+                return;
+            }
+            let bytes = part.bytes;
+            match self.evict(&named, part).await {
+                Ok(true) => goal = goal.saturating_sub(bytes),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(shuffle = %named.shuffle, %error, "moving data to the object store failed");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn candidates(&self, disk: usize) -> Vec<(Named, Part)> {
+        let here = |part: &Part| matches!(part.place, Place::Disk { disk: on, .. } if on == disk);
+        let committed = self.store.each_location().filter(|named| named.location.is_committed());
+        let mut parts: Vec<_> = committed
+            .flat_map(|named| {
+                let parts = named.location.complete_parts().unwrap_or_default();
+                parts.into_iter().filter(here).map(move |part| (named.clone(), part)).collect::<Vec<_>>()
+            })
+            .collect();
+        match self.first {
+            // Ids of jobs sort by the time of their submission.
+            EvictFirst::Oldest => parts.sort_by_key(|(named, part)| (named.shuffle, Reverse(part.bytes))),
+            EvictFirst::Largest => parts.sort_by_key(|(_, part)| Reverse(part.bytes)),
+        }
+        parts
+    }
+
+    /// Moves one part; whether it did, which it does not if the location was released or written to meanwhile.
+    async fn evict(&self, named: &Named, part: Part) -> io::Result<bool> {
+        if !named.location.begin_move(&part) {
+            return Ok(false);
+        }
+        let started = tokio::time::Instant::now();
+        let key = self.objects.key(&file_name(named, part.start));
+        let copied = self.copy(&part, &key).await;
+        let moved =
+            named.location.end_move(&part, copied.is_ok().then(|| Place::Object { key: key.clone() }));
+        copied?;
+        if !moved {
+            self.objects.delete(vec![key]).await?;
+            return Ok(false);
+        }
+        metrics::evicted(part.bytes, started.elapsed());
+        let Ok(shuffle) = self.store.shuffle(named.shuffle) else { return Ok(true) };
+        self.store.write_manifest(&shuffle, self.store.durability.at_commit()).await?;
+        if let Place::Disk { file, .. } = &part.place {
+            self.store.disks.disk.remove_file(file).await?;
+        }
+        Ok(true)
+    }
+
+    async fn copy(&self, part: &Part, key: &str) -> io::Result<()> {
+        let file = self.store.open(&part.place, part.bytes).await?;
+        let checksum = self.objects.put_file(key, file.as_ref(), part.bytes).await?;
+        if checksum == part.crc32c {
+            return Ok(());
+        }
+        self.objects.delete(vec![key.to_owned()]).await?;
+        Err(io::Error::other("the file does not match its checksum and stays where it is"))
+    }
+}

@@ -1,0 +1,151 @@
+//! The object store below the disks: any store that OpenDAL knows.
+//!
+//! One part of a location is one object, written whole and never changed. Not on the path of a push.
+
+use std::{
+    collections::HashMap,
+    io,
+    ops::Range,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use opendal::{ErrorKind, Operator, layers::RetryLayer};
+use penstock_protocol::ids::WorkerId;
+
+use crate::disk::StoredFile;
+
+/// A request costs a round trip, so more is read than is asked for.
+const READ_AHEAD_BYTES: u64 = 1 << 20;
+/// Above what S3 asks of a part of an upload at least.
+const UPLOAD_CHUNK_BYTES: usize = 8 << 20;
+const RETRIES: usize = 3;
+
+#[derive(Debug, Clone)]
+pub(super) struct Objects {
+    store: Operator,
+    /// Each worker has a folder of its own.
+    folder: String,
+}
+
+impl Objects {
+    /// `location` is an OpenDAL URL or a folder; no store if it is empty.
+    pub fn open(location: &str, worker: &WorkerId) -> Result<Option<Self>, opendal::Error> {
+        if location.is_empty() {
+            return Ok(None);
+        }
+        let store = if location.contains("://") {
+            Operator::from_uri(location)?
+        } else {
+            Operator::new(opendal::services::Fs::default().root(location))?
+        };
+        let store = store.layer(RetryLayer::new().with_max_times(RETRIES));
+        Ok(Some(Self { store, folder: format!("{worker}/") }))
+    }
+
+    /// Its name in the store; `name` is what a file would be called below the worker's folder on a disk.
+    pub fn key(&self, name: &Path) -> String {
+        format!("{}{}", self.folder, name.display())
+    }
+
+    pub async fn put(&self, key: &str, pieces: Vec<Bytes>) -> io::Result<()> {
+        let pieces = opendal::Buffer::from_iter(pieces);
+        self.store.write(key, pieces).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Writes an object from a file, and returns the checksum of what went into it.
+    pub async fn put_file(&self, key: &str, file: &dyn StoredFile, bytes: u64) -> io::Result<u32> {
+        let mut writer = self.store.writer_with(key).chunk(UPLOAD_CHUNK_BYTES).await.map_err(failed)?;
+        let (mut checksum, mut offset) = (0, 0);
+        while offset < bytes {
+            let length = (bytes - offset).min(UPLOAD_CHUNK_BYTES as u64);
+            let chunk = file.read_at(offset, usize::try_from(length).map_err(io::Error::other)?).await;
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    // What was uploaded so far never becomes an object.
+                    let _ = writer.abort().await;
+                    return Err(error);
+                }
+            };
+            checksum = crc32c::crc32c_append(checksum, &chunk);
+            writer.write(chunk).await.map_err(failed)?;
+            offset += length;
+        }
+        writer.close().await.map_err(failed)?;
+        Ok(checksum)
+    }
+
+    pub fn file(&self, key: &str, bytes: u64) -> Arc<dyn StoredFile> {
+        Arc::new(Object { store: self.store.clone(), key: key.to_owned(), bytes, ahead: Mutex::default() })
+    }
+
+    /// One that is missing is fine.
+    pub async fn delete(&self, keys: Vec<String>) -> io::Result<()> {
+        self.store.delete_iter(keys).await.map_err(failed)
+    }
+
+    /// Everything of this worker, with lengths as far as the store tells them.
+    pub async fn list(&self) -> io::Result<HashMap<String, Option<u64>>> {
+        let mut objects = HashMap::new();
+        let mut entries = match self.store.lister_with(&self.folder).recursive(true).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(objects),
+            entries => entries.map_err(failed)?,
+        };
+        while let Some(entry) = entries.try_next().await.map_err(failed)? {
+            if entry.metadata().is_file() {
+                let length = entry.metadata().content_length();
+                objects.insert(entry.path().to_owned(), (length > 0).then_some(length));
+            }
+        }
+        Ok(objects)
+    }
+}
+
+/// An object, and what was read of it last.
+#[derive(Debug)]
+struct Object {
+    store: Operator,
+    key: String,
+    bytes: u64,
+    ahead: Mutex<(u64, Bytes)>,
+}
+
+impl Object {
+    fn ahead(&self, range: &Range<u64>) -> Option<Bytes> {
+        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = usize::try_from(range.start.checked_sub(ahead.0)?).ok()?;
+        let to = usize::try_from(range.end.checked_sub(ahead.0)?).ok()?;
+        (to <= ahead.1.len()).then(|| ahead.1.slice(from..to))
+    }
+}
+
+#[async_trait]
+impl StoredFile for Object {
+    async fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+        let wanted = offset..offset + length as u64;
+        if let Some(bytes) = self.ahead(&wanted) {
+            return Ok(bytes);
+        }
+        let end = wanted.end.max((offset + READ_AHEAD_BYTES).min(self.bytes));
+        let read = self.store.read_with(&self.key).range(offset..end).await.map_err(failed)?;
+        let read = read.to_bytes();
+        if read.len() < length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let bytes = read.slice(..length);
+        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = (offset, read);
+        Ok(bytes)
+    }
+}
+
+fn failed(error: opendal::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::NotFound => io::Error::new(io::ErrorKind::NotFound, error),
+        _ => io::Error::other(error),
+    }
+}

@@ -1,0 +1,46 @@
+//! Opens and reads stored parts, whichever tier they lie in.
+//!
+//! A disk that hangs costs a reader its stream and nobody else anything: reads are given up after the time that a healthy disk
+//! may take.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{location::Place, store::Store};
+use crate::{disk::StoredFile, metrics};
+
+impl Store {
+    /// Opens a part of `bytes` bytes.
+    pub async fn open(&self, place: &Place, bytes: u64) -> io::Result<Arc<dyn StoredFile>> {
+        match (place, &self.tiers.objects) {
+            (Place::Disk { file, .. }, _) => self.in_time(place, self.disks.disk.open(file)).await,
+            (Place::Object { key }, Some(objects)) => Ok(objects.file(key, bytes)),
+            (Place::Object { .. }, None) => Err(io::Error::other("no object store is configured")),
+        }
+    }
+
+    pub async fn read_at(
+        &self,
+        place: &Place,
+        file: &Arc<dyn StoredFile>,
+        offset: u64,
+        length: usize,
+    ) -> io::Result<Bytes> {
+        let started = tokio::time::Instant::now();
+        let read = self.in_time(place, file.read_at(offset, length)).await;
+        metrics::read_back(started.elapsed());
+        read
+    }
+
+    async fn in_time<T>(&self, place: &Place, call: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let outcome = match tokio::time::timeout(self.disks.hang, call).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer")),
+        };
+        if let (Place::Disk { disk, .. }, Err(error)) = (place, &outcome) {
+            self.disks.volumes[*disk].call_failed(error);
+        }
+        outcome
+    }
+}

@@ -1,0 +1,191 @@
+//! What an earlier life of this worker left on its disks: which of it is served again, and which is deleted.
+//!
+//! Served is what a manifest names and whose files are there in full length; everything else nobody can ask for. Of files
+//! that were not synced the length proves nothing: their checksum is compared before they are read for the first time.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    io,
+    path::{Path, PathBuf},
+};
+
+use penstock_protocol::ids::ShuffleId;
+
+use super::{
+    disks::Disks,
+    location::{Part, Place},
+    manifest::{self, LocationEntry, Manifest, PartEntry, PartName},
+    objects::Objects,
+    store::shuffle_folder,
+};
+
+/// The committed locations of former lives.
+pub(super) type Recovered = BTreeMap<ShuffleId, Vec<(LocationEntry, Vec<Part>)>>;
+
+/// A file as it was found.
+struct Found {
+    disk: usize,
+    file: PathBuf,
+    bytes: u64,
+}
+
+/// Looks through all disks. What cannot be read is left out, and with it what it holds; all of it if nothing is to be kept.
+pub(super) async fn recover(disks: &Disks, objects: Option<&Objects>, keep: bool) -> Recovered {
+    let (found, all_listed) = find_files(disks).await;
+    let listed = match objects {
+        None => Some(HashMap::new()),
+        Some(objects) => match objects.list().await {
+            Ok(listed) => Some(listed),
+            Err(error) => {
+                tracing::warn!(%error, "the object store cannot be listed: what manifests name is taken for there");
+                None
+            }
+        },
+    };
+    let found = Inventory { files: found, objects: listed };
+    let recovered = if keep { by_manifests(disks, &found).await } else { Recovered::new() };
+    delete_the_rest(disks, &found.files, &recovered).await;
+    // A disk that does not answer now may hold the manifest of what looks forgotten.
+    if let (Some(store), Some(listed), true) = (objects, found.objects, all_listed) {
+        delete_forgotten_objects(store, listed, &recovered).await;
+    }
+    recovered
+}
+
+/// What was found of former lives.
+struct Inventory {
+    files: Files,
+    /// None if the store could not be listed.
+    objects: Option<HashMap<String, Option<u64>>>,
+}
+
+/// Files by their names below the worker's folder, which may be there on several disks.
+type Files = HashMap<PathBuf, Vec<Found>>;
+
+async fn by_manifests(disks: &Disks, found: &Inventory) -> Recovered {
+    let mut manifests: BTreeMap<ShuffleId, Manifest> = BTreeMap::new();
+    for file in found.files.values().flatten().filter(|found| found.file.ends_with(manifest::FILE_NAME)) {
+        match read_manifest(disks, file).await {
+            Ok(manifest) => {
+                let newest = manifests.get(&manifest.shuffle).map(|known| known.version);
+                if newest < Some(manifest.version) {
+                    manifests.insert(manifest.shuffle, manifest);
+                }
+            }
+            Err(error) => tracing::warn!(file = %file.file.display(), %error, "a manifest is not usable"),
+        }
+    }
+    let recovered = manifests.into_iter().map(|(id, manifest)| (id, complete(manifest, found)));
+    recovered.filter(|(_, locations)| !locations.is_empty()).collect()
+}
+
+/// All files, and whether every disk could be looked through.
+async fn find_files(disks: &Disks) -> (Files, bool) {
+    let mut found = Files::new();
+    let mut all_listed = disks.volumes.iter().all(|volume| volume.is_taken_over());
+    for (disk, volume) in disks.volumes.iter().enumerate().filter(|(_, volume)| volume.is_taken_over()) {
+        let files = match volume.watched(disks.hang, disks.disk.files(&volume.folder)).await {
+            Ok(files) => files,
+            Err(error) => {
+                tracing::warn!(disk = %volume.folder.display(), %error, "what is on a disk cannot be listed");
+                all_listed = false;
+                continue;
+            }
+        };
+        for (file, bytes) in files {
+            let Ok(name) = file.strip_prefix(&volume.folder).map(Path::to_owned) else { continue };
+            // Directly in the folder are only files of the disk itself.
+            if name.components().count() > 1 {
+                found.entry(name).or_default().push(Found { disk, file, bytes });
+            }
+        }
+    }
+    (found, all_listed)
+}
+
+async fn read_manifest(disks: &Disks, found: &Found) -> io::Result<Manifest> {
+    let length = usize::try_from(found.bytes).map_err(io::Error::other)?;
+    let read = async { disks.disk.open(&found.file).await?.read_at(0, length).await };
+    let bytes = disks.volumes[found.disk].watched(disks.hang, read).await?;
+    Manifest::parse(&bytes).map_err(io::Error::other)
+}
+
+/// The locations whose parts are all there.
+fn complete(manifest: Manifest, found: &Inventory) -> Vec<(LocationEntry, Vec<Part>)> {
+    let with_parts = |entry: LocationEntry| {
+        let mut end = 0;
+        let mut parts = Vec::with_capacity(entry.parts.len());
+        for part in &entry.parts {
+            if part.start != end {
+                return None;
+            }
+            end += part.bytes;
+            parts.push(find_part(part, found)?);
+        }
+        Some((entry, parts))
+    };
+    let all = manifest.locations.len();
+    let complete: Vec<_> = manifest.locations.into_iter().filter_map(with_parts).collect();
+    if complete.len() < all {
+        let (shuffle, lost) = (manifest.shuffle, all - complete.len());
+        tracing::warn!(%shuffle, lost, "committed locations of a former life are not all there");
+    }
+    complete
+}
+
+fn find_part(part: &PartEntry, found: &Inventory) -> Option<Part> {
+    let place = match &part.name {
+        PartName::File(name) => {
+            let file = found.files.get(name)?.iter().find(|file| file.bytes >= part.bytes)?;
+            Place::Disk { disk: file.disk, file: file.file.clone() }
+        }
+        PartName::Object(key) => {
+            if let Some(listed) = &found.objects {
+                let length = listed.get(key)?;
+                length.is_none_or(|length| length == part.bytes).then_some(())?;
+            }
+            Place::Object { key: key.clone() }
+        }
+    };
+    Some(Part { start: part.start, bytes: part.bytes, crc32c: part.crc32c, synced: part.synced, place })
+}
+
+async fn delete_the_rest(disks: &Disks, found: &Files, recovered: &Recovered) {
+    let parts = recovered.values().flatten().flat_map(|(_, parts)| parts);
+    let kept: HashSet<&PathBuf> = parts
+        .filter_map(|part| match &part.place {
+            Place::Disk { file, .. } => Some(file),
+            Place::Object { .. } => None,
+        })
+        .collect();
+    let manifests: HashSet<_> =
+        recovered.keys().map(|id| shuffle_folder(*id).join(manifest::FILE_NAME)).collect();
+    for (name, files) in found.iter().filter(|(name, _)| !manifests.contains(*name)) {
+        for found in files.iter().filter(|found| !kept.contains(&found.file)) {
+            let volume = &disks.volumes[found.disk];
+            if let Err(error) = volume.watched(disks.hang, disks.disk.remove_file(&found.file)).await {
+                tracing::warn!(name = %name.display(), %error, "what a former life left was not deleted");
+            }
+        }
+    }
+}
+
+async fn delete_forgotten_objects(
+    store: &Objects,
+    listed: HashMap<String, Option<u64>>,
+    recovered: &Recovered,
+) {
+    let parts = recovered.values().flatten().flat_map(|(_, parts)| parts);
+    let kept: HashSet<&String> = parts
+        .filter_map(|part| match &part.place {
+            Place::Object { key } => Some(key),
+            Place::Disk { .. } => None,
+        })
+        .collect();
+    let forgotten: Vec<_> = listed.into_keys().filter(|key| !kept.contains(key)).collect();
+    if !forgotten.is_empty()
+        && let Err(error) = store.delete(forgotten).await
+    {
+        tracing::warn!(%error, "objects that a former life left were not deleted");
+    }
+}

@@ -1,0 +1,147 @@
+//! Memory, disks, object store: data goes down when it must, and readers do not notice.
+
+use std::{fs, path::Path};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use penstock_common::bytes::ByteSize;
+use penstock_protocol::{ids::ShuffleId, shuffle::PartitionSource};
+use penstock_shuffle_service::worker::{Config, DiskConfig, EvictFirst, Fsync, Tier};
+
+use crate::cluster::{Cluster, JOB, SHUFFLE, Setup, cluster, eventually, payload, shuffle, winner};
+
+const BATCH: usize = 100_000;
+
+/// One worker with little memory and an object store in a folder.
+struct Tiers {
+    cluster: Cluster,
+    store: tempfile::TempDir,
+}
+
+async fn tiers(configure: impl FnOnce(&mut Config), disk: u64) -> Tiers {
+    let store = tempfile::tempdir().unwrap();
+    let cluster = cluster(Setup { workers: 0, ..Setup::default() }).await;
+    let mut config = Config {
+        name: "w0".into(),
+        admin_listen: String::new(),
+        masters: vec![cluster.master.control.to_string()],
+        data_dirs: vec!["data".into()],
+        memory_bytes_max: ByteSize::mib(8),
+        disk_reserve_bytes: ByteSize(0),
+        heartbeat_interval_ms: 20,
+        disk_probe_interval_ms: 10,
+        object_store: store.path().display().to_string(),
+        ..Config::default()
+    };
+    configure(&mut config);
+    let disk = penstock_shuffle_service::disk::MemoryDisk::with_bytes_max(disk);
+    let mut tiers = Tiers { cluster, store };
+    let worker = tiers.cluster.start(config, disk.into()).await;
+    tiers.cluster.workers.push(worker);
+    tiers
+}
+
+impl Tiers {
+    /// A committed shuffle of one partition with 120 batches, which is more than memory holds.
+    async fn write(&self, id: ShuffleId) -> PartitionSource {
+        let target = self.cluster.reserve(id, 1).await;
+        let batches = (0..120).map(|batch| (0, payload(0, 0, batch, BATCH)));
+        let output = self.cluster.write(&target, 0, 0, batches).await.unwrap();
+        self.cluster.sources(&target, &[winner(0, 0)], &[output]).await.remove(0)
+    }
+
+    async fn assert_readable(&self, id: ShuffleId, source: &PartitionSource) {
+        let expected: Vec<Bytes> = (0..120).map(|batch| payload(0, 0, batch, BATCH)).collect();
+        let read = self.cluster.read(id, &[winner(0, 0)], source.clone()).await.unwrap();
+        assert!(read == expected, "{} batches", read.len());
+    }
+
+    fn object_bytes(&self) -> u64 {
+        bytes_below(self.store.path())
+    }
+
+    /// Bytes of data on the disk, manifests not counted.
+    fn data_files(&self) -> usize {
+        let files = self.cluster.workers[0].disk.files();
+        files.iter().filter(|file| !file.ends_with("manifest")).count()
+    }
+}
+
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { bytes_below(&path) } else { path.metadata().unwrap().len() }).sum()
+}
+
+fn quota(bytes: u64) -> Vec<DiskConfig> {
+    vec![DiskConfig { path: "data".into(), quota: ByteSize(bytes), ..DiskConfig::default() }]
+}
+
+#[tokio::test]
+async fn new_data_goes_straight_to_the_object_store_if_that_is_wanted() {
+    let tiers = tiers(|config| config.create_in = Tier::Object, u64::MAX).await;
+    let source = tiers.write(SHUFFLE).await;
+    tiers.assert_readable(SHUFFLE, &source).await;
+    assert!(tiers.object_bytes() > 0);
+    assert_eq!(tiers.data_files(), 0);
+    tiers.cluster.owner.release_job(JOB).await.unwrap();
+    eventually("the objects go", async || tiers.object_bytes() == 0).await;
+}
+
+#[tokio::test]
+async fn what_the_disks_do_not_take_goes_to_the_object_store() {
+    let tiers = tiers(|_| {}, 100).await;
+    let source = tiers.write(SHUFFLE).await;
+    tiers.assert_readable(SHUFFLE, &source).await;
+    assert!(tiers.object_bytes() > 0);
+}
+
+// Invariant 28: moving is atomic for readers, also for those under way.
+#[tokio::test]
+async fn committed_data_moves_from_a_full_disk_to_the_object_store_under_its_readers() {
+    for evict_first in [EvictFirst::Oldest, EvictFirst::Largest] {
+        let tiers = tiers(
+            |config| {
+                config.disks = quota(20 << 20);
+                config.evict_first = evict_first;
+                (config.evict_from_percent, config.evict_to_percent) = (40, 5);
+            },
+            u64::MAX,
+        )
+        .await;
+        let source = tiers.write(SHUFFLE).await;
+        let slow = tiers.cluster.client.read(SHUFFLE, [winner(0, 0)].into(), source.clone());
+        let mut slow = Box::pin(slow);
+        slow.next().await.unwrap().unwrap();
+        // Presses the rest of the first one out of memory, and the disk above its mark.
+        let other = tiers.write(shuffle(1)).await;
+        eventually("the first one moves", async || tiers.object_bytes() > 9_000_000).await;
+        assert_eq!(slow.by_ref().filter(|batch| std::future::ready(batch.is_ok())).count().await, 119);
+        tiers.assert_readable(SHUFFLE, &source).await;
+        tiers.assert_readable(shuffle(1), &other).await;
+        tiers.cluster.owner.release_job(JOB).await.unwrap();
+        eventually("everything goes", async || tiers.object_bytes() == 0 && tiers.data_files() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn objects_are_found_again_after_a_kill_and_forgotten_ones_deleted() {
+    let tiers = tiers(
+        |config| {
+            config.create_in = Tier::Object;
+            config.fsync = Fsync::Commit;
+        },
+        u64::MAX,
+    )
+    .await;
+    let source = tiers.write(SHUFFLE).await;
+    let committed_bytes = tiers.object_bytes();
+    // Never committed: nobody can ask for it after the kill.
+    let open = tiers.cluster.reserve(shuffle(1), 1).await;
+    let batches = (0..120).map(|batch| (0, payload(0, 0, batch, BATCH)));
+    tiers.cluster.write(&open, 0, 0, batches).await.unwrap();
+    assert!(tiers.object_bytes() > committed_bytes);
+    let worker = &tiers.cluster.workers[0];
+    let _again = tiers.cluster.restart(worker, worker.disk.after_power_loss().into()).await;
+    assert_eq!(tiers.object_bytes(), committed_bytes);
+    tiers.assert_readable(SHUFFLE, &source).await;
+}

@@ -27,6 +27,9 @@ pub struct Config {
     pub warehouse: String,
     /// `host:port` of each shuffle master, tried in order. Default `127.0.0.1:7072`.
     pub shuffle_masters: Vec<String>,
+    /// Shuffle workers that keep each piece of shuffled data: 1, or 2 to lose nothing with one worker. Two need twice the
+    /// network and room between executors and workers. Default 1.
+    pub shuffle_copies: u32,
     /// Settings that every job starts from, below its own.
     pub settings: BTreeMap<String, String>,
     /// How often an executor reports, in milliseconds. Default 1000.
@@ -60,6 +63,7 @@ impl Default for Config {
             event_log: String::new(),
             warehouse: String::new(),
             shuffle_masters: vec!["127.0.0.1:7072".to_owned()],
+            shuffle_copies: 1,
             settings: BTreeMap::new(),
             heartbeat_interval_ms: 1_000,
             executor_timeout_ms: 10_000,
@@ -87,6 +91,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         let rules = [
             (self.shuffle_masters.is_empty(), "shuffle_masters", "needs at least one `host:port`"),
+            (!(1..=2).contains(&self.shuffle_copies), "shuffle_copies", "must be 1 or 2"),
             (self.heartbeat_interval_ms == 0, "heartbeat_interval_ms", "must be at least 1"),
             (
                 self.executor_timeout_ms < 2 * self.heartbeat_interval_ms,

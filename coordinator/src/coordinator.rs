@@ -113,6 +113,12 @@ impl Coordinator {
             Event::ShuffleCommitted { shuffle, outcome } => {
                 self.with_job(shuffle.job, |job, limits| job.committed(shuffle, outcome, limits, out));
             }
+            Event::ShuffleExtended { shuffle, wanted, outcome } => {
+                self.with_job(shuffle.job, |job, _| job.extended(shuffle, &wanted, outcome, out));
+            }
+            Event::EpochsWanted { executor, incarnation, request } => {
+                self.epochs_wanted(crate::job::Host { executor, incarnation }, request, out);
+            }
             Event::ExecutorConnected { executor, incarnation, host, slots, running } => {
                 self.executor_connected(
                     crate::job::Host { executor, incarnation },

@@ -9,7 +9,10 @@ use penstock_common::clock::Timestamp;
 use penstock_protocol::{
     event,
     event::JobState,
-    ids::{AttemptId, ExecutorId, Incarnation, JobId, ShuffleId, StageId, StatementIndex},
+    ids::{
+        AttemptId, Epoch, ExecutorId, Incarnation, JobId, PartitionIndex, ShuffleId, StageId, StatementIndex,
+        WorkerId,
+    },
     shuffle::{ShuffleSource, ShuffleTarget, Winner},
     task::WrittenFile,
 };
@@ -70,6 +73,12 @@ pub enum Effect {
         shuffle: ShuffleId,
         partitions: u32,
     },
+    /// Reserve further epochs, away from the suspects if possible. Answered by `ShuffleExtended`.
+    ExtendShuffle {
+        shuffle: ShuffleId,
+        wanted: Vec<(PartitionIndex, Epoch)>,
+        suspects: Vec<WorkerId>,
+    },
     /// Answered by `ShuffleCommitted`. May be asked again for the same shuffle.
     CommitShuffle {
         target: Arc<ShuffleTarget>,
@@ -92,6 +101,13 @@ pub enum Effect {
         executor: ExecutorId,
         incarnation: Incarnation,
         attempt: AttemptId,
+    },
+    /// What became of a wish for new epochs.
+    AnswerEpochs {
+        executor: ExecutorId,
+        incarnation: Incarnation,
+        request: u64,
+        outcome: Result<ShuffleTarget, String>,
     },
     /// No attempt of this job comes to this executor any more: it drops the job's stages.
     ForgetJob {

@@ -20,7 +20,7 @@ use penstock_common::{
     lifecycle::{OnFailure, Tasks},
 };
 use penstock_protocol::{
-    ids::{JobId, ShuffleId, StageId, StatementIndex},
+    ids::{Epoch, JobId, PartitionIndex, ShuffleId, StageId, StatementIndex, WorkerId},
     shuffle::{ShuffleTarget, Winner},
     task::{FailureClass, WrittenFile},
 };
@@ -112,6 +112,7 @@ impl Effects {
             }
 
             Effect::ReserveShuffle { shuffle, partitions } => self.reserve(shuffle, partitions),
+            Effect::ExtendShuffle { shuffle, wanted, suspects } => self.extend(shuffle, wanted, suspects),
             Effect::CommitShuffle { target, winners } => self.commit(target, winners),
             Effect::ReleaseShuffles { job: _, shuffles } => self.release(shuffles),
             Effect::ReleaseJob { job } => self.release_job(job),
@@ -119,6 +120,9 @@ impl Effects {
             Effect::Dispatch(dispatch) => self.dispatch(*dispatch),
             Effect::CancelAttempt { executor, incarnation, attempt } => {
                 ignore_if_gone(self.executors.cancel(&executor, incarnation, attempt));
+            }
+            Effect::AnswerEpochs { executor, incarnation, request, outcome } => {
+                ignore_if_gone(self.executors.epochs(&executor, incarnation, request, outcome));
             }
             Effect::ForgetJob { executor, incarnation, job } => {
                 ignore_if_gone(self.executors.forget_job(&executor, incarnation, job));
@@ -214,6 +218,19 @@ impl Effects {
         self.answer("reserve-shuffle", async move {
             let outcome = shuffles.reserve(shuffle, partitions).await.map(Arc::new);
             Event::ShuffleReserved { shuffle, outcome }
+        });
+    }
+
+    fn extend(
+        self: &Arc<Self>,
+        shuffle: ShuffleId,
+        wanted: Vec<(PartitionIndex, Epoch)>,
+        suspects: Vec<WorkerId>,
+    ) {
+        let shuffles = Arc::clone(&self.shuffles);
+        self.answer("extend-shuffle", async move {
+            let outcome = shuffles.extend(shuffle, &wanted, &suspects).await;
+            Event::ShuffleExtended { shuffle, wanted, outcome }
         });
     }
 

@@ -6,9 +6,10 @@
 use std::{sync::Arc, time::Duration};
 
 use penstock_protocol::{
-    ids::{AttemptId, ExecutorId, Incarnation, JobId, ShuffleId, StatementIndex},
+    ids::{AttemptId, Epoch, ExecutorId, Incarnation, JobId, PartitionIndex, ShuffleId, StatementIndex},
     shuffle::{CommitVerdict, Location, ShuffleTarget},
     task::AttemptReport,
+    wire::executor::EpochsRequest,
 };
 
 use crate::job::{JobFailure, JobSpec, Outputs, StatementPlan, StatementText};
@@ -72,7 +73,20 @@ pub enum Event {
         outcome: Result<Vec<(Location, CommitVerdict)>, JobFailure>,
     },
 
+    /// Answers `ExtendShuffle`.
+    ShuffleExtended {
+        shuffle: ShuffleId,
+        wanted: Vec<(PartitionIndex, Epoch)>,
+        outcome: Result<Vec<Location>, JobFailure>,
+    },
+
     // Executors.
+    /// Writers need new epochs. Answered by `AnswerEpochs` in any case; may come again.
+    EpochsWanted {
+        executor: ExecutorId,
+        incarnation: Incarnation,
+        request: EpochsRequest,
+    },
     /// An executor opened its stream. `running` are the attempts it still runs or has not reported yet.
     ExecutorConnected {
         executor: ExecutorId,

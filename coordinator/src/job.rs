@@ -6,6 +6,8 @@
 
 mod attempt;
 mod exchange;
+mod growing;
+mod growth;
 mod limits;
 mod publication;
 mod running;
@@ -31,6 +33,8 @@ use penstock_protocol::{
 };
 
 pub use attempt::Host;
+pub use growing::{answer as answer_epochs, over as shuffle_over};
+pub use growth::{Asker, Wanted};
 pub use limits::Limits;
 pub use spec::{
     AttemptTarget, FailurePlace, InlineRows, JobFailure, JobSpec, Outputs, ReadMode, StageOutput, StageSpec,

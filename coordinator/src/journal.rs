@@ -7,7 +7,7 @@ use penstock_common::clock::Timestamp;
 use penstock_protocol::{
     event::JobState,
     ids::{AttemptNumber, ExecutorId, Incarnation, ShuffleId, StageId, StatementIndex, TaskIndex},
-    shuffle::{MapOutput, PartitionSource, ShuffleTarget, Winner},
+    shuffle::{Location, MapOutput, PartitionSource, ShuffleTarget, Winner},
     task::WrittenFile,
 };
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,11 @@ pub enum Fact {
     /// Known before any client pushes.
     Reserved {
         target: ShuffleTarget,
+    },
+    /// New epochs of a shuffle, known before any executor hears of them.
+    Extended {
+        shuffle: ShuffleId,
+        locations: Vec<Location>,
     },
     /// Known before any executor is told.
     Dispatched {

@@ -213,7 +213,8 @@ fn folder_url(folder: &str) -> Result<String, StartError> {
 }
 
 fn shuffles(config: &Config, network: &Arc<dyn Network>, tasks: &Tasks) -> Arc<RemoteShuffles> {
-    let owner = Owner::new(Arc::clone(network), config.shuffle_masters.clone());
+    let owner =
+        Owner::new(Arc::clone(network), config.shuffle_masters.clone()).with_copies(config.shuffle_copies);
     let client = ShuffleClient::new(Arc::clone(network), ClientOptions::default(), tasks.clone());
     Arc::new(RemoteShuffles::new(owner, client))
 }

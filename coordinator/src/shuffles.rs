@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use penstock_protocol::{
-    ids::{JobId, ShuffleId},
+    ids::{Epoch, JobId, PartitionIndex, ShuffleId, WorkerId},
     shuffle::{CommitVerdict, Location, PartitionSource, ShuffleTarget, Winner},
 };
 
@@ -29,7 +29,15 @@ pub trait ShuffleOwner: Debug + Send + Sync {
     /// Room for every partition, or none.
     async fn reserve(&self, shuffle: ShuffleId, partitions: u32) -> Result<ShuffleTarget, JobFailure>;
 
-    /// A verdict for every location of the target.
+    /// Further epochs of a shuffle, all or none, away from `suspects` if there are other workers.
+    async fn extend(
+        &self,
+        shuffle: ShuffleId,
+        wanted: &[(PartitionIndex, Epoch)],
+        suspects: &[WorkerId],
+    ) -> Result<Vec<Location>, JobFailure>;
+
+    /// A verdict for every copy of every location of the target.
     async fn commit(
         &self,
         target: &ShuffleTarget,

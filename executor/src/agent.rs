@@ -4,14 +4,14 @@
 //! sends heartbeats and reports. Attempts go on running whatever happens to the stream. Not here: how an attempt runs
 //! ([`crate::attempt`]), when to leave ([`crate::drain`]).
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use penstock_common::retry::Backoff;
 use penstock_protocol::{
     BUILD,
     ids::{ExecutorId, Incarnation},
     task::AttemptReport,
-    wire::executor::{Heartbeat, Hello, ToCoordinator},
+    wire::executor::{Heartbeat, Hello, ToCoordinator, ToExecutor},
 };
 use tokio::{
     sync::watch,
@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::{
     drain::{Drain, Remains, Step},
+    epochs::Epochs,
     metrics,
     sample::Sampler,
     server::Status,
@@ -51,6 +52,7 @@ pub struct Agent {
     pub connector: Connector,
     pub workload: Workload,
     pub ended: Ended,
+    pub epochs: Arc<Epochs>,
     pub sampler: Sampler,
     pub status: watch::Sender<Status>,
     pub drain_deadline: Duration,
@@ -167,6 +169,8 @@ impl Agent {
         for report in self.workload.undelivered() {
             stream.send(ToCoordinator::Report(Box::new(report.clone()))).await?;
         }
+        let epochs = Arc::clone(&self.epochs);
+        epochs.ask_again();
         let mut heartbeat = interval(stream.heartbeat_interval);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -175,14 +179,21 @@ impl Agent {
                 inner = self.next_inner(true) => if let Some(leave) = self.with_stream(inner, stream).await? {
                     return Ok(leave);
                 },
-                order = stream.next() => {
-                    let answer = self.workload.take(order?).cloned();
-                    if let Some(report) = answer {
-                        stream.send(ToCoordinator::Report(Box::new(report))).await?;
-                    }
-                }
+                order = stream.next() => self.obey_order(order?, stream).await?,
+                request = epochs.next() => stream.send(ToCoordinator::Epochs(request)).await?,
                 _ = heartbeat.tick() => stream.send(ToCoordinator::Heartbeat(self.heartbeat())).await?,
             }
+        }
+    }
+
+    async fn obey_order(&mut self, order: ToExecutor, stream: &Stream) -> Result<(), StreamError> {
+        if let ToExecutor::Epochs { request, outcome } = order {
+            self.epochs.answer(request, outcome);
+            return Ok(());
+        }
+        match self.workload.take(order).cloned() {
+            Some(report) => stream.send(ToCoordinator::Report(Box::new(report))).await,
+            None => Ok(()),
         }
     }
 

@@ -8,6 +8,7 @@ pub mod config;
 mod server;
 
 mod agent;
+mod epochs;
 mod stream;
 mod workload;
 

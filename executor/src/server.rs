@@ -11,7 +11,7 @@ use penstock_common::{
     telemetry,
 };
 use penstock_protocol::ids::{ExecutorId, Incarnation};
-use penstock_shuffle_client::ShuffleClient;
+use penstock_shuffle_client::{Reviver, ShuffleClient};
 use tokio::{runtime::Handle as RuntimeHandle, sync::watch};
 use tokio_util::sync::DropGuard;
 use tracing::info;
@@ -20,6 +20,7 @@ use crate::{
     agent::{Agent, Identity},
     attempt::Attempts,
     config::{Config, InvalidConfig},
+    epochs::Epochs,
     http,
     memory::Budget,
     runner::{EngineRunner, TaskRunner},
@@ -152,6 +153,7 @@ pub async fn start_with(
         connector: Connector::new(network, &config.coordinator_addr),
         workload,
         ended,
+        epochs: Arc::clone(&machinery.epochs),
         sampler: Sampler::new(clock, machinery.env.clone(), budget.limit),
         status,
         drain_deadline: config.drain_deadline(),
@@ -176,6 +178,7 @@ pub async fn start_with(
 struct Machinery {
     attempts: Attempts,
     env: Option<Arc<RuntimeEnv>>,
+    epochs: Arc<Epochs>,
     _stop_work: DropGuard,
     _scratch: Option<Scratch>,
 }
@@ -183,7 +186,8 @@ struct Machinery {
 impl Machinery {
     fn scripted(runner: Arc<dyn TaskRunner>, cpu: CpuRuntime, work: Tasks) -> Self {
         let attempts = Attempts { runner, cpu };
-        Self { attempts, env: None, _stop_work: work.stop_token().drop_guard(), _scratch: None }
+        let (epochs, stop_work) = (Arc::default(), work.stop_token().drop_guard());
+        Self { attempts, env: None, epochs, _stop_work: stop_work, _scratch: None }
     }
 
     fn engine(
@@ -199,11 +203,13 @@ impl Machinery {
         let threads = config.cpu_threads();
         let cpu = CpuRuntime::dedicated(threads).map_err(|source| StartError::Threads { threads, source })?;
         let stop_work = work.stop_token().drop_guard();
-        let client = ShuffleClient::new(Arc::clone(network), budget.client_options(), work);
+        let epochs = Arc::new(Epochs::default());
+        let reviver = Arc::clone(&epochs) as Arc<dyn Reviver>;
+        let client = ShuffleClient::with_reviver(Arc::clone(network), budget.client_options(), reviver, work);
         let store = RemoteShuffle::new(client, RuntimeHandle::current());
         let runner = Arc::new(EngineRunner::new(Arc::clone(&env), Arc::new(store)));
         let attempts = Attempts { runner, cpu };
-        Ok(Self { attempts, env: Some(env), _stop_work: stop_work, _scratch: Some(scratch) })
+        Ok(Self { attempts, env: Some(env), epochs, _stop_work: stop_work, _scratch: Some(scratch) })
     }
 }
 

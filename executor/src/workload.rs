@@ -66,8 +66,8 @@ impl Workload {
                 self.stages.forget(job);
                 self.reports.forget(job);
             }
-            ToExecutor::Welcome { .. } | ToExecutor::Refused { .. } => {
-                debug!("a second answer to the hello is ignored")
+            ToExecutor::Welcome { .. } | ToExecutor::Refused { .. } | ToExecutor::Epochs { .. } => {
+                debug!("an answer that nobody waits for is ignored")
             }
         }
         self.publish();

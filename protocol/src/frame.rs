@@ -156,12 +156,16 @@ pub enum Refusal {
     Unreadable = 26,
     /// The worker is leaving.
     Stopping = 27,
+    /// The location has grown as far as it may.
+    Full = 28,
+    /// The second copy was not stored.
+    ReplicaLost = 29,
     /// The job, or all jobs of its user, hold as much as they may.
     OverQuota = 30,
 }
 
 impl Refusal {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::Unknown,
         Self::Expired,
         Self::OtherIncarnation,
@@ -174,8 +178,15 @@ impl Refusal {
         Self::OtherBuild,
         Self::Unreadable,
         Self::Stopping,
+        Self::Full,
+        Self::ReplicaLost,
         Self::OverQuota,
     ];
+
+    /// Whether the location lives and takes nothing more: a hard split. Everything else is a failure.
+    pub fn is_hard_split(self) -> bool {
+        matches!(self, Self::Full | Self::Closed | Self::NoRoom | Self::Stopping)
+    }
 
     fn parse(code: u8) -> Result<Self, FrameError> {
         let found = Self::ALL.into_iter().find(|refusal| *refusal as u8 == code);
@@ -198,12 +209,14 @@ impl std::fmt::Display for Refusal {
             Self::OtherBuild => "the worker is of another build",
             Self::Unreadable => "reading the stored data failed",
             Self::Stopping => "the worker is stopping",
+            Self::Full => "the location is full",
+            Self::ReplicaLost => "its second copy cannot be written",
             Self::OverQuota => "the quota of its job or user is used up",
         })
     }
 }
 
-/// What became of one pushed batch. `Split` and `Congested` are accepted; room for later, v1 workers never say them.
+/// What became of one pushed batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PushVerdict {
     Accepted,
@@ -215,6 +228,22 @@ pub enum PushVerdict {
 }
 
 impl PushVerdict {
+    /// What counts when two copies disagree: failure before hard split before congested before accepted (invariant 6).
+    pub fn or_worse(self, other: Self) -> Self {
+        let rank = |verdict: &Self| match verdict {
+            Self::Accepted => 0,
+            Self::SplitSoon => 1,
+            Self::Congested => 2,
+            Self::Refused(refusal) if refusal.is_hard_split() => 3,
+            Self::Refused(_) => 4,
+        };
+        if rank(&other) > rank(&self) { other } else { self }
+    }
+
+    pub fn is_accepted(self) -> bool {
+        !matches!(self, Self::Refused(_))
+    }
+
     fn code(self) -> u8 {
         match self {
             Self::Accepted => 0,

@@ -19,16 +19,53 @@ pub struct WorkerAddress {
     pub data: String,
 }
 
-/// One partition epoch on one worker.
+/// One partition epoch: on one worker, or on two.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Location {
     pub partition: PartitionIndex,
     pub epoch: Epoch,
+    /// The one that clients push to.
     #[serde(with = "crate::arc")]
     pub worker: Arc<WorkerAddress>,
+    /// Where `worker` sends a second copy of everything before it acknowledges.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::arc::option")]
+    pub replica: Option<Arc<WorkerAddress>>,
 }
 
-/// Where the map tasks of a shuffle push: `locations[p]` takes partition `p` in its first epoch.
+impl Location {
+    /// A location that one worker holds alone.
+    pub fn on(partition: PartitionIndex, epoch: Epoch, worker: Arc<WorkerAddress>) -> Self {
+        Self { partition, epoch, worker, replica: None }
+    }
+
+    /// The workers that hold it, the primary first.
+    pub fn workers(&self) -> impl Iterator<Item = &Arc<WorkerAddress>> {
+        std::iter::once(&self.worker).chain(&self.replica)
+    }
+
+    /// One epoch made of those of its copies that are good; none if there is none.
+    pub fn of_copies<'a>(copies: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let mut workers = copies.into_iter();
+        let first = workers.next()?;
+        let replica = workers.next().map(|second| Arc::clone(&second.worker));
+        Some(Self { replica, ..first.clone() })
+    }
+
+    /// Each of its copies as a location of its own.
+    pub fn copies(&self) -> impl Iterator<Item = Self> + '_ {
+        self.workers().map(|worker| Self::on(self.partition, self.epoch, Arc::clone(worker)))
+    }
+}
+
+/// An epoch that takes nothing more; its partition needs the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct EndedEpoch {
+    pub partition: PartitionIndex,
+    pub epoch: Epoch,
+}
+
+/// Where the map tasks of a shuffle push: `locations[p]` takes partition `p` in the newest epoch that the owner knew. For a
+/// commit: all locations that were ever handed out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShuffleTarget {
     pub shuffle: ShuffleId,
@@ -97,7 +134,7 @@ pub enum CommitVerdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionSource {
     pub partition: PartitionIndex,
-    /// Every committed location; none if the partition is proved empty.
+    /// Every epoch that has something, ascending, each with its committed copies; none if the partition is proved empty.
     pub locations: Vec<Location>,
     /// Over the winners' batches; a reader that finds anything else reports a failure, never fewer rows.
     pub totals: PartitionTotals,

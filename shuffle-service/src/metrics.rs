@@ -12,6 +12,10 @@ const PUSHED_BATCHES: &str = "penstock_shuffle_pushed_batches_total";
 const PUSHED_BYTES: &str = "penstock_shuffle_pushed_bytes_total";
 /// Batches not accepted; label `reason` is a [`Refusal`].
 const REFUSED_BATCHES: &str = "penstock_shuffle_refused_batches_total";
+/// Bytes of second copies sent to other workers.
+const REPLICATED_BYTES: &str = "penstock_shuffle_replicated_bytes_total";
+/// Connections to other workers that broke: their locations take nothing more.
+const BROKEN_LINKS: &str = "penstock_shuffle_broken_links_total";
 /// Seconds that push connections waited for memory.
 const PUSH_PAUSE_SECONDS: &str = "penstock_shuffle_push_pause_seconds";
 /// Bytes of stored data, incoming frames included, in memory.
@@ -65,6 +69,14 @@ pub(crate) fn pushed(batches: u64, bytes: u64) {
 
 pub(crate) fn refused_batches(refusal: Refusal, batches: u64) {
     metrics::counter!(REFUSED_BATCHES, "reason" => format!("{refusal:?}")).increment(batches);
+}
+
+pub(crate) fn replicated(bytes: u64) {
+    metrics::counter!(REPLICATED_BYTES).increment(bytes);
+}
+
+pub(crate) fn link_broke() {
+    metrics::counter!(BROKEN_LINKS).increment(1);
 }
 
 pub(crate) fn push_paused(pause: Duration) {

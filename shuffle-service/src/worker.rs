@@ -14,6 +14,7 @@ mod fetch;
 mod flush;
 mod heartbeat;
 mod jobs;
+mod link;
 mod location;
 mod manifest;
 mod memory;
@@ -62,6 +63,7 @@ use self::{
     evict::Evictor,
     flush::Flusher,
     heartbeat::{Heartbeat, Reporter},
+    link::Links,
     memory::Budget,
     objects::Objects,
     orders::Orders,
@@ -154,7 +156,8 @@ pub async fn start_on(
         config.locations_max,
     );
     store.adopt(recovered);
-    let store = Arc::new(store);
+    let store = Arc::new(store.splitting_from(config.split_from_bytes.as_u64()));
+    let links = Links::new(Arc::clone(&network), store.budget.bytes_max(), tasks.clone());
     watch_disks(&config, &store, &tasks).await;
     let (registered, watch_registered) = watch::channel(false);
     let admin = serve_admin(&config, network.as_ref(), &store, clock, &tasks).await?;
@@ -165,7 +168,7 @@ pub async fn start_on(
         address: address.clone(),
         registered: watch_registered,
     };
-    serve_control(&config, control, &store, &tasks);
+    serve_control(&config, control, &store, links, &tasks);
     let connections = connection::accept(data, Arc::clone(&store), config.connections_max, tasks.clone());
     tasks.spawn("data-plane", OnFailure::StopAll, connections);
     let flusher = Flusher { store: Arc::clone(&store), parallelism: config.flush_parallelism };
@@ -252,9 +255,15 @@ async fn watch_disks(config: &Config, store: &Arc<Store>, tasks: &Tasks) {
     futures::future::join_all(first_looks).await;
 }
 
-fn serve_control(config: &Config, listener: Box<dyn Listener>, store: &Arc<Store>, tasks: &Tasks) {
+fn serve_control(
+    config: &Config,
+    listener: Box<dyn Listener>,
+    store: &Arc<Store>,
+    links: Links,
+    tasks: &Tasks,
+) {
     let commit_patience = Duration::from_millis(config.commit_timeout_ms);
-    let server = ShuffleWorkerServer::new(Control { store: Arc::clone(store), commit_patience })
+    let server = ShuffleWorkerServer::new(Control { store: Arc::clone(store), links, commit_patience })
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
     let serve = grpc::serve(listener, Routes::new(server), tasks.stop_token());

@@ -102,7 +102,7 @@ fn a_killed_executor_costs_only_the_tasks_that_ran_on_it() {
 }
 
 /// Some ninety million pairs.
-const LONG_JOIN: &str = "select a.l_shipmode, count(*) as pairs, sum(a.l_linenumber * b.l_linenumber) as products \
+pub const LONG_JOIN: &str = "select a.l_shipmode, count(*) as pairs, sum(a.l_linenumber * b.l_linenumber) as products \
     from lineitem a join lineitem b on a.l_suppkey = b.l_suppkey where a.l_linenumber = 1 group by a.l_shipmode";
 
 fn tasks_running(world: &World, job: &str) -> u64 {
@@ -113,11 +113,15 @@ pub fn tasks_finished(world: &World, job: &str) -> u64 {
     world.json(&["status", job, "--json"])["progress"]["tasks_finished"].as_u64().unwrap_or(0)
 }
 
-pub fn is_busy(cluster: &ProcessCluster<'_>, name: &str) -> bool {
+/// What the coordinator answers.
+pub fn get(cluster: &ProcessCluster<'_>, path: &str) -> Value {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let url = format!("{}/api/v1/executors", cluster.url);
-    let answer: Value =
-        runtime.block_on(async { reqwest::get(url).await.expect("answers").json().await.expect("is json") });
+    let url = format!("{}/api/v1/{path}", cluster.url);
+    runtime.block_on(async { reqwest::get(url).await.expect("answers").json().await.expect("is json") })
+}
+
+pub fn is_busy(cluster: &ProcessCluster<'_>, name: &str) -> bool {
+    let answer = get(cluster, "executors");
     let executors = answer["executors"].as_array().cloned().unwrap_or_default();
     executors
         .iter()

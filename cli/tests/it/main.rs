@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cluster;
+mod copies;
 mod demo;
 mod oracle;
 mod outputs;

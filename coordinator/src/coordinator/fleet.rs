@@ -4,10 +4,16 @@ use penstock_protocol::{
     event::Event as LogEvent,
     ids::{AttemptId, ExecutorId, JobId},
     task::{AttemptOutcome, AttemptReport},
+    wire::executor::EpochsRequest,
 };
 
 use super::Coordinator;
-use crate::{effect::Effect, executors::Loss, job::Host, outbox::Outbox};
+use crate::{
+    effect::Effect,
+    executors::Loss,
+    job::{Asker, Host, answer_epochs, shuffle_over},
+    outbox::Outbox,
+};
 
 impl Coordinator {
     pub(super) fn executor_connected(
@@ -96,6 +102,19 @@ impl Coordinator {
             self.may_dispatch = true;
         }
         self.with_job(report.attempt.task.job, |job, limits| job.report(host, report, limits, out));
+    }
+
+    /// Answered whatever became of the job.
+    pub(super) fn epochs_wanted(&mut self, host: Host, request: EpochsRequest, out: &mut Outbox) {
+        if !self.executor_seen(&host, out) {
+            return;
+        }
+        let EpochsRequest { request, shuffle, ended, suspects } = request;
+        let asker = Asker { host, request, ended };
+        match self.jobs.get(&shuffle.job).is_some_and(|entry| !entry.job.is_over()) {
+            true => self.with_job(shuffle.job, |job, _| job.epochs_wanted(shuffle, asker, suspects, out)),
+            false => answer_epochs(shuffle, shuffle_over(shuffle, asker), out),
+        }
     }
 
     /// A job that starts begins its log with who is there.

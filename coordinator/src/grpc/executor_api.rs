@@ -194,6 +194,10 @@ fn decode(
         Message::Hello(_) => return Err(DecodeError::invalid("message", "a heartbeat or a report")),
         Message::Heartbeat(_) => Event::ExecutorHeartbeat { executor, incarnation },
         Message::Draining(_) => Event::ExecutorDraining { executor, incarnation },
+        Message::Epochs(request) => {
+            let request = request.try_into().map_err(|error: DecodeError| error.within("epochs"))?;
+            Event::EpochsWanted { executor, incarnation, request }
+        }
         Message::Report(report) => {
             let report = Box::new(AttemptReport::try_from(report).map_err(|error| error.within("report"))?);
             Event::AttemptReported { executor, incarnation, report }

@@ -15,7 +15,9 @@ use std::{
 use penstock_protocol::{
     ids::{AttemptId, ExecutorId, Incarnation, JobId, StageId},
     pb,
+    shuffle::ShuffleTarget,
     task::{StageDefinition, TaskAssignment},
+    wire::executor::ToExecutor,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -113,6 +115,20 @@ impl Executors {
     ) -> Result<(), NotConnected> {
         self.with(executor, incarnation, |connection| {
             connection.send(pb::to_executor::Message::ReportTaken(attempt.into()));
+        })
+    }
+
+    /// Answers a wish for new epochs.
+    pub fn epochs(
+        &self,
+        executor: &ExecutorId,
+        incarnation: Incarnation,
+        request: u64,
+        outcome: Result<ShuffleTarget, String>,
+    ) -> Result<(), NotConnected> {
+        self.with(executor, incarnation, |connection| {
+            let message = pb::ToExecutor::from(ToExecutor::Epochs { request, outcome });
+            message.message.into_iter().for_each(|message| connection.send(message));
         })
     }
 

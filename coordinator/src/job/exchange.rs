@@ -3,10 +3,13 @@
 //! The sources are complete or there are none: a location that is not surely committed or empty is a loss, never fewer
 //! rows.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use penstock_protocol::{
-    ids::{AttemptNumber, Epoch, PartitionIndex, TaskIndex},
+    ids::{AttemptNumber, PartitionIndex, TaskIndex},
     shuffle::{
         CommitVerdict, Location, MapOutput, PartitionSource, PartitionTotals, ShuffleSource, ShuffleTarget,
         Winner,
@@ -63,42 +66,102 @@ pub fn sources(
     Ok(ShuffleSource { shuffle: target.shuffle, winners, partitions: partitions.collect::<Result<_, _>>()? })
 }
 
-/// Every epoch of every partition needs one copy that is committed or proved empty.
+/// Every epoch of every partition needs one copy that is committed or proved empty (invariant 14). What is committed of an
+/// epoch becomes one location.
 fn committed_locations(
     target: &ShuffleTarget,
     verdicts: &[(Location, CommitVerdict)],
 ) -> Result<BTreeMap<PartitionIndex, Vec<Location>>, CommitLoss> {
-    let answered: std::collections::HashMap<_, _> =
-        verdicts.iter().map(|(at, verdict)| (at, verdict)).collect();
-    let mut losses: BTreeMap<(PartitionIndex, Epoch), CommitLoss> = BTreeMap::new();
-    let mut proved = std::collections::BTreeSet::new();
+    let answered: HashMap<_, _> = verdicts.iter().map(|(copy, verdict)| (copy, verdict)).collect();
     let mut committed: BTreeMap<PartitionIndex, Vec<Location>> = BTreeMap::new();
     for location in &target.locations {
-        let copy = (location.partition, location.epoch);
-        match answered.get(location) {
-            Some(CommitVerdict::Committed { .. }) => {
-                proved.insert(copy);
-                committed.entry(location.partition).or_default().push(location.clone());
-            }
-            Some(CommitVerdict::Empty) => {
-                proved.insert(copy);
-            }
-            Some(CommitVerdict::Failed { reason }) => {
-                let location = Box::new(location.clone());
-                losses.insert(copy, CommitLoss::Failed { location, reason: reason.clone() });
-            }
-            None => {
-                losses.insert(copy, CommitLoss::NoVerdict { location: Box::new(location.clone()) });
-            }
+        if let Some(good) = committed_copies(location, &answered)? {
+            committed.entry(location.partition).or_default().push(good);
         }
     }
-    match losses.into_iter().find(|(copy, _)| !proved.contains(copy)) {
-        Some((_, loss)) => Err(loss),
-        None => Ok(committed),
+    for epochs in committed.values_mut() {
+        epochs.sort_by_key(|location| location.epoch);
+    }
+    Ok(committed)
+}
+
+/// The copies of one epoch that hold something; none if it is proved empty.
+fn committed_copies(
+    location: &Location,
+    answered: &HashMap<&Location, &CommitVerdict>,
+) -> Result<Option<Location>, CommitLoss> {
+    let (mut good, mut is_empty, mut loss) = (Vec::new(), false, None);
+    for copy in location.copies() {
+        match answered.get(&copy) {
+            Some(CommitVerdict::Committed { .. }) => good.push(copy),
+            Some(CommitVerdict::Empty) => is_empty = true,
+            Some(CommitVerdict::Failed { reason }) => {
+                loss = Some(CommitLoss::Failed { location: Box::new(copy), reason: reason.clone() });
+            }
+            None => loss = Some(CommitLoss::NoVerdict { location: Box::new(copy) }),
+        }
+    }
+    match (Location::of_copies(&good), loss) {
+        (Some(good), _) => Ok(Some(good)),
+        (None, Some(loss)) if !is_empty => Err(loss),
+        (None, _) => Ok(None),
     }
 }
 
 /// The winners of tasks that pushed, by task.
 pub fn winners(outputs: impl Iterator<Item = (TaskIndex, AttemptNumber)>) -> Arc<[Winner]> {
     outputs.map(|(map, attempt)| Winner { map, attempt }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_protocol::{
+        ids::{Epoch, Incarnation, JobId, ShuffleId, StageId},
+        shuffle::WorkerAddress,
+    };
+
+    use super::*;
+
+    fn worker(name: &str) -> Arc<WorkerAddress> {
+        let (control, data) = (String::new(), String::new());
+        Arc::new(WorkerAddress { worker: name.into(), incarnation: Incarnation(1), control, data })
+    }
+
+    /// Partition 0 in epoch 0 on a and b and in epoch 1 on b and c; gives what readers get of it.
+    fn read(verdicts: [CommitVerdict; 4]) -> Result<Vec<Location>, CommitLoss> {
+        let shuffle = ShuffleId { job: JobId(uuid::Uuid::nil()), exchange: StageId(0), run: 0 };
+        let location = |epoch, first, second| Location {
+            replica: Some(worker(second)),
+            ..Location::on(PartitionIndex(0), Epoch(epoch), worker(first))
+        };
+        let target = ShuffleTarget { shuffle, locations: vec![location(0, "a", "b"), location(1, "b", "c")] };
+        let copies = target.locations.iter().flat_map(Location::copies);
+        let verdicts: Vec<_> = copies.zip(verdicts).collect();
+        let totals = PartitionTotals { batches: 1, ..Default::default() };
+        let source = sources(&target, Arc::new([]), &[totals], &verdicts)?;
+        Ok(source.partitions[0].locations.clone())
+    }
+
+    fn names(locations: &[Location]) -> String {
+        let copies = |location: &Location| {
+            location.workers().map(|worker| worker.worker.to_string()).collect::<Vec<_>>().join("+")
+        };
+        locations.iter().map(copies).collect::<Vec<_>>().join(" ")
+    }
+
+    const COMMITTED: CommitVerdict = CommitVerdict::Committed { stored_bytes: 1 };
+
+    fn failed() -> CommitVerdict {
+        CommitVerdict::Failed { reason: "gone".to_owned() }
+    }
+
+    // Invariant 14.
+    #[test]
+    fn each_epoch_needs_one_good_copy_and_readers_get_all_good_ones() {
+        let read = |verdicts| read(verdicts).map(|locations| names(&locations));
+        assert_eq!(read([COMMITTED, COMMITTED, COMMITTED, COMMITTED]), Ok("a+b b+c".to_owned()));
+        assert_eq!(read([failed(), COMMITTED, COMMITTED, failed()]), Ok("b b".to_owned()));
+        assert_eq!(read([COMMITTED, failed(), CommitVerdict::Empty, failed()]), Ok("a".to_owned()));
+        assert!(matches!(read([COMMITTED, COMMITTED, failed(), failed()]), Err(CommitLoss::Failed { .. })));
+    }
 }

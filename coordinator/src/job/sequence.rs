@@ -17,6 +17,7 @@ use super::{
     End, FailurePlace, Job, JobFailure, Limits, Outputs, Phase, StageOutput, StatementKind, StatementPlan,
     StatementResult, StatementState, StatementText, StatementWork,
     exchange::CommitLoss,
+    growing,
     stage::{self, Complete, Stage},
     statement::{Statement, check_graph},
 };
@@ -243,7 +244,12 @@ impl Job {
     /// Goes on when all tasks of a stage are won.
     pub(super) fn check_complete(&mut self, id: StageId, out: &mut Outbox) {
         let stage = self.stages.get_mut(&id).expect("the caller saw it");
-        match stage.complete(out.now) {
+        let complete = stage.complete(out.now);
+        if complete.is_some() {
+            let shuffle = stage.shuffle();
+            stage.stop_growing().into_iter().for_each(|one| growing::answer(shuffle, one, out));
+        }
+        match complete {
             None => {}
             Some(Complete::Commit { target, winners }) => out.push(Effect::CommitShuffle { target, winners }),
             Some(Complete::Done) => self.stage_done(id, out),
@@ -259,7 +265,12 @@ impl Job {
         let partitions = source.partitions.iter().map(|source| event::ExchangePartition {
             partition: source.partition,
             totals: source.totals,
-            workers: source.locations.iter().map(|location| location.worker.worker.clone()).collect(),
+            workers: source
+                .locations
+                .iter()
+                .flat_map(Location::workers)
+                .map(|worker| worker.worker.clone())
+                .collect(),
         });
         let partitions = partitions.collect();
         let committed = event::ExchangeCommitted { stage: id, run: source.shuffle.run, partitions };

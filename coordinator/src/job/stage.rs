@@ -17,6 +17,7 @@ use penstock_protocol::{
 use super::{
     attempt::Host,
     exchange::{self, CommitLoss},
+    growth::{Answer, Growth},
     spec::{AttemptTarget, InlineRows, StageOutput, StageSpec},
     status::{StageState, StageStatus, TaskStatus},
     task::{Task, Verdict},
@@ -81,6 +82,8 @@ pub struct Stage {
     run: u32,
     /// Its shuffle has room at the service.
     pub was_reserved: bool,
+    /// The epochs of the shuffle of this run.
+    growth: Option<Growth>,
     /// What the last failed call to the shuffle service said.
     pub trouble: Option<String>,
     tasks: Vec<Task>,
@@ -106,6 +109,7 @@ impl Stage {
             job,
             run: 0,
             was_reserved: false,
+            growth: None,
             trouble: None,
             tasks: Vec::new(),
             ready: BTreeSet::new(),
@@ -182,13 +186,38 @@ impl Stage {
             return false;
         }
         self.was_reserved = true;
+        self.growth = Some(Growth::new(target));
         self.trouble = None;
-        let target = match self.spec.output {
-            StageOutput::Result => AttemptTarget::Result(target.clone()),
-            StageOutput::Shuffle | StageOutput::Files => AttemptTarget::Shuffle(target.clone()),
-        };
+        let target = self.pushing_to(target.clone());
         self.phase = self.run_tasks(now, target);
         true
+    }
+
+    fn pushing_to(&self, target: Arc<ShuffleTarget>) -> AttemptTarget {
+        match self.spec.output {
+            StageOutput::Result => AttemptTarget::Result(target),
+            StageOutput::Shuffle | StageOutput::Files => AttemptTarget::Shuffle(target),
+        }
+    }
+
+    /// The epochs of a shuffle that is pushed to.
+    pub fn growth(&mut self, shuffle: ShuffleId) -> Option<&mut Growth> {
+        let is_pushed_to = matches!(self.phase, Phase::Running { .. }) && self.shuffle() == shuffle;
+        self.growth.as_mut().filter(|_| is_pushed_to)
+    }
+
+    /// Attempts that are told of their target from now on begin in the newest epochs.
+    pub fn grew(&mut self) {
+        let Some(newest) = self.growth.as_ref().map(|growth| Arc::new(growth.newest())) else { return };
+        let newest = self.pushing_to(newest);
+        if let Phase::Running { target } = &mut self.phase {
+            *target = newest;
+        }
+    }
+
+    /// Nothing is pushed any more: those who wait for new epochs hear so.
+    pub fn stop_growing(&mut self) -> Vec<Answer> {
+        self.growth.as_mut().map(|growth| growth.close("all tasks of the stage are done")).unwrap_or_default()
     }
 
     fn run_tasks(&mut self, now: Timestamp, target: AttemptTarget) -> Phase {
@@ -277,7 +306,8 @@ impl Stage {
         }
     }
 
-    fn commit(&mut self, target: Arc<ShuffleTarget>, winners: Arc<[Winner]>) -> Complete {
+    fn commit(&mut self, newest: Arc<ShuffleTarget>, winners: Arc<[Winner]>) -> Complete {
+        let target = self.growth.as_ref().map_or(newest, |growth| Arc::new(growth.all()));
         self.phase =
             Phase::Committing { target: target.clone(), winners: winners.clone(), call: Call::first() };
         Complete::Commit { target, winners }
@@ -420,6 +450,7 @@ impl Stage {
             finished_at: self.finished_at,
             rows_out: self.rows_out,
             output_bytes: self.output_bytes,
+            epochs_added: self.growth.as_ref().map_or(0, Growth::epochs_added),
         }
     }
 

@@ -95,6 +95,8 @@ pub struct StageStatus {
     /// Over the winners.
     pub rows_out: u64,
     pub output_bytes: u64,
+    /// New epochs that partitions of its shuffle needed: locations that were full or lost a copy.
+    pub epochs_added: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use futures::{
     stream::{self, BoxStream},
 };
 use penstock_protocol::{
-    ids::{JobId, ShuffleId},
+    ids::{Epoch, JobId, PartitionIndex, ShuffleId, WorkerId},
     shuffle::{CommitVerdict, Location, PartitionSource, ShuffleTarget, Winner},
     task::FailureClass,
 };
@@ -45,6 +45,15 @@ impl ShuffleOwner for RemoteShuffles {
 
     async fn reserve(&self, shuffle: ShuffleId, partitions: u32) -> Result<ShuffleTarget, JobFailure> {
         self.owner.reserve(shuffle, partitions).await.map_err(|error| failure(&error))
+    }
+
+    async fn extend(
+        &self,
+        shuffle: ShuffleId,
+        wanted: &[(PartitionIndex, Epoch)],
+        suspects: &[WorkerId],
+    ) -> Result<Vec<Location>, JobFailure> {
+        self.owner.extend(shuffle, wanted, suspects).await.map_err(|error| failure(&error))
     }
 
     async fn commit(

@@ -14,6 +14,8 @@ use crate::ids::Incarnation;
 pub enum Purpose {
     Push,
     Fetch,
+    /// A worker pushes second copies of what it takes: they have room of their own.
+    Replicate,
 }
 
 /// A client's first frame.
@@ -31,6 +33,7 @@ impl Hello {
             body.put_u8(match self.purpose {
                 Purpose::Push => 1,
                 Purpose::Fetch => 2,
+                Purpose::Replicate => 3,
             });
             body.put_u64_le(self.incarnation.0);
             put_text(body, &self.build);
@@ -42,6 +45,7 @@ impl Hello {
         let purpose = match fields.u8("purpose")? {
             1 => Purpose::Push,
             2 => Purpose::Fetch,
+            3 => Purpose::Replicate,
             other => return Err(FrameError::Value { field: "purpose", value: other.into() }),
         };
         let hello = Self {

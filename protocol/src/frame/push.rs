@@ -32,6 +32,8 @@ pub struct PushHead {
 pub struct Push {
     pub head: PushHead,
     pub entries: Vec<Entry>,
+    /// The entries as they came, one after the other.
+    pub bytes: Bytes,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +46,8 @@ pub struct Entry {
 impl Push {
     pub fn parse(body: Bytes) -> Result<Self, FrameError> {
         let mut fields = Fields(body);
-        let head = PushHead {
-            request: fields.u64("request")?,
-            incarnation: Incarnation(fields.u64("incarnation")?),
-            shuffle: fields.shuffle()?,
-        };
-        let count = fields.u32("number of batches")? as usize;
+        let (head, count) = PushHead::take(&mut fields)?;
+        let (count, bytes) = (count as usize, fields.0.clone());
         let mut entries =
             Vec::with_capacity(count.min(fields.0.len() / (ENTRY_BYTES + super::BATCH_HEADER_BYTES)));
         for _ in 0..count {
@@ -60,7 +58,38 @@ impl Push {
             });
         }
         fields.end()?;
-        Ok(Self { head, entries })
+        Ok(Self { head, entries, bytes })
+    }
+}
+
+impl PushHead {
+    /// Reads the first [`PUSH_HEAD_BYTES`] of a body: the head and the number of batches.
+    pub fn parse(bytes: Bytes) -> Result<(Self, u32), FrameError> {
+        Self::take(&mut Fields(bytes))
+    }
+
+    fn take(fields: &mut Fields) -> Result<(Self, u32), FrameError> {
+        let head = Self {
+            request: fields.u64("request")?,
+            incarnation: Incarnation(fields.u64("incarnation")?),
+            shuffle: fields.shuffle()?,
+        };
+        Ok((head, fields.u32("number of batches")?))
+    }
+
+    /// A whole frame around `count` entries that lie in `entries`, one after the other.
+    pub fn frame(&self, count: u32, entries: Bytes) -> Vec<Bytes> {
+        vec![self.encode(count, PUSH_HEAD_BYTES + entries.len()), entries]
+    }
+
+    fn encode(&self, count: u32, body_bytes: usize) -> Bytes {
+        let mut start = BytesMut::with_capacity(FRAME_HEAD_BYTES + PUSH_HEAD_BYTES);
+        start.put_slice(&FrameHead { kind: Kind::Push, body_bytes }.encode());
+        start.put_u64_le(self.request);
+        start.put_u64_le(self.incarnation.0);
+        put_shuffle(&mut start, self.shuffle);
+        start.put_u32_le(count);
+        start.freeze()
     }
 }
 
@@ -83,16 +112,30 @@ impl Default for PushRecorder {
 impl PushRecorder {
     /// Adds a batch; `payload` is what `header` was made of.
     pub fn add(&mut self, partition: PartitionIndex, epoch: Epoch, header: &BatchHeader, payload: Bytes) {
+        self.begin(partition, epoch, header.record_bytes());
+        self.tail.put_slice(&header.encode());
+        self.end(payload);
+    }
+
+    /// Adds a batch that was built before, byte for byte (invariant 7).
+    pub fn add_record(&mut self, partition: PartitionIndex, epoch: Epoch, record: Bytes) {
+        self.begin(partition, epoch, record.len());
+        self.end(record);
+    }
+
+    fn begin(&mut self, partition: PartitionIndex, epoch: Epoch, record_bytes: usize) {
         self.tail.put_u32_le(partition.0);
         self.tail.put_u32_le(epoch.0);
-        self.tail.put_slice(&header.encode());
-        self.body_bytes += ENTRY_BYTES + header.record_bytes();
+        self.body_bytes += ENTRY_BYTES + record_bytes;
         self.count += 1;
-        if payload.len() <= COPY_BYTES_MAX {
-            self.tail.put_slice(&payload);
+    }
+
+    fn end(&mut self, bytes: Bytes) {
+        if bytes.len() <= COPY_BYTES_MAX {
+            self.tail.put_slice(&bytes);
         } else {
             self.done.push(self.tail.split().freeze());
-            self.done.push(payload);
+            self.done.push(bytes);
         }
     }
 
@@ -112,13 +155,7 @@ impl PushRecorder {
 
     /// The frame, to be written piece after piece.
     pub fn finish(mut self, head: PushHead) -> Vec<Bytes> {
-        let mut start = BytesMut::with_capacity(FRAME_HEAD_BYTES + PUSH_HEAD_BYTES);
-        start.put_slice(&FrameHead { kind: Kind::Push, body_bytes: self.body_bytes }.encode());
-        start.put_u64_le(head.request);
-        start.put_u64_le(head.incarnation.0);
-        put_shuffle(&mut start, head.shuffle);
-        start.put_u32_le(self.count);
-        self.done[0] = start.freeze();
+        self.done[0] = head.encode(self.count, self.body_bytes);
         if !self.tail.is_empty() {
             self.done.push(self.tail.freeze());
         }
@@ -130,13 +167,21 @@ impl PushRecorder {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub request: u64,
-    /// One for each batch of the push, in its order; none means that all were accepted.
+    /// One for each batch of the push, in its order; none means that all were accepted, a single one holds for all.
     pub verdicts: Vec<PushVerdict>,
 }
 
 /// Answers to any number of pushes; with none it only says that the worker is alive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acks(pub Vec<Answer>);
+
+impl Answer {
+    /// What became of the batch at `position`.
+    pub fn verdict(&self, position: usize) -> PushVerdict {
+        let all = if self.verdicts.len() == 1 { self.verdicts.first() } else { None };
+        self.verdicts.get(position).or(all).copied().unwrap_or(PushVerdict::Accepted)
+    }
+}
 
 impl Acks {
     pub fn encode(&self) -> Bytes {

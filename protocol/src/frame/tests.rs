@@ -107,8 +107,10 @@ proptest! {
 
 #[test]
 fn every_small_frame_survives_the_wire() {
-    let hello = Hello { purpose: Purpose::Fetch, incarnation: Incarnation(5), build: "0.1.0+dev".into() };
-    assert_eq!(Hello::parse(body_of(&hello.encode(), Kind::Hello)), Ok(hello));
+    for purpose in [Purpose::Push, Purpose::Fetch, Purpose::Replicate] {
+        let hello = Hello { purpose, incarnation: Incarnation(5), build: "0.1.0+dev".into() };
+        assert_eq!(Hello::parse(body_of(&hello.encode(), Kind::Hello)), Ok(hello));
+    }
     let welcome = Welcome { frame_bytes_max: 1 << 20 };
     assert_eq!(Welcome::parse(body_of(&welcome.encode(), Kind::Welcome)), Ok(welcome));
     let fault = Fault { refusal: Refusal::OtherIncarnation, message: "was 5".into() };
@@ -197,4 +199,34 @@ async fn frames_are_read_back_from_a_stream_that_is_cut_into_small_pieces() {
 
 async fn futures_join(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
     tokio::join!(a, b);
+}
+
+// Invariant 6: failure before hard split before congested before accepted.
+#[test]
+fn when_two_copies_disagree_the_worse_verdict_counts() {
+    let refused = PushVerdict::Refused;
+    let ranks: [&[PushVerdict]; 5] = [
+        &[PushVerdict::Accepted],
+        &[PushVerdict::SplitSoon],
+        &[PushVerdict::Congested],
+        &[Refusal::Full, Refusal::Closed, Refusal::NoRoom, Refusal::Stopping].map(refused),
+        &[Refusal::ReplicaLost, Refusal::Broken, Refusal::Unknown, Refusal::OtherIncarnation].map(refused),
+    ];
+    for (rank, better) in ranks.iter().enumerate() {
+        for worse in ranks[rank + 1..].iter().copied().flatten() {
+            for better in better.iter() {
+                assert_eq!(better.or_worse(*worse), *worse);
+                assert_eq!(worse.or_worse(*better), *worse);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_single_verdict_holds_for_a_whole_frame_and_none_means_accepted() {
+    let answer = |verdicts: &[PushVerdict]| Answer { request: 0, verdicts: verdicts.to_vec() };
+    let full = PushVerdict::Refused(Refusal::Full);
+    assert_eq!(answer(&[]).verdict(3), PushVerdict::Accepted);
+    assert_eq!(answer(&[full]).verdict(3), full);
+    assert_eq!(answer(&[PushVerdict::Accepted, full]).verdict(1), full);
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    decode::{DecodeError, each, job_id, required},
+    decode::{DecodeError, each, job_id, optional, required},
     ids::{
         AttemptId, AttemptNumber, Epoch, Incarnation, JobId, PartitionIndex, ShuffleId, StageId, TaskId,
         TaskIndex, WorkerId,
@@ -94,6 +94,7 @@ impl From<&Location> for pb::Location {
             partition: location.partition.0,
             epoch: location.epoch.0,
             worker: Some(location.worker.as_ref().into()),
+            replica: location.replica.as_deref().map(Into::into),
         }
     }
 }
@@ -105,6 +106,7 @@ impl TryFrom<pb::Location> for Location {
             partition: PartitionIndex(location.partition),
             epoch: Epoch(location.epoch),
             worker: Arc::new(required(location.worker, "worker")?),
+            replica: optional(location.replica, "replica")?.map(Arc::new),
         })
     }
 }
@@ -114,13 +116,17 @@ impl From<&ShuffleTarget> for pb::ShuffleTarget {
         let mut workers = Vec::new();
         let mut positions: HashMap<&WorkerAddress, u32> = HashMap::new();
         let mut locations = Vec::with_capacity(target.locations.len());
-        for Location { partition, epoch, worker } in &target.locations {
-            let next = workers.len() as u32;
-            let worker = *positions.entry(worker.as_ref()).or_insert_with(|| {
-                workers.push(worker.as_ref().into());
-                next
-            });
-            locations.push(pb::PlacedPartition { partition: partition.0, epoch: epoch.0, worker });
+        for Location { partition, epoch, worker, replica } in &target.locations {
+            let mut position = |worker| {
+                let next = workers.len() as u32;
+                *positions.entry(worker).or_insert_with(|| {
+                    workers.push(worker.into());
+                    next
+                })
+            };
+            let worker = position(worker);
+            let replica = replica.as_deref().map(position);
+            locations.push(pb::PlacedPartition { partition: partition.0, epoch: epoch.0, worker, replica });
         }
         Self { shuffle: Some(target.shuffle.into()), workers, locations }
     }
@@ -131,14 +137,17 @@ impl TryFrom<pb::ShuffleTarget> for ShuffleTarget {
     fn try_from(target: pb::ShuffleTarget) -> Result<Self, DecodeError> {
         let workers: Vec<WorkerAddress> = each(target.workers, "workers")?;
         let workers: Vec<Arc<WorkerAddress>> = workers.into_iter().map(Arc::new).collect();
+        let worker = |position: u32, field| {
+            let worker = workers.get(position as usize);
+            let invalid = || DecodeError::invalid(field, "the position of a worker in the message");
+            worker.cloned().ok_or_else(invalid)
+        };
         let place = |placed: pb::PlacedPartition| {
-            let worker = workers.get(placed.worker as usize).ok_or_else(|| {
-                DecodeError::invalid("locations.worker", "the position of a worker in the message")
-            })?;
             Ok(Location {
                 partition: PartitionIndex(placed.partition),
                 epoch: Epoch(placed.epoch),
-                worker: Arc::clone(worker),
+                worker: worker(placed.worker, "locations.worker")?,
+                replica: placed.replica.map(|at| worker(at, "locations.replica")).transpose()?,
             })
         };
         Ok(Self {

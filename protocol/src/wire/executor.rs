@@ -3,6 +3,7 @@
 //! [`ToCoordinator`] and [`ToExecutor`] are the two directions of the stream as closed enums; stage definitions and
 //! assignments stand in [`stage`], reports in [`report`].
 
+mod epochs;
 pub mod report;
 pub mod stage;
 
@@ -10,8 +11,9 @@ use std::time::Duration;
 
 use crate::{
     decode::{DecodeError, Required, each, job_id, required},
-    ids::{AttemptId, ExecutorId, Incarnation, JobId},
+    ids::{AttemptId, ExecutorId, Incarnation, JobId, ShuffleId, WorkerId},
     pb,
+    shuffle::{EndedEpoch, ShuffleTarget},
     task::{AttemptReport, StageDefinition, TaskAssignment},
     wire::common::job_bytes,
 };
@@ -26,6 +28,19 @@ pub enum ToCoordinator {
     Report(Box<AttemptReport>),
     /// The executor takes nothing new from now on.
     Draining,
+    /// Repeated after a reconnect until it is answered.
+    Epochs(EpochsRequest),
+}
+
+/// Partitions whose epoch takes nothing more need their next one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpochsRequest {
+    /// Unique in the life of the executor.
+    pub request: u64,
+    pub shuffle: ShuffleId,
+    pub ended: Vec<EndedEpoch>,
+    /// Workers that did not answer or lost what they held.
+    pub suspects: Vec<WorkerId>,
 }
 
 /// An executor introduces itself.
@@ -85,6 +100,11 @@ pub enum ToExecutor {
     ReportTaken(AttemptId),
     /// The job has ended: everything kept for it may go.
     ForgetJob(JobId),
+    /// The newest location of each partition that was asked for, or why there is none.
+    Epochs {
+        request: u64,
+        outcome: Result<ShuffleTarget, String>,
+    },
 }
 
 impl From<ToCoordinator> for pb::ToCoordinator {
@@ -95,6 +115,7 @@ impl From<ToCoordinator> for pb::ToCoordinator {
             ToCoordinator::Heartbeat(heartbeat) => Message::Heartbeat(heartbeat.into()),
             ToCoordinator::Report(report) => Message::Report((*report).into()),
             ToCoordinator::Draining => Message::Draining(pb::Draining {}),
+            ToCoordinator::Epochs(request) => Message::Epochs(request.into()),
         };
         Self { message: Some(message) }
     }
@@ -109,6 +130,7 @@ impl TryFrom<pb::ToCoordinator> for ToCoordinator {
             Message::Heartbeat(heartbeat) => Self::Heartbeat(within("heartbeat", heartbeat)?),
             Message::Report(report) => Self::Report(Box::new(within("report", report)?)),
             Message::Draining(pb::Draining {}) => Self::Draining,
+            Message::Epochs(request) => Self::Epochs(within("epochs", request)?),
         })
     }
 }
@@ -126,6 +148,7 @@ impl From<ToExecutor> for pb::ToExecutor {
             ToExecutor::Cancel(attempt) => Message::Cancel(attempt.into()),
             ToExecutor::ReportTaken(attempt) => Message::ReportTaken(attempt.into()),
             ToExecutor::ForgetJob(job) => Message::ForgetJob(pb::ForgetJob { job: job_bytes(job) }),
+            ToExecutor::Epochs { request, outcome } => Message::Epochs(epochs::answer(request, outcome)),
         };
         Self { message: Some(message) }
     }
@@ -145,6 +168,10 @@ impl TryFrom<pb::ToExecutor> for ToExecutor {
             Message::Cancel(attempt) => Self::Cancel(within("cancel", attempt)?),
             Message::ReportTaken(attempt) => Self::ReportTaken(within("report_taken", attempt)?),
             Message::ForgetJob(forget) => Self::ForgetJob(job_id(&forget.job, "forget_job.job")?),
+            Message::Epochs(answer) => {
+                let (request, outcome) = epochs::outcome(answer).map_err(|error| error.within("epochs"))?;
+                Self::Epochs { request, outcome }
+            }
         })
     }
 }

@@ -5,9 +5,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use penstock_protocol::{
     ids::*,
-    shuffle::{Location, MapOutput, PartitionSource, PartitionTotals, ShuffleTarget, Winner, WorkerAddress},
+    shuffle::{
+        EndedEpoch, Location, MapOutput, PartitionSource, PartitionTotals, ShuffleTarget, Winner,
+        WorkerAddress,
+    },
     task::*,
-    wire::executor::{AttemptProgress, Heartbeat, Hello, NodeSample, ToCoordinator, ToExecutor},
+    wire::executor::{
+        AttemptProgress, EpochsRequest, Heartbeat, Hello, NodeSample, ToCoordinator, ToExecutor,
+    },
 };
 use proptest::{collection::vec, option, prelude::*};
 
@@ -42,10 +47,12 @@ fn worker() -> impl Strategy<Value = WorkerAddress> {
 }
 
 fn location() -> impl Strategy<Value = Location> {
-    (any::<(u32, u32)>(), worker()).prop_map(|((partition, epoch), worker)| Location {
+    let workers = (worker(), option::of(worker()));
+    (any::<(u32, u32)>(), workers).prop_map(|((partition, epoch), (worker, replica))| Location {
         partition: PartitionIndex(partition),
         epoch: Epoch(epoch),
         worker: Arc::new(worker),
+        replica: replica.map(Arc::new),
     })
 }
 
@@ -244,12 +251,28 @@ fn heartbeat() -> impl Strategy<Value = Heartbeat> {
     )
 }
 
+fn epochs() -> impl Strategy<Value = EpochsRequest> {
+    let ended = any::<(u32, u32)>().prop_map(|(partition, epoch)| EndedEpoch {
+        partition: PartitionIndex(partition),
+        epoch: Epoch(epoch),
+    });
+    (any::<u64>(), shuffle(), vec(ended, 0..3), vec("w[0-3]", 0..2)).prop_map(
+        |(request, shuffle, ended, suspects)| EpochsRequest {
+            request,
+            shuffle,
+            ended,
+            suspects: suspects.into_iter().map(WorkerId::new).collect(),
+        },
+    )
+}
+
 pub fn to_coordinator() -> impl Strategy<Value = ToCoordinator> {
     prop_oneof![
         hello().prop_map(ToCoordinator::Hello),
         heartbeat().prop_map(ToCoordinator::Heartbeat),
         report().prop_map(|report| ToCoordinator::Report(Box::new(report))),
         Just(ToCoordinator::Draining),
+        epochs().prop_map(ToCoordinator::Epochs),
     ]
 }
 
@@ -263,6 +286,8 @@ pub fn to_executor() -> impl Strategy<Value = ToExecutor> {
         attempt().prop_map(ToExecutor::Cancel),
         attempt().prop_map(ToExecutor::ReportTaken),
         job().prop_map(ToExecutor::ForgetJob),
+        (any::<u64>(), prop_oneof![target().prop_map(Ok), ".*".prop_map(Err)])
+            .prop_map(|(request, outcome)| ToExecutor::Epochs { request, outcome }),
     ]
 }
 
@@ -286,7 +311,38 @@ pub mod fixed {
             control: "c:1".to_owned(),
             data: "d:2".to_owned(),
         };
-        Location { partition: PartitionIndex(7), epoch: Epoch(8), worker: Arc::new(worker) }
+        Location::on(PartitionIndex(7), Epoch(8), Arc::new(worker))
+    }
+
+    fn replicated() -> Location {
+        let mut replica = location().worker.as_ref().clone();
+        replica.worker = WorkerId::from("w2");
+        Location { replica: Some(Arc::new(replica)), ..location() }
+    }
+
+    pub fn epochs() -> ToCoordinator {
+        let ended = EndedEpoch { partition: PartitionIndex(7), epoch: Epoch(8) };
+        let suspects = vec![WorkerId::from("w1")];
+        ToCoordinator::Epochs(EpochsRequest { request: 1, shuffle: shuffle(), ended: vec![ended], suspects })
+    }
+
+    pub fn new_epochs() -> ToExecutor {
+        let target = ShuffleTarget { shuffle: shuffle(), locations: vec![replicated()] };
+        ToExecutor::Epochs { request: 1, outcome: Ok(target) }
+    }
+
+    pub fn no_epochs() -> ToExecutor {
+        ToExecutor::Epochs { request: 1, outcome: Err("no worker".to_owned()) }
+    }
+
+    pub fn run_with_copies() -> ToExecutor {
+        let source =
+            PartitionSource { partition: PartitionIndex(7), locations: vec![replicated()], totals: totals() };
+        ToExecutor::Run(Box::new(TaskAssignment {
+            attempt: attempt(),
+            scans: vec![],
+            reads: vec![vec![source]],
+        }))
     }
 
     fn totals() -> PartitionTotals {

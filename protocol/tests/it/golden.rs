@@ -34,6 +34,7 @@ fn old_bytes_from_executors_are_still_read() {
         ("executor_heartbeat", fixed::heartbeat()),
         ("executor_report_succeeded", fixed::succeeded()),
         ("executor_report_failed", fixed::failed()),
+        ("executor_epochs", fixed::epochs()),
     ];
     for (name, message) in messages {
         let bytes = frozen(name, &pb::ToCoordinator::from(message.clone()).encode_to_vec());
@@ -44,9 +45,14 @@ fn old_bytes_from_executors_are_still_read() {
 
 #[test]
 fn old_bytes_from_the_coordinator_are_still_read() {
-    for (name, message) in
-        [("coordinator_define_stage", fixed::define_stage()), ("coordinator_run", fixed::run())]
-    {
+    let messages = [
+        ("coordinator_define_stage", fixed::define_stage()),
+        ("coordinator_run", fixed::run()),
+        ("coordinator_run_with_copies", fixed::run_with_copies()),
+        ("coordinator_epochs", fixed::new_epochs()),
+        ("coordinator_no_epochs", fixed::no_epochs()),
+    ];
+    for (name, message) in messages {
         let bytes = frozen(name, &pb::ToExecutor::from(message.clone()).encode_to_vec());
         let decoded = pb::ToExecutor::decode(bytes.as_slice()).expect("frozen bytes are a message");
         assert_eq!(ToExecutor::try_from(decoded), Ok(message), "{name}");

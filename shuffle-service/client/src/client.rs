@@ -15,10 +15,13 @@ use crate::{
     fetch::{self, Fetchers},
     options::ClientOptions,
     push::Pushers,
+    revive::Reviver,
     writer::Writer,
 };
 
 /// A cheap handle.
+///
+/// [`Self::with_reviver`] makes it survive full, closing and lost locations.
 #[derive(Debug, Clone)]
 pub struct ShuffleClient {
     pushers: Arc<Pushers>,
@@ -30,7 +33,23 @@ impl ShuffleClient {
     pub fn new(network: Arc<dyn Network>, options: ClientOptions, tasks: Tasks) -> Self {
         let tasks = tasks.child("shuffle-client");
         Self {
-            pushers: Arc::new(Pushers::new(Arc::clone(&network), options.clone(), tasks.clone())),
+            pushers: Arc::new(Pushers::new(Arc::clone(&network), options.clone(), None, tasks.clone())),
+            fetchers: Arc::new(Fetchers::new(network, options, tasks)),
+        }
+    }
+
+    /// As [`Self::new`]; writers go on in a new epoch when an old one takes nothing more. Without anybody to ask, a batch
+    /// that is not accepted fails its attempt.
+    pub fn with_reviver(
+        network: Arc<dyn Network>,
+        options: ClientOptions,
+        reviver: Arc<dyn Reviver>,
+        tasks: Tasks,
+    ) -> Self {
+        let tasks = tasks.child("shuffle-client");
+        let (push_network, push_options) = (Arc::clone(&network), options.clone());
+        Self {
+            pushers: Arc::new(Pushers::new(push_network, push_options, Some(reviver), tasks.clone())),
             fetchers: Arc::new(Fetchers::new(network, options, tasks)),
         }
     }

@@ -41,6 +41,12 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    pub(crate) fn reason(&self) -> &str {
+        match self {
+            Self::Lost { reason, .. } | Self::Unavailable { reason, .. } => reason,
+        }
+    }
+
     pub(crate) fn refused(shuffle: ShuffleId, refusal: Refusal, message: &str, worker: &str) -> Self {
         let reason = format!("worker {worker} refused to read: {refusal}: {message}");
         match refusal {

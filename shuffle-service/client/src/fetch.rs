@@ -1,9 +1,11 @@
 //! Connections that fetch: one per worker, shared by all streams of the process.
 //!
 //! In: locations with credits. Out: whole batches in the order in which they are stored. A stream whose connection broke
-//! is opened again where it stopped. Not here: which batches count, which is [`crate::winners`].
+//! is opened again where it stopped; a copy that fails is replaced by the other one from its beginning. Not here: which
+//! batches count, which is [`crate::winners`].
 
 mod connection;
+mod copies;
 mod inbox;
 mod location;
 mod partition;

@@ -6,6 +6,10 @@ use std::time::Duration;
 const PUSHED_BYTES: &str = "penstock_shuffle_client_pushed_bytes_total";
 /// Frames sent again because their outcome was unknown.
 const RESENT_FRAMES: &str = "penstock_shuffle_client_resent_frames_total";
+/// Batches sent to a new epoch because an older one did not take them.
+const REVIVED_BATCHES: &str = "penstock_shuffle_client_revived_batches_total";
+/// Locations read from another copy because the first one failed.
+const FAILOVERS: &str = "penstock_shuffle_client_failovers_total";
 /// Seconds that writers waited for room in a push window.
 const PUSH_WAIT_SECONDS: &str = "penstock_shuffle_client_push_wait_seconds";
 /// Bytes of batches received from workers, those of losing attempts included.
@@ -21,6 +25,14 @@ pub(crate) fn pushed(bytes: u64) {
 
 pub(crate) fn resent(frames: usize) {
     metrics::counter!(RESENT_FRAMES).increment(frames as u64);
+}
+
+pub(crate) fn revived(batches: usize) {
+    metrics::counter!(REVIVED_BATCHES).increment(batches as u64);
+}
+
+pub(crate) fn failed_over() {
+    metrics::counter!(FAILOVERS).increment(1);
 }
 
 pub(crate) fn push_waited(wait: Duration) {

@@ -25,6 +25,8 @@ pub struct ClientOptions {
     pub answer_timeout_ms: u64,
     /// Tries to reach a worker in a row before the operation fails.
     pub connect_tries: u32,
+    /// Tries in a row before pushes go to a new epoch and fetches to the other copy, if there is one.
+    pub revive_after_tries: u32,
 }
 
 impl Default for ClientOptions {
@@ -39,6 +41,7 @@ impl Default for ClientOptions {
             fetch_stream_bytes_max: 4 << 20,
             answer_timeout_ms: 20_000,
             connect_tries: 6,
+            revive_after_tries: 2,
         }
     }
 }

@@ -5,6 +5,8 @@
 
 mod calls;
 mod commit;
+mod epochs;
+mod ledger;
 mod map_ends;
 mod reserve;
 mod sources;
@@ -18,13 +20,15 @@ use penstock_common::net::Network;
 use penstock_protocol::{
     ids::{JobId, ShuffleId, WorkerId},
     pb,
-    shuffle::{Location, ShuffleTarget, WorkerAddress},
+    shuffle::{Location, WorkerAddress},
     status::RpcError,
     wire::common::job_bytes,
 };
 use tonic::transport::Channel;
 
 pub use self::{
+    epochs::{Epochs, UnknownEpoch},
+    ledger::Ledger,
     map_ends::{MapEnds, Recorded},
     sources::{IncompleteError, sources, totals_of},
 };
@@ -64,6 +68,8 @@ pub struct Owner {
     /// What the masters should know of jobs when they place.
     profiles: Mutex<BTreeMap<JobId, Profile>>,
     channels: Mutex<HashMap<String, Channel>>,
+    /// Workers that each location lies on, if there are so many.
+    copies: u32,
     /// Where data of each job may be, so that a release reaches it at once. The master's expiry does not depend on it.
     placed: Mutex<BTreeMap<JobId, HashSet<Arc<WorkerAddress>>>>,
 }
@@ -77,6 +83,7 @@ impl Owner {
             answering: AtomicUsize::new(0),
             profiles: Mutex::default(),
             channels: Mutex::default(),
+            copies: 1,
             placed: Mutex::default(),
         }
     }
@@ -88,6 +95,11 @@ impl Owner {
 
     fn profile(&self, job: JobId) -> Profile {
         lock(&self.profiles).get(&job).cloned().unwrap_or_default()
+    }
+
+    /// Keeps each location on two workers, or on one. With two the loss of a worker loses nothing.
+    pub fn with_copies(self, copies: u32) -> Self {
+        Self { copies, ..self }
     }
 
     /// Deletes everything of a job: at once on the workers that this owner placed it on, and through the master on all.
@@ -121,15 +133,15 @@ impl Owner {
         workers: HashSet<Arc<WorkerAddress>>,
         what: impl Fn() -> pb::release_request::What,
     ) {
-        let release = workers.into_iter().map(|worker| {
-            let request = pb::ReleaseRequest { incarnation: worker.incarnation.0, what: Some(what()) };
-            async move {
-                if let Err(error) = self.release_at(&worker, request).await {
-                    tracing::debug!(worker = %worker.worker, %error, "a release waits for the master");
-                }
-            }
-        });
+        let release = workers.into_iter().map(|worker| self.release_quietly(worker, what()));
         futures::future::join_all(release).await;
+    }
+
+    async fn release_quietly(&self, worker: Arc<WorkerAddress>, what: pb::release_request::What) {
+        let request = pb::ReleaseRequest { incarnation: worker.incarnation.0, what: Some(what) };
+        if let Err(error) = self.release_at(&worker, request).await {
+            tracing::debug!(worker = %worker.worker, %error, "a release waits for the master");
+        }
     }
 
     async fn release_at(&self, worker: &WorkerAddress, request: pb::ReleaseRequest) -> Result<(), RpcError> {
@@ -139,13 +151,13 @@ impl Owner {
         .await
     }
 
-    fn remember(&self, target: &ShuffleTarget) {
-        let workers = target.locations.iter().map(|location| Arc::clone(&location.worker));
-        lock(&self.placed).entry(target.shuffle.job).or_default().extend(workers);
+    fn remember(&self, job: JobId, locations: &[Location]) {
+        let workers = locations.iter().flat_map(Location::workers).cloned();
+        lock(&self.placed).entry(job).or_default().extend(workers);
     }
 }
 
-/// Locations with their positions in the target, worker by worker in order of appearance.
+/// Copies with their positions, worker by worker in order of appearance.
 fn by_worker(locations: &[Location]) -> Vec<(Arc<WorkerAddress>, Vec<usize>)> {
     let mut groups: Vec<(Arc<WorkerAddress>, Vec<usize>)> = Vec::new();
     let mut positions: HashMap<&WorkerAddress, usize> = HashMap::new();

@@ -1,11 +1,13 @@
 //! Connections that push: one per worker, shared by all writers of the process.
 //!
 //! In: frames with the permits of the windows they fill. Out: each frame's ticket is resolved exactly once. A frame whose
-//! outcome is unknown is sent again over a new connection with the same bytes (invariant 7); frames of one worker are
-//! always sent in the order in which they were queued, so that batch ids of a map arrive ascending.
+//! outcome is unknown is sent again over a new connection with the same bytes (invariant 7), or given back to its writer
+//! when the worker stays away. Frames of one worker are always sent in the order in which they were queued, and nothing of
+//! a writer is sent any more while something came back to it, so that batch ids of a map lie ascending in every epoch.
 
 mod connection;
 mod progress;
+mod sent;
 
 use std::{
     collections::HashMap,
@@ -21,14 +23,16 @@ use penstock_protocol::{frame::PushRecorder, ids::ShuffleId, shuffle::WorkerAddr
 use tokio::sync::{Semaphore, mpsc};
 
 use self::connection::Connection;
-pub(crate) use self::progress::{Progress, Ticket};
-use crate::{error::PushError, metrics, options::ClientOptions};
+pub(crate) use self::progress::{News, Progress, Returned, Ticket, Why};
+use crate::{error::PushError, metrics, options::ClientOptions, revive::Reviver};
 
 /// All push connections of a process.
 #[derive(Debug)]
 pub(crate) struct Pushers {
     network: Arc<dyn Network>,
     pub options: ClientOptions,
+    /// Whom to ask for new epochs; without, what came back fails its attempt.
+    pub reviver: Option<Arc<dyn Reviver>>,
     tasks: Tasks,
     total: Arc<Semaphore>,
     workers: Mutex<HashMap<Arc<WorkerAddress>, Arc<Pusher>>>,
@@ -51,9 +55,14 @@ struct Request {
 }
 
 impl Pushers {
-    pub fn new(network: Arc<dyn Network>, options: ClientOptions, tasks: Tasks) -> Self {
+    pub fn new(
+        network: Arc<dyn Network>,
+        options: ClientOptions,
+        reviver: Option<Arc<dyn Reviver>>,
+        tasks: Tasks,
+    ) -> Self {
         let total = Arc::new(Semaphore::new(options.push_bytes_total));
-        Self { network, options, tasks, total, workers: Mutex::default() }
+        Self { network, options, reviver, tasks, total, workers: Mutex::default() }
     }
 
     /// Queues a frame as soon as the windows have room for it. Its outcome shows in `progress`.
@@ -110,8 +119,12 @@ impl Pushers {
         }
         workers.retain(|_, pusher| !pusher.queue.is_closed());
         let (queue, requests) = mpsc::channel(self.options.push_window_requests);
-        let connection =
-            Connection::new(Arc::clone(&self.network), Arc::clone(worker), self.options.clone(), requests);
+        let tries = match self.reviver {
+            Some(_) => self.options.revive_after_tries,
+            None => self.options.connect_tries,
+        };
+        let (network, worker_address) = (Arc::clone(&self.network), Arc::clone(worker));
+        let connection = Connection::new(network, worker_address, self.options.clone(), tries, requests);
         self.tasks.spawn("push-connection", OnFailure::Log, connection.run(self.tasks.stop_token()));
         let pusher = Arc::new(Pusher {
             queue,

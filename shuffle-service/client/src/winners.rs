@@ -18,8 +18,9 @@ pub(crate) struct Selection {
 #[derive(Debug)]
 struct Seen {
     winner: AttemptNumber,
-    /// Writers send the batches of a map in ascending order and resend them in the same order, so the first copies of
-    /// a map's batches arrive ascending, and everything not above the last one is a duplicate. If that were ever
+    /// Writers send the batches of a map in ascending order, resend them in the same order, and leave an epoch for good
+    /// when they begin the next one; both copies of an epoch hold them in the same order. So the first copies of a map's
+    /// batches arrive ascending over all epochs, and everything not above the last one is a duplicate. If that were ever
     /// wrong, a batch would be missing from the totals, which is an error and never fewer rows.
     last: Option<BatchId>,
 }
@@ -31,14 +32,21 @@ impl Selection {
     }
 
     /// Whether a batch counts and comes for the first time.
+    pub fn wants(&self, batch: &BatchHeader) -> bool {
+        self.maps.get(&batch.map).is_some_and(|seen| {
+            seen.winner == batch.attempt && seen.last.is_none_or(|last| batch.batch > last)
+        })
+    }
+
+    /// Counts a batch that is wanted and whole; whether it was wanted.
     pub fn admit(&mut self, batch: &BatchHeader) -> bool {
-        let Some(seen) = self.maps.get_mut(&batch.map) else { return false };
-        if seen.winner != batch.attempt || seen.last.is_some_and(|last| batch.batch <= last) {
-            return false;
+        let wanted = self.wants(batch);
+        if wanted {
+            let seen = self.maps.get_mut(&batch.map).expect("it is wanted");
+            seen.last = Some(batch.batch);
+            self.totals.add(batch.totals());
         }
-        seen.last = Some(batch.batch);
-        self.totals.add(batch.totals());
-        true
+        wanted
     }
 
     /// What the admitted batches add up to.

@@ -233,6 +233,7 @@ impl State {
             partition: *partition,
             epoch: request.epoch,
             worker: Arc::clone(&addresses[copies.primary]),
+            replica: copies.replica.map(|replica| Arc::clone(&addresses[replica])),
         });
         ShuffleTarget { shuffle: request.shuffle, locations: locations.collect() }
     }

@@ -73,6 +73,8 @@ pub struct Config {
     pub fsync: Fsync,
     /// Locations that may be reserved at the same time.
     pub locations_max: usize,
+    /// Bytes of one location from which clients are asked to go on in a new one, so that no file grows without end.
+    pub split_from_bytes: ByteSize,
     /// Data connections that may be open at the same time.
     pub connections_max: usize,
     /// Milliseconds that a commit waits for writes in progress before the location fails.
@@ -112,6 +114,7 @@ impl Default for Config {
             keep_data: true,
             fsync: Fsync::None,
             locations_max: 1_000_000,
+            split_from_bytes: ByteSize::gib(1),
             connections_max: 4096,
             commit_timeout_ms: 30_000,
             heartbeat_interval_ms: 1000,
@@ -271,6 +274,7 @@ impl Config {
             ("flush_from_percent", self.flush_from_percent <= 95, "must be at most 95"),
             ("flush_parallelism", self.flush_parallelism > 0, "must be at least 1"),
             ("weight", self.weight > 0, "must be at least 1"),
+            ("split_from_bytes", self.split_from_bytes.as_u64() > 0, "must be at least 1"),
             ("connections_max", self.connections_max > 0, "must be at least 1"),
             ("heartbeat_interval_ms", self.heartbeat_interval_ms > 0, "must be at least 1"),
         ];

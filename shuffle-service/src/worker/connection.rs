@@ -14,7 +14,12 @@ use penstock_protocol::{
 };
 use tokio::sync::Semaphore;
 
-use super::{fetch, push, store::Store};
+use super::{
+    fetch,
+    memory::{REPLICAS_PART, Share},
+    push,
+    store::Store,
+};
 use crate::metrics::OpenConnection;
 
 /// A client that does not say hello in this time is none.
@@ -107,7 +112,8 @@ async fn serve(mut stream: Stream, store: Arc<Store>, stop: CancellationToken) -
             Welcome { frame_bytes_max: u32::try_from(frame_bytes_max).expect("below FRAME_BYTES_MAX") };
         frame::write_all(&mut stream, &[welcome.encode()]).await?;
         match hello.purpose {
-            Purpose::Push => push::serve(&mut stream, &store, frame_bytes_max).await,
+            Purpose::Push => push::serve(&mut stream, &store, Share::Clients, frame_bytes_max).await,
+            Purpose::Replicate => push::serve(&mut stream, &store, Share::Replicas, frame_bytes_max).await,
             Purpose::Fetch => fetch::serve(&mut stream, &store).await,
         }
     };
@@ -142,7 +148,7 @@ async fn hello(stream: &mut Stream, store: &Store) -> Result<Hello, Ended> {
         return Err(Ended::Fault(Refusal::OtherBuild, message));
     }
     let answered = match hello.purpose {
-        Purpose::Push => hello.incarnation == store.incarnation,
+        Purpose::Push | Purpose::Replicate => hello.incarnation == store.incarnation,
         // Each stream is checked by itself: only what that life committed is served.
         Purpose::Fetch => store.serves(hello.incarnation),
     };
@@ -154,7 +160,7 @@ async fn hello(stream: &mut Stream, store: &Store) -> Result<Hello, Ended> {
     Ok(hello)
 }
 
-/// A quarter of the memory, so that a few frames fit in at the same time.
+/// So that a few frames fit in at the same time, and one always fits into what is kept for second copies.
 fn frame_bytes_max(store: &Store) -> usize {
-    usize::try_from(store.budget.bytes_max() / 4).unwrap_or(usize::MAX).min(FRAME_BYTES_MAX)
+    usize::try_from(store.budget.bytes_max() / REPLICAS_PART).unwrap_or(usize::MAX).min(FRAME_BYTES_MAX)
 }

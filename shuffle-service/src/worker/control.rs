@@ -3,21 +3,23 @@
 use std::{sync::Arc, time::Duration};
 
 use penstock_protocol::{
-    decode::{DecodeError, each, job_id, required},
+    decode::{DecodeError, each, job_id, optional, required},
     ids::{Epoch, Incarnation, PartitionIndex, ShuffleId},
     pb::{self, shuffle_worker_server::ShuffleWorker},
-    shuffle::Winner,
+    shuffle::{Winner, WorkerAddress},
     status::{ErrorCode, RpcError},
 };
 use tonic::{Request, Response, Status};
 
 use super::{
+    link::Links,
     store::{LocationKey, Store},
     usage,
 };
 
 pub(super) struct Control {
     pub store: Arc<Store>,
+    pub links: Links,
     pub commit_patience: Duration,
 }
 
@@ -30,7 +32,9 @@ impl ShuffleWorker for Control {
         let request = request.into_inner();
         self.check(request.incarnation)?;
         let shuffle: ShuffleId = required(request.shuffle, "shuffle")?;
-        self.store.reserve(shuffle, &keys(request.locations))?;
+        let replica: Option<WorkerAddress> = optional(request.replica, "replica")?;
+        let replica = replica.map(|replica| self.links.to(replica));
+        self.store.reserve(shuffle, &keys(request.locations), replica.as_ref())?;
         self.store.jobs_known.set_user(shuffle.job, &request.user);
         Ok(Response::new(pb::ReserveAnswer {}))
     }
@@ -44,7 +48,10 @@ impl ShuffleWorker for Control {
         let shuffle: ShuffleId = required(request.shuffle, "shuffle")?;
         let winners: Vec<Winner> = each(request.winners, "winners")?;
         let keys = keys(request.locations);
-        let verdicts = self.store.commit(shuffle, &keys, winners, self.commit_patience).await;
+        let verdicts = match request.early {
+            true => self.store.commit_early(shuffle, &keys, self.commit_patience).await,
+            false => self.store.commit(shuffle, &keys, winners, self.commit_patience).await,
+        };
         let verdicts = verdicts.into_iter().map(|(key, verdict)| pb::LocationVerdict {
             location: Some(key.into()),
             verdict: Some(verdict.into()),
@@ -71,6 +78,10 @@ impl ShuffleWorker for Control {
                 } else {
                     self.store.release_former(shuffle, life).await;
                 }
+            }
+            Some(What::Locations(pb::ShuffleLocations { shuffle, locations })) => {
+                let shuffle: ShuffleId = required(shuffle, "locations.shuffle")?;
+                self.store.release_locations(shuffle, &keys(locations)).await;
             }
             None => return Err(DecodeError::missing("what").into()),
         }

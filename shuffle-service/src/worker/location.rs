@@ -1,15 +1,14 @@
 //! One partition epoch on this worker: takes batches while it is open, keeps them in memory and on disk, and gives one
 //! final verdict.
 //!
-//! Every decision is taken under one lock, so a batch is either accepted before the location closes, and then covered by
-//! the verdict, or refused (invariant 2). A write error of an open location breaks it for good (invariant 3). With one
-//! copy nothing is awaited between admission and acceptance; a second copy will need a count of pending batches here.
+//! Every decision is taken by a [`Gate`] under one lock: which batches are taken, when it splits, what its end waits for.
 //!
 //! What has left memory lies in parts, each in one file or object. A part may move to another place while it is read: who
 //! asks next is told the new place, and whoever has the old one open reads it to its end (invariant 28).
 //!
 //! Not here: which locations are flushed and when, where to, files, sockets.
 
+mod gate;
 mod map_index;
 mod part;
 
@@ -28,9 +27,15 @@ use penstock_protocol::{
 };
 use tokio::sync::{Notify, OnceCell};
 
-use self::map_index::MapIndex;
 pub(super) use self::part::{NewPart, Part, Place};
-use super::memory::{Budget, Charge};
+use self::{
+    gate::{Close, Gate, Phase},
+    map_index::MapIndex,
+};
+use super::{
+    link::Link,
+    memory::{Budget, Charge},
+};
 
 #[derive(Debug)]
 pub(super) struct Location {
@@ -39,13 +44,19 @@ pub(super) struct Location {
     /// Whether what a former life left is what it wrote; settled before it is served.
     pub proof: OnceCell<Result<(), Refusal>>,
     state: Mutex<State>,
-    /// A write or a move ended.
-    written: Notify,
+    /// A write or a move ended, or a pending batch was answered.
+    ended: Notify,
+    split_from_bytes: u64,
+    /// The way to its second copy.
+    replica: Option<Arc<Link>>,
 }
+
+/// A location whose clients do not follow the wish to split stops at so many times the size.
+const FULL_FACTOR: u64 = 4;
 
 #[derive(Debug)]
 struct State {
-    phase: Phase,
+    gate: Gate,
     /// What has left memory, in order and without gaps.
     parts: Vec<Part>,
     /// Bytes of all parts: always whole batches.
@@ -63,24 +74,41 @@ struct State {
     maps: MapIndex,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// Takes nothing more and waits for a write to end.
-    Closing,
-    Committed,
-    /// Never commits.
-    Broken {
-        refusal: Refusal,
-        reason: String,
-    },
-    Released,
-}
-
 #[derive(Debug)]
 struct Record {
     start: u64,
     bytes: Bytes,
+}
+
+/// A batch that was stored here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    Stored,
+    /// The location has grown as far as it should.
+    SplitSoon,
+}
+
+/// A batch that is stored here and whose second copy is on its way: its location does not close before this is dropped.
+#[derive(Debug)]
+pub(super) struct Pending(Arc<Location>);
+
+impl Pending {
+    /// To be called once for each batch that a location with a second copy took.
+    pub fn of(location: Arc<Location>) -> Self {
+        Self(location)
+    }
+
+    /// The second copy was not stored: both end here.
+    pub fn refused(&self, refusal: Refusal) {
+        self.0.split(refusal);
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.state().gate.answered();
+        self.0.ended.notify_waiters();
+    }
 }
 
 /// A part of a location to be written.
@@ -157,17 +185,27 @@ impl Summary {
 
 impl Location {
     pub fn new(budget: &Arc<Budget>, life: Incarnation) -> Self {
-        Self::with(Phase::Open, budget, life, Vec::new(), OnceCell::new_with(Some(Ok(()))))
+        Self::with(Gate::new(), budget, life, Vec::new(), OnceCell::new_with(Some(Ok(()))))
+    }
+
+    /// Asks for a split from this size.
+    pub fn splitting_from(self, split_from_bytes: u64) -> Self {
+        Self { split_from_bytes, ..self }
+    }
+
+    /// Sends a second copy of everything there.
+    pub fn replicated_to(self, replica: Option<Arc<Link>>) -> Self {
+        Self { replica, ..self }
     }
 
     /// One that an earlier life committed; `parts` are all of it. What was not synced has to be proved.
     pub fn recovered(budget: &Arc<Budget>, life: Incarnation, parts: Vec<Part>) -> Self {
         let proved = parts.iter().all(|part| part.synced).then_some(Ok(()));
-        Self::with(Phase::Committed, budget, life, parts, OnceCell::new_with(proved))
+        Self::with(Gate::committed(), budget, life, parts, OnceCell::new_with(proved))
     }
 
     fn with(
-        phase: Phase,
+        gate: Gate,
         budget: &Arc<Budget>,
         life: Incarnation,
         parts: Vec<Part>,
@@ -175,7 +213,7 @@ impl Location {
     ) -> Self {
         let stored = parts.iter().map(|part| part.bytes).sum();
         let state = State {
-            phase,
+            gate,
             parts,
             stored,
             records: VecDeque::new(),
@@ -186,18 +224,21 @@ impl Location {
             // Nothing is known of what a former life took.
             maps: MapIndex::default(),
         };
-        Self { life, proof, state: Mutex::new(state), written: Notify::new() }
+        let (ended, split_from_bytes) = (Notify::new(), u64::MAX);
+        Self { life, proof, state: Mutex::new(state), ended, split_from_bytes, replica: None }
     }
 
-    /// Takes a batch, or says why not. `charge` is the memory of its bytes.
-    pub fn append(&self, record: Bytes, charge: Charge) -> Result<(), Refusal> {
+    /// Takes a batch, or says why not. `charge` is the memory of its bytes. With a second copy the batch is pending: the
+    /// caller makes a [`Pending`] of it.
+    pub fn append(&self, record: Bytes, charge: Charge) -> Result<Taken, Refusal> {
         let mut state = self.state();
-        match &state.phase {
-            Phase::Open => {}
-            Phase::Closing | Phase::Committed => return Err(Refusal::Closed),
-            Phase::Broken { refusal, .. } => return Err(*refusal),
-            Phase::Released => return Err(Refusal::Expired),
+        if state.end >= self.split_from_bytes.saturating_mul(FULL_FACTOR) {
+            state.gate.split(Refusal::Full);
         }
+        if self.replica.as_ref().is_some_and(|link| link.is_broken()) {
+            state.gate.split(Refusal::ReplicaLost);
+        }
+        state.gate.admit(self.replica.is_some())?;
         let start = state.end;
         state.end += record.len() as u64;
         if let Some(map) = BatchHeader::map_of(&record) {
@@ -205,29 +246,48 @@ impl Location {
         }
         state.records.push_back(Record { start, bytes: record });
         state.charge.merge(charge);
-        Ok(())
+        Ok(if state.end >= self.split_from_bytes { Taken::SplitSoon } else { Taken::Stored })
+    }
+
+    /// Refuses everything from now on: what a client was refused once goes to another epoch, and so does what follows.
+    pub fn split(&self, refusal: Refusal) {
+        self.state().gate.split(refusal);
+    }
+
+    /// Where it sends what it takes.
+    pub fn replica(&self) -> Option<&Arc<Link>> {
+        self.replica.as_ref()
+    }
+
+    pub fn forwards_to(&self, replica: Option<&Arc<Link>>) -> bool {
+        match (&self.replica, replica) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (None, None) => true,
+            _ => false,
+        }
     }
 
     pub fn is_open(&self) -> bool {
-        self.state().phase == Phase::Open
+        *self.state().gate.phase() == Phase::Open
     }
 
     pub fn is_untouched(&self) -> bool {
         let state = self.state();
-        state.phase == Phase::Open && state.end == 0
+        *state.gate.phase() == Phase::Open && state.end == 0
     }
 
     /// Bytes that a flush would free.
     pub fn flushable_bytes(&self) -> u64 {
         let state = self.state();
-        let may_write = state.writing == 0 && matches!(state.phase, Phase::Open | Phase::Committed);
-        if may_write { state.end - state.stored } else { 0 }
+        let may_flush =
+            state.gate.may_write() && matches!(state.gate.phase(), Phase::Open | Phase::Committed);
+        if may_flush { state.end - state.stored } else { 0 }
     }
 
     /// What an operator and the masters see of it.
     pub fn summary(&self) -> Summary {
         let state = self.state();
-        let phase = match state.phase {
+        let phase = match state.gate.phase() {
             Phase::Open => "open",
             Phase::Closing => "closing",
             Phase::Committed => "committed",
@@ -239,7 +299,7 @@ impl Location {
     }
 
     pub fn is_committed(&self) -> bool {
-        self.state().phase == Phase::Committed
+        *self.state().gate.phase() == Phase::Committed
     }
 
     pub fn has_memory(&self) -> bool {
@@ -273,7 +333,7 @@ impl Location {
     /// The parts of a location that takes nothing more and has nothing left in memory; none for any other.
     pub fn complete_parts(&self) -> Option<Vec<Part>> {
         let state = self.state();
-        let complete = matches!(state.phase, Phase::Closing | Phase::Committed)
+        let complete = matches!(state.gate.phase(), Phase::Closing | Phase::Committed)
             && state.records.is_empty()
             && !state.parts.is_empty();
         complete.then(|| state.parts.clone())
@@ -283,8 +343,7 @@ impl Location {
     /// [`Self::end_write`].
     pub fn begin_write(&self, choose: impl FnOnce(NewPart<'_>) -> Option<Place>) -> Begin {
         let mut state = self.state();
-        let may_write = matches!(state.phase, Phase::Open | Phase::Closing | Phase::Committed);
-        if !may_write || state.writing > 0 || state.moving || state.records.is_empty() {
+        if !state.gate.may_write() || state.moving || state.records.is_empty() {
             return Begin::Nothing;
         }
         let bytes = state.end - state.stored;
@@ -294,6 +353,7 @@ impl Location {
         let continued = last.filter(|last| last.place == place);
         let (offset, crc32c_before) = continued.map_or((0, 0), |last| (last.bytes, last.crc32c));
         let pieces = state.records.iter().map(|record| record.bytes.clone()).collect();
+        state.gate.begin_write();
         state.writing = state.records.len();
         Begin::Write(Write { place, offset, crc32c_before, pieces, bytes })
     }
@@ -303,22 +363,25 @@ impl Location {
     pub fn end_write(&self, outcome: Result<Stored, (Refusal, String)>) -> Written {
         let mut state = self.state();
         let writing = std::mem::take(&mut state.writing);
-        let written = match (&state.phase, outcome) {
-            (Phase::Released | Phase::Broken { .. }, _) => Written::Freed,
-            (_, Ok(stored)) => {
+        let (stored, failure) = match outcome {
+            Ok(stored) => (Some(stored), None),
+            Err(failure) => (None, Some(failure)),
+        };
+        let written = match (state.gate.end_write(failure), stored) {
+            (true, Some(stored)) => {
                 let bytes: u64 = state.records.drain(..writing).map(|record| record.bytes.len() as u64).sum();
                 state.add_part(stored, bytes);
                 drop(state.charge.split(bytes));
                 Written::Freed
             }
-            (Phase::Committed, Err(_)) => Written::Kept,
-            (Phase::Open | Phase::Closing, Err((refusal, reason))) => {
-                state.give_up(Phase::Broken { refusal, reason });
+            (true, None) => Written::Kept,
+            (false, _) => {
+                state.forget_data();
                 Written::Freed
             }
         };
         drop(state);
-        self.written.notify_waiters();
+        self.ended.notify_waiters();
         written
     }
 
@@ -332,7 +395,7 @@ impl Location {
     /// Holds a part of a committed location where it is until [`Self::end_move`]; whether it is still there.
     pub fn begin_move(&self, part: &Part) -> bool {
         let mut state = self.state();
-        let may_move = state.phase == Phase::Committed
+        let may_move = *state.gate.phase() == Phase::Committed
             && !state.moving
             && state.records.is_empty()
             && state.parts.contains(part);
@@ -346,23 +409,20 @@ impl Location {
         let mut state = self.state();
         state.moving = false;
         let mut moved = false;
-        if state.phase == Phase::Committed
+        if *state.gate.phase() == Phase::Committed
             && let Some(place) = to
             && let Some(part) = state.parts.iter_mut().find(|candidate| *candidate == part)
         {
             (part.place, part.synced, moved) = (place, true, true);
         }
         drop(state);
-        self.written.notify_waiters();
+        self.ended.notify_waiters();
         moved
     }
 
     /// Takes nothing more from now on. Nothing is promised yet.
     pub fn close(&self) {
-        let mut state = self.state();
-        if state.phase == Phase::Open {
-            state.phase = Phase::Closing;
-        }
+        self.state().gate.shut();
     }
 
     /// Returns when no write is in progress.
@@ -370,49 +430,44 @@ impl Location {
         self.when(|state| state.writing == 0).await;
     }
 
-    /// Closes the location and gives its verdict. Asked again it gives the same one (invariant 5). A write that does not
-    /// end in time makes it fail (invariant 4).
+    /// Closes the location and gives its verdict. Asked again it gives the same one (invariant 5). Writes and pending
+    /// batches that do not end in time make it fail (invariants 2 and 4).
     pub async fn commit(&self, patience: Duration) -> CommitVerdict {
         let decided = async {
             loop {
-                let written = self.written.notified();
-                tokio::pin!(written);
-                written.as_mut().enable();
+                let ended = self.ended.notified();
+                tokio::pin!(ended);
+                ended.as_mut().enable();
                 if let Some(verdict) = self.try_commit() {
                     return verdict;
                 }
-                written.await;
+                ended.await;
             }
         };
         match tokio::time::timeout(patience, decided).await {
             Ok(verdict) => verdict,
-            Err(_) => self.fail_commit("a write did not end in time"),
+            Err(_) => {
+                let reason = self.state().gate.waits_for();
+                self.fail_commit(reason)
+            }
         }
     }
 
     fn try_commit(&self) -> Option<CommitVerdict> {
         let mut state = self.state();
-        match &state.phase {
-            Phase::Open | Phase::Closing if state.writing > 0 => {
-                state.phase = Phase::Closing;
-                return None;
-            }
-            Phase::Open | Phase::Closing => state.phase = Phase::Committed,
-            Phase::Committed => {}
-            Phase::Broken { reason, .. } => return Some(CommitVerdict::Failed { reason: reason.clone() }),
-            Phase::Released => return Some(CommitVerdict::Failed { reason: "it was released".to_owned() }),
+        match (state.gate.close(), state.end) {
+            (Close::Waits, _) => None,
+            (Close::Committed, 0) => Some(CommitVerdict::Empty),
+            (Close::Committed, stored_bytes) => Some(CommitVerdict::Committed { stored_bytes }),
+            (Close::Failed(reason), _) => Some(CommitVerdict::Failed { reason }),
         }
-        Some(match state.end {
-            0 => CommitVerdict::Empty,
-            stored_bytes => CommitVerdict::Committed { stored_bytes },
-        })
     }
 
     /// Makes a location that is not committed yet fail.
     pub fn fail_commit(&self, reason: &str) -> CommitVerdict {
         let mut state = self.state();
-        if matches!(state.phase, Phase::Open | Phase::Closing) {
-            state.give_up(Phase::Broken { refusal: Refusal::Broken, reason: reason.to_owned() });
+        if state.gate.fail(reason) {
+            state.forget_data();
         }
         drop(state);
         self.try_commit().unwrap_or_else(|| CommitVerdict::Failed { reason: reason.to_owned() })
@@ -454,19 +509,23 @@ impl Location {
 
     /// Ends the location; returns when no write or move is left that could bring its data back.
     pub async fn release(&self) {
-        self.state().give_up(Phase::Released);
+        {
+            let mut state = self.state();
+            state.gate.release();
+            state.forget_data();
+        }
         self.when(|state| state.writing == 0 && !state.moving).await;
     }
 
     async fn when(&self, mut holds: impl FnMut(&State) -> bool) {
         loop {
-            let written = self.written.notified();
-            tokio::pin!(written);
-            written.as_mut().enable();
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
             if holds(&self.state()) {
                 return;
             }
-            written.await;
+            ended.await;
         }
     }
 
@@ -477,7 +536,7 @@ impl Location {
 
 impl State {
     fn check_readable(&self) -> Result<(), Refusal> {
-        match &self.phase {
+        match self.gate.phase() {
             Phase::Committed => Ok(()),
             Phase::Open | Phase::Closing => Err(Refusal::Open),
             Phase::Broken { .. } => Err(Refusal::Broken),
@@ -496,9 +555,8 @@ impl State {
         self.stored += bytes;
     }
 
-    /// Forgets the data; memory that a write in progress still holds is counted as free, for that long.
-    fn give_up(&mut self, phase: Phase) {
-        self.phase = phase;
+    /// Memory that a write in progress still holds is counted as free, for that long.
+    fn forget_data(&mut self) {
         self.records = VecDeque::new();
         drop(self.charge.split(u64::MAX));
     }

@@ -1,7 +1,11 @@
 //! One memory budget for everything that a worker holds: frames coming in and data not on disk yet.
 //!
 //! Pushes wait for room in the order in which they came. Room comes from flushes, releases and refused frames; if the
-//! disks take nothing, waiting pushes are refused instead of waiting for ever (invariant 27).
+//! disks take nothing, waiting pushes are refused instead of waiting for ever.
+//!
+//! Clients get at most a share, so that second copies from other workers always find room, at the latest when what is
+//! stored has been flushed: storing a second copy waits for nobody. So two workers that replicate to each other cannot
+//! wait for each other (invariant 27).
 //!
 //! The configured limit is about the resident memory of the process: what an idle one takes is not handed out.
 
@@ -13,7 +17,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, Semaphore};
+use futures::FutureExt;
+use tokio::sync::{AcquireError, Notify, Semaphore};
 
 use super::config::Config;
 
@@ -21,10 +26,22 @@ use super::config::Config;
 const BASE_BYTES: u64 = 64 << 20;
 /// A small limit gives up no more than one part in so many to it.
 const BASE_PART_MIN: u64 = 2;
+/// One part in so many of the memory is kept from clients. The longest frame is as large.
+pub(super) const REPLICAS_PART: u64 = 4;
+
+/// Whom memory is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    Clients,
+    /// Other workers' second copies.
+    Replicas,
+}
 
 #[derive(Debug)]
 pub(super) struct Budget {
     room: Semaphore,
+    /// What clients may still take of the room; always taken first.
+    clients: Semaphore,
     bytes_max: u64,
     flush_from: u64,
     flush_to: u64,
@@ -51,6 +68,9 @@ impl Budget {
         let percent = |percent: u8| bytes_max / 100 * u64::from(percent);
         Arc::new(Self {
             room: Semaphore::new(usize::try_from(bytes_max).unwrap_or(usize::MAX)),
+            clients: Semaphore::new(
+                usize::try_from(bytes_max - bytes_max / REPLICAS_PART).unwrap_or(usize::MAX),
+            ),
             bytes_max,
             flush_from: percent(config.flush_from_percent),
             flush_to: percent(config.flush_to_percent),
@@ -68,13 +88,17 @@ impl Budget {
         self.bytes_max - self.room.available_permits() as u64
     }
 
-    /// Room for `bytes`, which must not be more than the whole budget. Waits at most for `patience`.
-    pub async fn take(self: &Arc<Self>, bytes: usize, patience: Duration) -> Result<Charge, NoRoom> {
+    /// Room for `bytes`, which must not be more than the whole share. Waits at most for `patience`.
+    pub async fn take(
+        self: &Arc<Self>,
+        share: Share,
+        bytes: usize,
+        patience: Duration,
+    ) -> Result<Charge, NoRoom> {
         let wanted = u32::try_from(bytes).map_err(|_| NoRoom::Exhausted)?;
-        if let Ok(permit) = self.room.try_acquire_many(wanted) {
-            permit.forget();
+        if let Some(taken) = self.acquire(share, wanted).now_or_never() {
             self.check_pressure();
-            return Ok(Charge { budget: Arc::clone(self), bytes: u64::from(wanted) });
+            return taken.map_err(|_| NoRoom::Exhausted);
         }
         let exhausted = self.exhausted.notified();
         tokio::pin!(exhausted);
@@ -83,10 +107,7 @@ impl Budget {
         self.pressure.notify_one();
         tokio::select! {
             biased;
-            permit = self.room.acquire_many(wanted) => {
-                permit.map_err(|_| NoRoom::Exhausted)?.forget();
-                Ok(Charge { budget: Arc::clone(self), bytes: u64::from(wanted) })
-            }
+            taken = self.acquire(share, wanted) => taken.map_err(|_| NoRoom::Exhausted),
             () = exhausted => Err(NoRoom::Exhausted),
             () = tokio::time::sleep(patience) => Err(NoRoom::Yet),
         }
@@ -95,6 +116,19 @@ impl Budget {
     /// Whether pushes wait for room now.
     pub fn is_paused(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    async fn acquire(self: &Arc<Self>, share: Share, bytes: u32) -> Result<Charge, AcquireError> {
+        let of_clients = match share {
+            Share::Clients => Some(self.clients.acquire_many(bytes).await?),
+            Share::Replicas => None,
+        };
+        self.room.acquire_many(bytes).await?.forget();
+        let clients = of_clients.map_or(0, |permit| {
+            permit.forget();
+            bytes.into()
+        });
+        Ok(Charge { budget: Arc::clone(self), bytes: bytes.into(), clients })
     }
 
     /// Wakes the flusher if there is something for it to do.
@@ -141,30 +175,35 @@ impl Drop for Waiting<'_> {
 pub(super) struct Charge {
     budget: Arc<Budget>,
     bytes: u64,
+    /// How many of these bytes are of the clients' share.
+    clients: u64,
 }
 
 impl Charge {
     pub fn none(budget: &Arc<Budget>) -> Self {
-        Self { budget: Arc::clone(budget), bytes: 0 }
+        Self { budget: Arc::clone(budget), bytes: 0, clients: 0 }
     }
 
     pub fn split(&mut self, bytes: u64) -> Self {
         let bytes = bytes.min(self.bytes);
+        let clients = bytes.min(self.clients);
         self.bytes -= bytes;
-        Self { budget: Arc::clone(&self.budget), bytes }
+        self.clients -= clients;
+        Self { budget: Arc::clone(&self.budget), bytes, clients }
     }
 
     pub fn merge(&mut self, mut other: Self) {
         self.bytes += std::mem::take(&mut other.bytes);
+        self.clients += std::mem::take(&mut other.clients);
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        if self.bytes > 0 {
-            self.budget
-                .room
-                .add_permits(usize::try_from(self.bytes).expect("taken from a semaphore of usize"));
+        for (semaphore, bytes) in [(&self.budget.room, self.bytes), (&self.budget.clients, self.clients)] {
+            if bytes > 0 {
+                semaphore.add_permits(usize::try_from(bytes).expect("taken from a semaphore of usize"));
+            }
         }
     }
 }
@@ -193,7 +232,7 @@ mod tests {
     #[tokio::test]
     async fn every_byte_comes_back_whichever_way_a_charge_goes() {
         let budget = budget();
-        let mut first = budget.take(600, PATIENCE).await.expect("room");
+        let mut first = budget.take(Share::Clients, 600, PATIENCE).await.expect("room");
         let mut second = Charge::none(&budget);
         second.merge(first.split(200));
         assert_eq!(budget.used(), 600);
@@ -206,28 +245,44 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_push_waits_until_there_is_room() {
         let budget = budget();
-        let held = budget.take(900, PATIENCE).await.expect("room");
-        assert_eq!(budget.take(200, PATIENCE).await.expect_err("full"), NoRoom::Yet);
-        let (taken, ()) = tokio::join!(budget.take(200, PATIENCE), async { drop(held) });
+        let held = budget.take(Share::Clients, 700, PATIENCE).await.expect("room");
+        assert_eq!(budget.take(Share::Clients, 200, PATIENCE).await.expect_err("full"), NoRoom::Yet);
+        let (taken, ()) = tokio::join!(budget.take(Share::Clients, 200, PATIENCE), async { drop(held) });
         assert!(taken.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_who_wait_are_refused_when_the_disks_take_nothing() {
         let budget = budget();
-        let _held = budget.take(900, PATIENCE).await.expect("room");
-        let (taken, ()) = tokio::join!(budget.take(200, PATIENCE), async { budget.refuse_waiting() });
+        let _held = budget.take(Share::Clients, 700, PATIENCE).await.expect("room");
+        let (taken, ()) =
+            tokio::join!(budget.take(Share::Clients, 200, PATIENCE), async { budget.refuse_waiting() });
         assert_eq!(taken.expect_err("refused"), NoRoom::Exhausted);
     }
 
     #[tokio::test]
     async fn flushing_starts_at_the_upper_mark_and_aims_at_the_lower_one() {
         let budget = budget();
-        let held = budget.take(700, PATIENCE).await.expect("room");
+        let held = budget.take(Share::Clients, 700, PATIENCE).await.expect("room");
         assert_eq!(budget.flush_goal(), 0);
-        let _more = budget.take(50, PATIENCE).await.expect("room");
+        let _more = budget.take(Share::Clients, 50, PATIENCE).await.expect("room");
         assert_eq!(budget.flush_goal(), 250);
         drop(held);
         assert_eq!(budget.flush_goal(), 0);
+    }
+
+    // Invariant 27: clients leave room for second copies, and get all of theirs back.
+    #[tokio::test(start_paused = true)]
+    async fn second_copies_find_room_when_clients_have_taken_all_of_theirs() {
+        let budget = budget();
+        let mut held = budget.take(Share::Clients, 750, PATIENCE).await.expect("room");
+        assert_eq!(budget.take(Share::Clients, 1, PATIENCE).await.expect_err("full"), NoRoom::Yet);
+        let copy = budget.take(Share::Replicas, 250, PATIENCE).await.expect("kept from clients");
+        held.merge(copy);
+        drop(held.split(800));
+        let again = budget.take(Share::Clients, 750, PATIENCE).await.expect("room again");
+        assert_eq!(budget.used(), 950);
+        drop((again, held));
+        assert_eq!(budget.used(), 0);
     }
 }

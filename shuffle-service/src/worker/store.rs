@@ -3,13 +3,17 @@
 //! In: reservations, batches, commits, releases. Out: refusals, verdicts, locations to read. What was released is
 //! remembered for a while, so that "expired", "unknown" and "empty" stay three answers (invariant 22).
 
+mod pushed;
 mod record;
 mod released;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,12 +24,14 @@ use penstock_protocol::{
     status::{ErrorCode, RpcError},
 };
 
+pub(super) use self::pushed::{Forwarded, Pushed};
 use self::{record::Record, released::Released};
 use super::{
     config::Durability,
     disks::Disks,
     jobs::Jobs,
-    location::Location,
+    link::Link,
+    location::{Location, Taken},
     memory::{Budget, Charge},
     pace::Pace,
     recovery::Recovered,
@@ -55,6 +61,9 @@ pub(super) struct Store {
     pub jobs_known: Jobs,
     /// Former lives of which something is served.
     former_lives: BTreeSet<Incarnation>,
+    split_from_bytes: u64,
+    /// The worker leaves: batches go elsewhere.
+    stopping: AtomicBool,
     shuffles: RwLock<BTreeMap<ShuffleId, Arc<Shuffle>>>,
     released: Mutex<Released>,
 }
@@ -79,6 +88,7 @@ impl Store {
         locations_max: usize,
     ) -> Self {
         let (former_lives, shuffles, released) = Default::default();
+        let (split_from_bytes, stopping) = (u64::MAX, AtomicBool::new(false));
         Self {
             worker,
             incarnation,
@@ -90,6 +100,8 @@ impl Store {
             standing: Standing::default(),
             pace: Pace::default(),
             jobs_known: Jobs::default(),
+            split_from_bytes,
+            stopping,
             former_lives,
             shuffles,
             released,
@@ -116,8 +128,28 @@ impl Store {
         life == self.incarnation || self.former_lives.contains(&life)
     }
 
-    /// Reserves all of `keys` or none. Reserving an open location again changes nothing.
-    pub fn reserve(&self, id: ShuffleId, keys: &[LocationKey]) -> Result<(), RpcError> {
+    /// Locations ask their clients for a new epoch from this size.
+    pub fn splitting_from(self, split_from_bytes: u64) -> Self {
+        Self { split_from_bytes, ..self }
+    }
+
+    /// Refuses batches and reservations from now on: the worker leaves, clients go on elsewhere. Commits and reads go on.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a worker that leaves in order will call it"))]
+    pub fn stop_taking(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Reserves all of `keys` or none, each with a second copy at `replica`. Reserving an open location again changes
+    /// nothing.
+    pub fn reserve(
+        &self,
+        id: ShuffleId,
+        keys: &[LocationKey],
+        replica: Option<&Arc<Link>>,
+    ) -> Result<(), RpcError> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(RpcError::new(ErrorCode::NoRoom, format!("worker {} is stopping", self.worker)));
+        }
         if lock(&self.released).covers(id) {
             return Err(RpcError::new(ErrorCode::Conflict, format!("shuffle {id} was released")));
         }
@@ -138,45 +170,72 @@ impl Store {
             return Err(RpcError::new(ErrorCode::Conflict, reason));
         }
         for key in keys {
-            locations.entry(*key).or_insert_with(|| Arc::new(Location::new(&self.budget, self.incarnation)));
+            // One that nobody wrote to may be left from a reservation that failed elsewhere, with another second copy.
+            let stays =
+                locations.get(key).is_some_and(|known| !known.is_untouched() || known.forwards_to(replica));
+            if !stays {
+                let location = Location::new(&self.budget, self.incarnation)
+                    .splitting_from(self.split_from_bytes)
+                    .replicated_to(replica.cloned());
+                locations.insert(*key, Arc::new(location));
+            }
         }
         Ok(())
     }
 
-    /// Takes the batches of one frame, each on its own; their bytes lie in a buffer of `buffer_bytes`. No verdicts mean that
-    /// all were accepted.
-    pub fn push(&self, push: Push, buffer_bytes: usize, mut charge: Charge) -> Vec<PushVerdict> {
-        let refused = |refusal| vec![PushVerdict::Refused(refusal); push.entries.len()];
+    /// Takes the batches of one frame, each on its own; their bytes lie in a buffer of `buffer_bytes`.
+    pub fn push(&self, push: Push, buffer_bytes: usize, mut charge: Charge) -> Pushed {
         if push.head.incarnation != self.incarnation {
-            return refused(Refusal::OtherIncarnation);
+            return Pushed::refused(Refusal::OtherIncarnation, &push);
+        }
+        if self.stopping.load(Ordering::Relaxed) {
+            return Pushed::refused(Refusal::Stopping, &push);
         }
         let shuffle = match self.shuffle(push.head.shuffle) {
             Ok(shuffle) => shuffle,
-            Err(refusal) => return refused(refusal),
+            Err(refusal) => return Pushed::refused(refusal, &push),
         };
         if self.jobs_known.is_over_quota(push.head.shuffle.job) {
             metrics::refused_batches(Refusal::OverQuota, push.entries.len() as u64);
-            return refused(Refusal::OverQuota);
+            return Pushed::refused(Refusal::OverQuota, &push);
         }
         let locations = read(&shuffle.locations);
-        let mut accepted_bytes = 0;
-        let mut verdicts = Vec::new();
+        let (mut accepted, mut accepted_bytes) = (0, 0);
+        let mut pushed = Pushed::default();
         for (index, entry) in push.entries.iter().enumerate() {
             let bytes = entry.batch.record.len() as u64;
-            match accept(&locations, entry, buffer_bytes, charge.split(bytes)) {
-                Ok(()) => accepted_bytes += bytes,
+            let taken =
+                locations.get(&(entry.partition, entry.epoch)).ok_or(Refusal::Unknown).and_then(|location| {
+                    Ok((location, accept(location, entry, buffer_bytes, charge.split(bytes))?))
+                });
+            match taken {
+                Ok((location, taken)) => {
+                    (accepted, accepted_bytes) = (accepted + 1, accepted_bytes + bytes);
+                    if taken == Taken::SplitSoon {
+                        pushed.says(index, PushVerdict::SplitSoon, &push);
+                    }
+                    if location.replica().is_some() {
+                        pushed.awaits(index, location);
+                    }
+                }
                 Err(refusal) => {
                     metrics::refused_batches(refusal, 1);
-                    verdicts.resize(push.entries.len(), PushVerdict::Accepted);
-                    verdicts[index] = PushVerdict::Refused(refusal);
+                    pushed.says(index, PushVerdict::Refused(refusal), &push);
                 }
             }
         }
-        let refused = verdicts.iter().filter(|verdict| **verdict != PushVerdict::Accepted).count();
-        metrics::pushed((push.entries.len() - refused) as u64, accepted_bytes);
+        metrics::pushed(accepted, accepted_bytes);
         drop(charge);
         self.budget.check_pressure();
-        verdicts
+        pushed.complete(push);
+        pushed
+    }
+
+    /// There was no room for a batch: what follows it is refused as well.
+    pub fn refuse(&self, id: ShuffleId, key: LocationKey, refusal: Refusal) {
+        if let Ok(location) = self.location(self.incarnation, id, key) {
+            location.split(refusal);
+        }
     }
 
     /// Closes the locations and answers for each one, in the order asked (invariant 4).
@@ -187,31 +246,36 @@ impl Store {
         winners: Vec<Winner>,
         patience: Duration,
     ) -> Vec<(LocationKey, CommitVerdict)> {
-        let failed = |reason: &str| {
-            let verdict = CommitVerdict::Failed { reason: reason.to_owned() };
-            keys.iter().map(|key| (*key, verdict.clone())).collect()
-        };
-        let shuffle = match self.shuffle(id) {
-            Ok(shuffle) => shuffle,
-            Err(refusal) => return failed(&refusal.to_string()),
-        };
-        if !shuffle.set_winners(winners) {
-            return failed("it was committed with other winners");
+        match self.shuffle(id) {
+            Ok(shuffle) if shuffle.set_winners(winners) => self.close(&shuffle, keys, patience).await,
+            Ok(_) => failed(keys, "it was committed with other winners"),
+            Err(refusal) => failed(keys, &refusal.to_string()),
         }
-        self.prepare_commit(&shuffle, keys, patience).await;
+    }
+
+    /// Closes locations that a split has ended, before the winners are known. The later commit gives the same verdicts
+    /// (invariant 17).
+    pub async fn commit_early(
+        self: &Arc<Self>,
+        id: ShuffleId,
+        keys: &[LocationKey],
+        patience: Duration,
+    ) -> Vec<(LocationKey, CommitVerdict)> {
+        match self.shuffle(id) {
+            Ok(shuffle) => self.close(&shuffle, keys, patience).await,
+            Err(refusal) => failed(keys, &refusal.to_string()),
+        }
+    }
+
+    async fn close(
+        self: &Arc<Self>,
+        shuffle: &Arc<Shuffle>,
+        keys: &[LocationKey],
+        patience: Duration,
+    ) -> Vec<(LocationKey, CommitVerdict)> {
+        self.prepare_commit(shuffle, keys, patience).await;
         shuffle.record.set_due();
-        let commits = keys.iter().map(|key| {
-            let location = read(&shuffle.locations).get(key).cloned();
-            async move {
-                let verdict = match location {
-                    Some(location) => location.commit(patience).await,
-                    None => CommitVerdict::Failed { reason: Refusal::Unknown.to_string() },
-                };
-                metrics::committed(&verdict);
-                (*key, verdict)
-            }
-        });
-        futures::future::join_all(commits).await
+        shuffle.close(keys, patience).await
     }
 
     /// The location to read, as one life of this worker took it. Not whether it may be read, which it says itself.
@@ -264,6 +328,19 @@ impl Store {
             shuffle
         };
         self.delete(vec![shuffle], shuffle_folder(id)).await;
+    }
+
+    /// Deletes locations as if they had not been reserved: their reservation failed on another copy (invariant 15). A file
+    /// that one may have by now goes with its shuffle.
+    pub async fn release_locations(&self, id: ShuffleId, keys: &[LocationKey]) {
+        let Ok(shuffle) = self.shuffle(id) else { return };
+        let locations: Vec<_> = {
+            let mut locations = write(&shuffle.locations);
+            keys.iter().filter_map(|key| locations.remove(key)).collect()
+        };
+        for location in locations {
+            location.release().await;
+        }
     }
 
     /// Not waited for on a disk that hangs; the deletion goes on.
@@ -332,19 +409,22 @@ pub(super) fn shuffle_folder(id: ShuffleId) -> PathBuf {
     PathBuf::from(id.job.to_string()).join(format!("{}-{}", id.exchange, id.run))
 }
 
-fn accept(
-    locations: &BTreeMap<LocationKey, Arc<Location>>,
-    entry: &Entry,
-    buffer_bytes: usize,
-    charge: Charge,
-) -> Result<(), Refusal> {
-    let location = locations.get(&(entry.partition, entry.epoch)).ok_or(Refusal::Unknown)?;
-    entry.batch.verify().map_err(|_| Refusal::Corrupt)?;
+fn accept(location: &Location, entry: &Entry, buffer_bytes: usize, charge: Charge) -> Result<Taken, Refusal> {
+    if entry.batch.verify().is_err() {
+        // It is sent again to another epoch, and so must be what follows it.
+        location.split(Refusal::Corrupt);
+        return Err(Refusal::Corrupt);
+    }
     let record = &entry.batch.record;
     let (part, whole) = SHARE_OF_BUFFER_MIN;
     let shared = record.len() * whole < buffer_bytes * part;
     let record = if shared { bytes::Bytes::copy_from_slice(record) } else { record.clone() };
     location.append(record, charge)
+}
+
+fn failed(keys: &[LocationKey], reason: &str) -> Vec<(LocationKey, CommitVerdict)> {
+    let verdict = CommitVerdict::Failed { reason: reason.to_owned() };
+    keys.iter().map(|key| (*key, verdict.clone())).collect()
 }
 
 impl Shuffle {
@@ -371,6 +451,21 @@ impl Shuffle {
             location: Arc::clone(location),
         };
         read(&self.locations).iter().map(named).collect()
+    }
+
+    async fn close(&self, keys: &[LocationKey], patience: Duration) -> Vec<(LocationKey, CommitVerdict)> {
+        let commits = keys.iter().map(|key| {
+            let location = read(&self.locations).get(key).cloned();
+            async move {
+                let verdict = match location {
+                    Some(location) => location.commit(patience).await,
+                    None => CommitVerdict::Failed { reason: Refusal::Unknown.to_string() },
+                };
+                metrics::committed(&verdict);
+                (*key, verdict)
+            }
+        });
+        futures::future::join_all(commits).await
     }
 
     fn is_untouched(&self) -> bool {

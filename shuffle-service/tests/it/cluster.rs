@@ -11,12 +11,12 @@ use penstock_common::{
     net::{Network, Tcp},
 };
 use penstock_protocol::{
-    ids::{AttemptId, AttemptNumber, JobId, PartitionIndex, ShuffleId, StageId, TaskId, TaskIndex},
+    ids::{AttemptId, AttemptNumber, JobId, PartitionIndex, ShuffleId, StageId, TaskId, TaskIndex, WorkerId},
     shuffle::{CommitVerdict, Location, MapOutput, PartitionSource, ShuffleTarget, Winner},
 };
 use penstock_shuffle_client::{
     ClientOptions, FetchError, PushError, ShuffleClient, Writer,
-    owner::{Owner, sources},
+    owner::{Ledger, Owner, sources},
 };
 use penstock_shuffle_service::{
     disk::{FaultyDisk, MemoryDisk},
@@ -30,7 +30,8 @@ pub struct Cluster {
     pub master: master::Handle,
     pub masters: Vec<Master>,
     pub workers: Vec<Worker>,
-    pub owner: Owner,
+    pub owner: Arc<Owner>,
+    pub ledger: Arc<Ledger>,
     pub client: ShuffleClient,
     tasks: Tasks,
 }
@@ -64,6 +65,10 @@ pub struct Setup {
     pub configure_worker: fn(usize, &mut worker::Config),
     /// Any other setting of the workers.
     pub configure: fn(&mut worker::Config),
+    pub copies: u32,
+    /// Whether writers may go on in new epochs.
+    pub revive: bool,
+    pub split_from: u64,
 }
 
 impl Default for Setup {
@@ -79,7 +84,17 @@ impl Default for Setup {
             configure_master: |_| {},
             configure_worker: |_, _| {},
             configure: |_| {},
+            copies: 1,
+            revive: false,
+            split_from: 1 << 30,
         }
+    }
+}
+
+impl Setup {
+    /// Two copies of everything, and writers that go on in new epochs.
+    pub fn replicated(workers: usize) -> Self {
+        Self { workers, copies: 2, revive: true, ..Self::default() }
     }
 }
 
@@ -116,10 +131,15 @@ pub async fn cluster(setup: Setup) -> Cluster {
         masters.push(start_master(config, &clock, &tasks).await);
     }
     let addresses: Vec<_> = masters.iter().map(|master| master.handle.control.to_string()).collect();
-    let owner = Owner::new(Arc::new(Tcp), addresses.clone());
-    let client = ShuffleClient::new(Arc::clone(&setup.network), setup.options.clone(), tasks.clone());
+    let owner = Arc::new(Owner::new(Arc::new(Tcp), addresses.clone()).with_copies(setup.copies));
+    let ledger = Arc::new(Ledger::new(Arc::clone(&owner)));
+    let (network, options) = (Arc::clone(&setup.network), setup.options.clone());
+    let client = match setup.revive {
+        true => ShuffleClient::with_reviver(network, options, ledger.clone(), tasks.clone()),
+        false => ShuffleClient::new(network, options, tasks.clone()),
+    };
     let master = masters[0].handle.clone();
-    let mut cluster = Cluster { clock, master, masters, workers: Vec::new(), owner, client, tasks };
+    let mut cluster = Cluster { clock, master, masters, workers: Vec::new(), owner, ledger, client, tasks };
     for index in 0..setup.workers {
         let mut config = worker::Config {
             name: format!("w{index}"),
@@ -129,6 +149,7 @@ pub async fn cluster(setup: Setup) -> Cluster {
             memory_bytes_max: setup.memory,
             disk_reserve_bytes: ByteSize(0),
             locations_max: setup.locations_max,
+            split_from_bytes: ByteSize(setup.split_from),
             heartbeat_interval_ms: 20,
             ..Default::default()
         };
@@ -190,7 +211,7 @@ impl Cluster {
     }
 
     pub async fn reserve(&self, shuffle: ShuffleId, partitions: u32) -> Arc<ShuffleTarget> {
-        Arc::new(self.owner.reserve(shuffle, partitions).await.unwrap())
+        Arc::new(self.ledger.reserve(shuffle, partitions).await.unwrap())
     }
 
     pub async fn writer(&self, target: &Arc<ShuffleTarget>, map: u32, number: u32) -> Writer {
@@ -212,8 +233,11 @@ impl Cluster {
         writer.finish().await
     }
 
+    /// Commits all epochs of a shuffle that was reserved here.
     pub async fn commit(&self, target: &ShuffleTarget, winners: &[Winner]) -> Vec<(Location, CommitVerdict)> {
-        self.owner.commit(target, winners).await.unwrap()
+        let first = target.locations[0].clone();
+        let all = self.ledger.all(target.shuffle).filter(|all| all.locations.contains(&first));
+        self.owner.commit(all.as_ref().unwrap_or(target), winners).await.unwrap()
     }
 
     /// Commits and returns what readers get.
@@ -260,6 +284,10 @@ impl Cluster {
 }
 
 impl Worker {
+    pub fn id(&self) -> &WorkerId {
+        &self.handle.address.worker
+    }
+
     pub async fn stop(&self) {
         self.tasks.stop(Duration::from_secs(10)).await.unwrap();
     }

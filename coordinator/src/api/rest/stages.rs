@@ -41,6 +41,8 @@ pub struct StageView {
     finished_at: Option<String>,
     rows_out: u64,
     output_bytes: u64,
+    /// New epochs that partitions of the stage's shuffle needed: locations that were full or lost a copy.
+    epochs_added: u32,
 }
 
 /// The stages that were planned so far.
@@ -125,6 +127,7 @@ impl From<&StageStatus> for StageView {
             finished_at: text(stage.finished_at),
             rows_out: stage.rows_out,
             output_bytes: stage.output_bytes,
+            epochs_added: stage.epochs_added,
         }
     }
 }

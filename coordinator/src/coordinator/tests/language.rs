@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -18,8 +18,11 @@ use penstock_protocol::{
         AttemptId, AttemptNumber, Epoch, Incarnation, JobId, PartitionIndex, ShuffleId, StageId,
         StatementIndex, TaskId, WorkerId,
     },
-    shuffle::{CommitVerdict, Location, MapOutput, PartitionTotals, ShuffleTarget, WorkerAddress},
+    shuffle::{
+        CommitVerdict, EndedEpoch, Location, MapOutput, PartitionTotals, ShuffleTarget, WorkerAddress,
+    },
     task::{AttemptMetrics, AttemptOutcome, AttemptReport, Failure, FailureClass, TaskOutput, WrittenFile},
+    wire::executor::EpochsRequest,
 };
 
 use crate::{
@@ -62,6 +65,7 @@ pub struct World {
     pub attempts: BTreeMap<AttemptId, Host>,
     newest: BTreeMap<TaskId, AttemptId>,
     journaled: BTreeSet<AttemptId>,
+    extended: HashSet<(ShuffleId, Location)>,
     pub answers: VecDeque<Event>,
     /// What goes wrong next: `plan`, `reserve`, `commit`, `verdict`, `publish`, `catalog`.
     pub faults: BTreeSet<String>,
@@ -88,6 +92,7 @@ impl World {
             attempts: BTreeMap::new(),
             newest: BTreeMap::new(),
             journaled: BTreeSet::new(),
+            extended: HashSet::new(),
             answers: VecDeque::new(),
             faults: BTreeSet::new(),
             holding: false,
@@ -141,6 +146,9 @@ impl World {
                 let AttemptId { task: TaskId { job, stage, .. }, .. } = self.attempt(attempt);
                 let exchange = StageId(stage.0 - 1);
                 self.fail(attempt, FailureClass::Infrastructure, Some(ShuffleId { job, exchange, run: 0 }));
+            }
+            [executor, "asks", "what", "follows", epoch, "of", stage] => {
+                self.ask_for_epochs(executor, epoch, stage);
             }
             [attempt, "reports", "nonsense"] => {
                 self.report(attempt, |_| AttemptOutcome::Succeeded(TaskOutput::Files(Vec::new())));
@@ -232,6 +240,20 @@ impl World {
         }
     }
 
+    /// `e1 asks what follows 0 of a/x`, of partition 0.
+    fn ask_for_epochs(&mut self, executor: &str, epoch: &str, stage: &str) {
+        let (job, name) = stage.split_once('/').unwrap();
+        let job = self.jobs[job];
+        let named = |((of, _), known): &(&(JobId, StageId), &String)| *of == job && **known == name;
+        let ((_, exchange), _) = self.stage_names.iter().find(named).unwrap();
+        let shuffle = ShuffleId { job, exchange: *exchange, run: 0 };
+        let ended = vec![EndedEpoch { partition: PartitionIndex(0), epoch: epoch.parse().unwrap() }];
+        self.requests += 1;
+        let request = EpochsRequest { request: self.requests, shuffle, ended, suspects: Vec::new() };
+        let Host { executor, incarnation } = self.host(executor);
+        self.step(Event::EpochsWanted { executor, incarnation, request });
+    }
+
     fn report(&mut self, attempt: &str, outcome: impl FnOnce(TaskOutput) -> AttemptOutcome) {
         let attempt = self.attempt(attempt);
         let outcome = outcome(self.output(attempt.task));
@@ -318,6 +340,9 @@ impl World {
                         number: attempt.attempt,
                     }));
                 }
+                if let Fact::Extended { shuffle, locations } = &record.fact {
+                    self.extended.extend(locations.iter().map(|at| (*shuffle, at.clone())));
+                }
                 if let Fact::Finished { state, failure } = &record.fact {
                     let line = format!(
                         "{} {}{}",
@@ -345,12 +370,49 @@ impl World {
                 self.said.push(format!("reserve {}", self.shuffle_name(*shuffle)));
                 self.answers.push_back(Event::ShuffleReserved { shuffle: *shuffle, outcome });
             }
+            Effect::ExtendShuffle { shuffle, wanted, .. } => {
+                let outcome = match self.faults.remove("extend") {
+                    true => Err(JobFailure::new(FailureClass::Infrastructure, "no worker has room", None)),
+                    false => {
+                        Ok(wanted.iter().map(|(partition, epoch)| location(*partition, *epoch)).collect())
+                    }
+                };
+                let epochs: Vec<_> = wanted.iter().map(|(p, epoch)| format!("{p}.{epoch}")).collect();
+                self.said.push(format!("extend {} by {}", self.shuffle_name(*shuffle), epochs.join(" ")));
+                self.answers.push_back(Event::ShuffleExtended {
+                    shuffle: *shuffle,
+                    wanted: wanted.clone(),
+                    outcome,
+                });
+            }
+            Effect::AnswerEpochs { executor, outcome, .. } => {
+                let heard = match outcome {
+                    Ok(target) => {
+                        assert!(
+                            target
+                                .locations
+                                .iter()
+                                .all(|at| self.extended.contains(&(target.shuffle, at.clone()))),
+                            "epochs are journaled before anybody hears of them"
+                        );
+                        let epochs =
+                            target.locations.iter().map(|at| format!("{}.{}", at.partition, at.epoch));
+                        format!("hears of {}", epochs.collect::<Vec<_>>().join(" "))
+                    }
+                    Err(reason) => format!("hears that {}", self.readable(reason)),
+                };
+                self.said.push(format!("{executor} {heard}"));
+            }
             Effect::CommitShuffle { target, .. } => {
                 let outcome = match self.faults.remove("commit") {
                     true => Err(JobFailure::new(FailureClass::Infrastructure, "the master is silent", None)),
                     false => Ok(self.verdicts(target)),
                 };
-                self.said.push(format!("commit {}", self.shuffle_name(target.shuffle)));
+                let more = match target.locations.len() {
+                    1 => String::new(),
+                    locations => format!(" with {locations} locations"),
+                };
+                self.said.push(format!("commit {}{more}", self.shuffle_name(target.shuffle)));
                 self.answers.push_back(Event::ShuffleCommitted { shuffle: target.shuffle, outcome });
             }
             Effect::ReleaseShuffles { shuffles, .. } => {
@@ -483,7 +545,12 @@ impl World {
             true => CommitVerdict::Failed { reason: "disk error".to_owned() },
             false => CommitVerdict::Committed { stored_bytes: 128 },
         };
-        target.locations.iter().map(|location| (location.clone(), verdict(location))).collect()
+        target
+            .locations
+            .iter()
+            .flat_map(Location::copies)
+            .map(|copy| (copy.clone(), verdict(&copy)))
+            .collect()
     }
 
     pub fn job_name(&self, job: JobId) -> String {
@@ -519,17 +586,17 @@ fn seconds_of(text: &str) -> Duration {
     Duration::from_secs_f64(text.trim_end_matches('s').parse().unwrap())
 }
 
-fn target(shuffle: ShuffleId, partitions: u32) -> ShuffleTarget {
+fn location(partition: PartitionIndex, epoch: Epoch) -> Location {
     let worker = Arc::new(WorkerAddress {
         worker: WorkerId::from("w1"),
         incarnation: Incarnation(1),
         control: String::new(),
         data: String::new(),
     });
-    let location = |partition| Location {
-        partition: PartitionIndex(partition),
-        epoch: Epoch(0),
-        worker: worker.clone(),
-    };
+    Location::on(partition, epoch, worker)
+}
+
+fn target(shuffle: ShuffleId, partitions: u32) -> ShuffleTarget {
+    let location = |partition| location(PartitionIndex(partition), Epoch(0));
     ShuffleTarget { shuffle, locations: (0..partitions).map(location).collect() }
 }

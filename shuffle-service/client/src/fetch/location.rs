@@ -1,4 +1,4 @@
-//! Reads one location from its first batch to its last, over as many connections as it takes.
+//! Reads one copy of a location from its first batch to its last, over as many connections as it takes.
 
 use std::{
     ops::Range,
@@ -32,6 +32,8 @@ pub(super) struct LocationReader {
     maps: Option<Range<TaskIndex>>,
     /// Bytes received so far: always the end of a batch.
     offset: u64,
+    /// Tries to reach the worker in a row.
+    tries: u32,
     opened: Option<Opened>,
     waits: Backoff,
 }
@@ -76,10 +78,11 @@ impl LocationReader {
         shuffle: ShuffleId,
         location: Location,
         maps: Option<Range<TaskIndex>>,
+        tries: u32,
     ) -> Self {
         fetchers.streams.fetch_add(1, Ordering::Relaxed);
-        let waits = waits(&fetchers, &location);
-        Self { fetchers, shuffle, location, maps, offset: 0, opened: None, waits }
+        let waits = waits(&location, tries);
+        Self { fetchers, shuffle, location, maps, offset: 0, tries, opened: None, waits }
     }
 
     pub fn location(&self) -> &Location {
@@ -141,7 +144,7 @@ impl LocationReader {
 
     fn consumed(&mut self, bytes: usize) {
         self.offset += bytes as u64;
-        self.waits = waits(&self.fetchers, &self.location);
+        self.waits = waits(&self.location, self.tries);
         let share = self.fetchers.credit();
         let Some(opened) = &mut self.opened else { return };
         let grant = opened.window.consume(bytes, share);
@@ -168,9 +171,9 @@ impl LocationReader {
     }
 }
 
-fn waits(fetchers: &Fetchers, location: &Location) -> Backoff {
+fn waits(location: &Location, tries: u32) -> Backoff {
     let seed = location.worker.incarnation.0 ^ u64::from(location.partition.0);
-    Backoff::new(BACKOFF_BASE, BACKOFF_CAP).with_seed(seed).tries(fetchers.options.connect_tries)
+    Backoff::new(BACKOFF_BASE, BACKOFF_CAP).with_seed(seed).tries(tries)
 }
 
 impl Drop for LocationReader {

@@ -1,4 +1,4 @@
-//! Reads one partition: all its locations, the winners' batches only, each once, and the sum compared at the end.
+//! Reads one partition: all its epochs, the winners' batches only, each once, and the sum compared at the end.
 
 use std::{ops::Range, sync::Arc};
 
@@ -9,7 +9,7 @@ use penstock_protocol::{
     shuffle::{Location, PartitionSource, PartitionTotals, Winner},
 };
 
-use super::{Fetchers, location::LocationReader};
+use super::{Fetchers, copies::EpochReader};
 use crate::{error::FetchError, metrics, winners::Selection};
 
 pub(super) struct PartitionReader {
@@ -18,7 +18,7 @@ pub(super) struct PartitionReader {
     source: PartitionSource,
     locations: std::vec::IntoIter<Location>,
     maps: Option<Range<TaskIndex>>,
-    current: Option<LocationReader>,
+    current: Option<EpochReader>,
     batches: Batches,
     selection: Selection,
 }
@@ -48,7 +48,7 @@ impl PartitionReader {
                     Some(location) => {
                         let fetchers = Arc::clone(&self.fetchers);
                         let maps = self.maps.clone();
-                        self.current = Some(LocationReader::new(fetchers, self.shuffle, location, maps));
+                        self.current = Some(EpochReader::new(fetchers, self.shuffle, &location, maps));
                         continue;
                     }
                     None => return self.check_totals().map(|()| None),
@@ -61,20 +61,31 @@ impl PartitionReader {
         }
     }
 
-    /// The next payload that counts among the batches at hand.
+    /// The next payload that counts among the batches at hand. A damaged one is looked for in the other copy.
     fn next_here(&mut self) -> Result<Option<Bytes>, FetchError> {
-        for batch in self.batches.by_ref() {
-            let batch = match batch {
-                Ok(batch) => batch,
-                Err(error) => return Err(self.damaged(&error)),
+        while let Some(batch) = self.batches.next() {
+            let whole = match &batch {
+                Ok(batch) if !self.selection.wants(&batch.header) => {
+                    metrics::skipped_batch();
+                    continue;
+                }
+                // Before it counts, so that the other copy of a damaged batch is still wanted.
+                Ok(batch) => batch.verify().map(|()| batch),
+                Err(error) => Err(error.clone()),
             };
-            if self.selection.admit(&batch.header) {
-                return match batch.verify() {
-                    Ok(()) => Ok(Some(batch.payload())),
-                    Err(error) => Err(self.damaged(&error)),
-                };
+            match whole {
+                Ok(batch) => {
+                    self.selection.admit(&batch.header);
+                    return Ok(Some(batch.payload()));
+                }
+                Err(error) => {
+                    let damaged = self.damaged(&error);
+                    self.batches = Batches::new(Bytes::new());
+                    self.current
+                        .as_mut()
+                        .map_or(Err(damaged.clone()), |current| current.fail_over(damaged))?;
+                }
             }
-            metrics::skipped_batch();
         }
         Ok(None)
     }

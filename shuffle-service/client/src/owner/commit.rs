@@ -1,4 +1,4 @@
-//! Commit: every location asked for gets a verdict, whatever happens to the workers.
+//! Commit: every copy of every location asked for gets a verdict, whatever happens to the workers.
 
 use penstock_protocol::{
     ids::{Epoch, PartitionIndex},
@@ -9,37 +9,54 @@ use penstock_protocol::{
 use super::{Owner, OwnerError, by_worker, calls};
 
 impl Owner {
-    /// Closes all locations of a shuffle. The answer is total and in the order of the target (invariant 4): a worker
-    /// that cannot be reached, does not know the location or is in another life counts as failed. Repeating the call
-    /// gives the same answer as long as the workers live (invariant 5).
+    /// Closes all locations of a shuffle, which are those of all epochs. The answer is total, one verdict for each copy in
+    /// the order of the target (invariant 4): a worker that cannot be reached, does not know the location or is in another
+    /// life counts as failed. Repeating the call gives the same answer as long as the workers live (invariant 5).
     pub async fn commit(
         &self,
         target: &ShuffleTarget,
         winners: &[Winner],
     ) -> Result<Vec<(Location, CommitVerdict)>, OwnerError> {
-        let winners: Vec<pb::Winner> = winners.iter().map(Into::into).collect();
-        let mut verdicts: Vec<Option<CommitVerdict>> = vec![None; target.locations.len()];
-        let groups = by_worker(&target.locations);
+        Ok(self.close(target, Some(winners)).await)
+    }
+
+    /// Closes locations that a split has ended while the shuffle goes on. [`Self::commit`] has to name them again, and gives
+    /// the same verdicts (invariant 17).
+    pub async fn commit_early(&self, ended: &ShuffleTarget) -> Vec<(Location, CommitVerdict)> {
+        self.close(ended, None).await
+    }
+
+    async fn close(
+        &self,
+        target: &ShuffleTarget,
+        winners: Option<&[Winner]>,
+    ) -> Vec<(Location, CommitVerdict)> {
+        let early = winners.is_none();
+        let winners: Vec<pb::Winner> = winners.unwrap_or_default().iter().map(Into::into).collect();
+        let copies: Vec<_> = target.locations.iter().flat_map(Location::copies).collect();
+        let mut verdicts: Vec<Option<CommitVerdict>> = vec![None; copies.len()];
+        let groups = by_worker(&copies);
         let answers = groups.iter().map(|(worker, indices)| {
-            let locations = indices.iter().map(|index| (&target.locations[*index]).into()).collect();
+            let locations = indices.iter().map(|index| (&copies[*index]).into()).collect();
             let request = pb::CommitRequest {
                 incarnation: worker.incarnation.0,
                 shuffle: Some(target.shuffle.into()),
                 locations,
                 winners: winners.clone(),
+                early,
             };
             self.commit_on(worker, request)
         });
         let answers = futures::future::join_all(answers).await;
         for ((worker, indices), answer) in groups.iter().zip(answers) {
             for index in indices {
-                verdicts[*index] = Some(verdict_for(&target.locations[*index], worker, &answer));
+                verdicts[*index] = Some(verdict_for(&copies[*index], worker, &answer));
             }
         }
         let verdicts = verdicts.into_iter().map(|verdict| {
             verdict.unwrap_or_else(|| CommitVerdict::Failed { reason: "nobody answers for it".to_owned() })
         });
-        Ok(target.locations.iter().cloned().zip(verdicts).collect())
+        copies.into_iter().zip(verdicts).collect()
     }
 
     async fn commit_on(&self, worker: &WorkerAddress, request: pb::CommitRequest) -> Answer {

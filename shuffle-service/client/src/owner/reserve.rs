@@ -1,11 +1,11 @@
 //! Reservation: placed by the master, taken on the workers, all or nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use penstock_protocol::{
-    ids::ShuffleId,
+    ids::{Epoch, PartitionIndex, ShuffleId, WorkerId},
     pb,
-    shuffle::{ShuffleTarget, WorkerAddress},
+    shuffle::{Location, ShuffleTarget, WorkerAddress},
     status::{ErrorCode, RpcError},
 };
 
@@ -18,41 +18,58 @@ const WORKERS_WAIT: Duration = Duration::from_secs(10);
 const WORKERS_POLL: Duration = Duration::from_millis(100);
 
 impl Owner {
-    /// Reserves one location per partition. On an error nothing stays reserved (invariant 15): what a worker took is
+    /// Reserves the first epoch of each partition. On an error nothing stays reserved (invariant 15): what a worker took is
     /// released again, and a release that does not arrive is made good by the expiry of the job.
     pub async fn reserve(&self, shuffle: ShuffleId, partitions: u32) -> Result<ShuffleTarget, OwnerError> {
-        let mut excluded = Vec::new();
+        let wanted: Vec<_> = (0..partitions).map(|partition| (PartitionIndex(partition), Epoch(0))).collect();
+        Ok(ShuffleTarget { shuffle, locations: self.extend(shuffle, &wanted, &[]).await? })
+    }
+
+    /// Reserves further epochs of a shuffle, away from `suspects` if there are other workers; all or nothing as well. They
+    /// are to be recorded before any writer sees them (invariant 13).
+    pub async fn extend(
+        &self,
+        shuffle: ShuffleId,
+        wanted: &[(PartitionIndex, Epoch)],
+        suspects: &[WorkerId],
+    ) -> Result<Vec<Location>, OwnerError> {
+        let mut refused: Vec<WorkerId> = Vec::new();
         loop {
-            let target = self.place(shuffle, partitions, &excluded).await?;
+            let locations = self.place(shuffle, wanted, suspects, &refused).await?;
             // Before the calls, because one that gets no answer may have taken effect.
-            self.remember(&target);
-            let Err((worker, error)) = self.reserve_all(&target).await else { return Ok(target) };
-            self.release_shuffle(shuffle).await;
-            let refused =
+            self.remember(shuffle.job, &locations);
+            let Err((worker, error)) = self.reserve_all(shuffle, &locations).await else {
+                return Ok(locations);
+            };
+            self.release_locations(shuffle, &locations).await;
+            let failure =
                 OwnerError::Reserve { shuffle, worker: worker.worker.clone(), reason: error.message };
-            if excluded.len() + 1 >= PLACEMENTS
+            if refused.len() + 1 >= PLACEMENTS
                 || matches!(error.code, ErrorCode::Conflict | ErrorCode::InvalidMessage)
             {
-                return Err(refused);
+                return Err(failure);
             }
-            tracing::warn!(%shuffle, error = %refused, "placing again");
-            excluded.push(worker.worker.as_str().to_owned());
+            tracing::warn!(%shuffle, error = %failure, "placing again");
+            refused.push(worker.worker.clone());
         }
     }
 
     async fn place(
         &self,
         shuffle: ShuffleId,
-        partitions: u32,
-        excluded: &[String],
-    ) -> Result<ShuffleTarget, OwnerError> {
+        wanted: &[(PartitionIndex, Epoch)],
+        suspects: &[WorkerId],
+        refused: &[WorkerId],
+    ) -> Result<Vec<Location>, OwnerError> {
         let started = tokio::time::Instant::now();
         let profile = self.profile(shuffle.job);
-        let request = pb::PlaceRequest {
+        let names = |workers: &[WorkerId]| workers.iter().map(|worker| worker.as_str().to_owned()).collect();
+        let mut request = pb::PlaceRequest {
             shuffle: Some(shuffle.into()),
-            partitions: (0..partitions).collect(),
+            partitions: wanted.iter().map(|(partition, _)| partition.0).collect(),
             epoch: 0,
-            excluded: excluded.to_vec(),
+            excluded: names(&[suspects, refused].concat()),
+            copies: self.copies,
             user: profile.user,
             tags: profile.tags,
             ..Default::default()
@@ -60,9 +77,13 @@ impl Owner {
         loop {
             let placed = self.ask_master(async |mut master| master.place(request.clone()).await).await;
             match placed {
-                Ok(answer) => return placement(answer.into_inner(), shuffle, partitions),
+                Ok(answer) => return placement(answer.into_inner(), shuffle, wanted),
+                // A suspect is better than nobody.
+                Err(OwnerError::NoWorkers { .. }) if request.excluded.len() > refused.len() => {
+                    request.excluded = names(refused);
+                }
                 Err(OwnerError::NoWorkers { .. })
-                    if excluded.is_empty() && started.elapsed() < WORKERS_WAIT =>
+                    if refused.is_empty() && started.elapsed() < WORKERS_WAIT =>
                 {
                     tokio::time::sleep(WORKERS_POLL).await;
                 }
@@ -71,42 +92,78 @@ impl Owner {
         }
     }
 
-    async fn reserve_all(&self, target: &ShuffleTarget) -> Result<(), (Arc<WorkerAddress>, RpcError)> {
-        let groups = by_worker(&target.locations);
-        let user = self.profile(target.shuffle.job).user;
-        let reserve = groups.into_iter().map(|(worker, indices)| {
+    /// On every copy. A primary is told where its second copies go.
+    async fn reserve_all(
+        &self,
+        shuffle: ShuffleId,
+        locations: &[Location],
+    ) -> Result<(), (Arc<WorkerAddress>, RpcError)> {
+        let user = self.profile(shuffle.job).user;
+        let reserve = by_role(locations).into_iter().map(|((worker, replica), locations)| {
             let request = pb::ReserveRequest {
                 incarnation: worker.incarnation.0,
-                shuffle: Some(target.shuffle.into()),
-                locations: indices.iter().map(|index| (&target.locations[*index]).into()).collect(),
+                shuffle: Some(shuffle.into()),
+                locations,
+                replica: replica.map(Into::into),
                 user: user.clone(),
             };
             async move {
-                let reserved = self.ask_worker(&worker, calls::RESERVE, async |mut client| {
+                let reserved = self.ask_worker(worker, calls::RESERVE, async |mut client| {
                     client.reserve(request.clone()).await.map(drop)
                 });
-                reserved.await.map_err(|error| (worker.clone(), error))
+                reserved.await.map_err(|error| (Arc::new(worker.clone()), error))
             }
         });
         // All of them to their end, so that the release that may follow meets no reservation still on its way.
         futures::future::join_all(reserve).await.into_iter().collect()
     }
+
+    /// Takes back what was reserved for nothing.
+    async fn release_locations(&self, shuffle: ShuffleId, locations: &[Location]) {
+        let copies: Vec<_> = locations.iter().flat_map(Location::copies).collect();
+        let release = by_worker(&copies).into_iter().map(|(worker, indices)| {
+            let locations = indices.iter().map(|index| (&copies[*index]).into()).collect();
+            let what = pb::ShuffleLocations { shuffle: Some(shuffle.into()), locations };
+            let what = pb::release_request::What::Locations(what);
+            self.release_quietly(worker, what)
+        });
+        futures::future::join_all(release).await;
+    }
 }
 
+/// The keys that each worker takes, by where their second copies go.
+type Roles<'a> = HashMap<(&'a WorkerAddress, Option<&'a WorkerAddress>), Vec<pb::LocationKey>>;
+
+fn by_role(locations: &[Location]) -> Roles<'_> {
+    let mut roles = Roles::new();
+    for location in locations {
+        let replica = location.replica.as_deref();
+        roles.entry((&location.worker, replica)).or_default().push(location.into());
+        if let Some(replica) = replica {
+            roles.entry((replica, None)).or_default().push(location.into());
+        }
+    }
+    roles
+}
+
+/// The epochs are the owner's business: the master only chooses workers.
 fn placement(
     answer: pb::PlaceAnswer,
     shuffle: ShuffleId,
-    partitions: u32,
-) -> Result<ShuffleTarget, OwnerError> {
+    wanted: &[(PartitionIndex, Epoch)],
+) -> Result<Vec<Location>, OwnerError> {
     let target = answer.target.map(ShuffleTarget::try_from);
     let usable = |target: &ShuffleTarget| {
-        let mut expected = 0..partitions;
+        let partitions = target.locations.iter().map(|location| location.partition);
         target.shuffle == shuffle
-            && target.locations.len() == partitions as usize
-            && target.locations.iter().all(|location| Some(location.partition.0) == expected.next())
+            && partitions.eq(wanted.iter().map(|(partition, _)| *partition))
+            && target.locations.iter().all(|location| location.replica.as_ref() != Some(&location.worker))
     };
     match target {
-        Some(Ok(target)) if usable(&target) => Ok(target),
+        Some(Ok(target)) if usable(&target) => {
+            let epochs = wanted.iter().map(|(_, epoch)| *epoch);
+            Ok(target.locations.into_iter().zip(epochs).map(|(at, epoch)| Location { epoch, ..at }).collect())
+        }
         _ => Err(OwnerError::NoWorkers {
             reason: "the master's placement does not fit what was asked".to_owned(),
         }),

@@ -71,9 +71,8 @@ fn source(
     for (epoch, copies) in epochs {
         let committed =
             copies.iter().filter(|(_, verdict)| matches!(verdict, CommitVerdict::Committed { .. }));
-        let before = locations.len();
-        locations.extend(committed.map(|(location, _)| (*location).clone()));
-        if locations.len() > before {
+        if let Some(location) = Location::of_copies(committed.map(|(copy, _)| *copy)) {
+            locations.push(location);
             continue;
         }
         match copies.iter().find(|(_, verdict)| **verdict == CommitVerdict::Empty) {

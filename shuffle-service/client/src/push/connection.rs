@@ -7,17 +7,13 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use penstock_common::{
     lifecycle::CancellationToken,
     net::{Network, Stream},
     retry::Backoff,
 };
 use penstock_protocol::{
-    frame::{
-        self, Acks, Answer, FRAME_BYTES_MAX, Fault, Kind, Purpose, PushHead, PushVerdict, Refusal, Welcome,
-    },
-    ids::ShuffleId,
+    frame::{self, Acks, Answer, FRAME_BYTES_MAX, Fault, Kind, Purpose, PushVerdict, Refusal, Welcome},
     shuffle::WorkerAddress,
 };
 use tokio::{
@@ -25,10 +21,9 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{Request, Ticket};
+use super::{Request, progress::Why, sent::Sent};
 use crate::{
     connect::{self, Broken},
-    error::PushError,
     metrics,
     options::ClientOptions,
 };
@@ -44,17 +39,11 @@ pub(super) struct Connection {
     network: Arc<dyn Network>,
     worker: Arc<WorkerAddress>,
     options: ClientOptions,
+    /// Tries in a row before everything is given back.
+    tries: u32,
     queue: mpsc::Receiver<Request>,
     unanswered: Mutex<VecDeque<Sent>>,
     next_request: u64,
-}
-
-struct Sent {
-    request: u64,
-    shuffle: ShuffleId,
-    body_bytes: usize,
-    pieces: Vec<Bytes>,
-    ticket: Ticket,
 }
 
 enum Ended {
@@ -69,9 +58,10 @@ impl Connection {
         network: Arc<dyn Network>,
         worker: Arc<WorkerAddress>,
         options: ClientOptions,
+        tries: u32,
         queue: mpsc::Receiver<Request>,
     ) -> Self {
-        Self { network, worker, options, queue, unanswered: Mutex::default(), next_request: 0 }
+        Self { network, worker, options, tries, queue, unanswered: Mutex::default(), next_request: 0 }
     }
 
     /// Runs until the process stops or the connection was not used for a while.
@@ -93,6 +83,7 @@ impl Connection {
                     Some(request) => self.enqueue(request),
                     None => return,
                 }
+                continue;
             }
             let oldest = self.oldest();
             let broken = match self.connect().await {
@@ -122,9 +113,7 @@ impl Connection {
 
     fn waits(&self) -> Backoff {
         // Seeded by the worker's life, so that a simulation sees the same waits again.
-        Backoff::new(BACKOFF_BASE, BACKOFF_CAP)
-            .with_seed(self.worker.incarnation.0)
-            .tries(self.options.connect_tries)
+        Backoff::new(BACKOFF_BASE, BACKOFF_CAP).with_seed(self.worker.incarnation.0).tries(self.tries)
     }
 
     async fn connect(&self) -> Result<(Stream, Welcome), Broken> {
@@ -141,34 +130,28 @@ impl Connection {
         let body_bytes_max = (welcome.frame_bytes_max as usize).min(FRAME_BYTES_MAX);
         tokio::select! {
             ended = send(&mut writer, queue, unanswered, next_request, worker, body_bytes_max) => ended,
-            ended = receive(&mut reader, unanswered, options.answer_timeout(), worker) => ended,
+            ended = receive(&mut reader, unanswered, options.answer_timeout()) => ended,
         }
     }
 
     fn enqueue(&mut self, request: Request) {
-        let sent = Sent::new(request, &mut self.next_request, &self.worker);
-        self.unanswered().push_back(sent);
+        if let Some(sent) = next_sent(request, &mut self.next_request, &self.worker) {
+            self.unanswered().push_back(sent);
+        }
     }
 
     fn oldest(&self) -> Option<u64> {
         self.unanswered().front().map(|sent| sent.request)
     }
 
-    /// Fails everything that waits, sent or queued; later requests start over.
+    /// Gives everything back that waits, sent or queued; later requests start over.
     fn give_up(&mut self, broken: &Broken) {
         let worker = &self.worker.worker;
         tracing::warn!(%worker, reason = %broken.reason, "giving up pushes to worker");
-        let failed = std::mem::take(&mut *self.unanswered());
-        let queued = std::iter::from_fn(|| self.queue.try_recv().ok());
-        let tickets = failed.into_iter().map(|sent| (sent.shuffle, sent.ticket));
-        for (shuffle, ticket) in tickets.chain(queued.map(|request| (request.shuffle, request.ticket))) {
-            ticket.failed(match broken.refusal {
-                Some(refusal) => PushError::refused(shuffle, refusal, worker.as_str()),
-                None => {
-                    PushError::Unavailable { shuffle, reason: format!("worker {worker}: {}", broken.reason) }
-                }
-            });
-        }
+        let why = Why::Unreachable { refusal: broken.refusal, reason: broken.reason.clone() };
+        let unanswered = std::mem::take(&mut *self.unanswered());
+        unanswered.into_iter().for_each(|sent| sent.returned(&why));
+        std::iter::from_fn(|| self.queue.try_recv().ok()).for_each(|request| request.returned(&why));
     }
 
     fn unanswered(&self) -> MutexGuard<'_, VecDeque<Sent>> {
@@ -176,31 +159,15 @@ impl Connection {
     }
 }
 
-impl Sent {
-    fn new(request: Request, next_request: &mut u64, worker: &WorkerAddress) -> Self {
-        let Request { shuffle, batches, ticket } = request;
-        let number = *next_request;
-        *next_request += 1;
-        let body_bytes = batches.body_bytes();
-        let head = PushHead { request: number, incarnation: worker.incarnation, shuffle };
-        Self { request: number, shuffle, body_bytes, pieces: batches.finish(head), ticket }
+/// A request that may be sent. One of a writer to which something came back is held back with it.
+fn next_sent(request: Request, next_request: &mut u64, worker: &WorkerAddress) -> Option<Sent> {
+    if request.must_wait() {
+        request.returned(&Why::HeldBack);
+        return None;
     }
-
-    fn answered(self, verdicts: &[PushVerdict], worker: &WorkerAddress) {
-        let refused = verdicts.iter().find_map(|verdict| match verdict {
-            PushVerdict::Refused(refusal) => Some(*refusal),
-            PushVerdict::Accepted | PushVerdict::SplitSoon | PushVerdict::Congested => None,
-        });
-        match refused {
-            None => {
-                metrics::pushed(self.body_bytes as u64);
-                self.ticket.accepted();
-            }
-            Some(refusal) => {
-                self.ticket.failed(PushError::refused(self.shuffle, refusal, worker.worker.as_str()));
-            }
-        }
-    }
+    let number = *next_request;
+    *next_request += 1;
+    Some(Sent::new(request, number, worker))
 }
 
 /// Sends again what has no answer, then whatever is queued.
@@ -213,7 +180,7 @@ async fn send<W: AsyncWrite + Unpin>(
     body_bytes_max: usize,
 ) -> Ended {
     let mut pieces = Vec::new();
-    fail_too_long(unanswered, body_bytes_max, worker);
+    refuse_too_long(unanswered, body_bytes_max);
     {
         let unanswered = lock(unanswered);
         metrics::resent(unanswered.len().saturating_sub(1));
@@ -228,13 +195,14 @@ async fn send<W: AsyncWrite + Unpin>(
         let mut next = Some(request);
         let mut bytes = 0;
         while let Some(request) = next {
-            let sent = Sent::new(request, next_request, worker);
-            if sent.body_bytes <= body_bytes_max {
-                bytes += sent.body_bytes;
-                pieces.extend(sent.pieces.iter().cloned());
-                lock(unanswered).push_back(sent);
-            } else {
-                sent.answered(&[PushVerdict::Refused(Refusal::NoRoom)], worker);
+            if let Some(sent) = next_sent(request, next_request, worker) {
+                if sent.body_bytes <= body_bytes_max {
+                    bytes += sent.body_bytes;
+                    pieces.extend(sent.pieces.iter().cloned());
+                    lock(unanswered).push_back(sent);
+                } else {
+                    too_long(sent);
+                }
             }
             next = if bytes < WRITE_BYTES { queue.try_recv().ok() } else { None };
         }
@@ -246,17 +214,23 @@ async fn drained(unanswered: &Mutex<VecDeque<Sent>>) -> Ended {
     if lock(unanswered).is_empty() { Ended::Closed } else { std::future::pending().await }
 }
 
-fn fail_too_long(unanswered: &Mutex<VecDeque<Sent>>, body_bytes_max: usize, worker: &WorkerAddress) {
-    let mut kept = VecDeque::new();
+fn refuse_too_long(unanswered: &Mutex<VecDeque<Sent>>, body_bytes_max: usize) {
     let all = std::mem::take(&mut *lock(unanswered));
+    let mut kept = VecDeque::with_capacity(all.len());
     for sent in all {
-        if sent.body_bytes <= body_bytes_max {
-            kept.push_back(sent);
-        } else {
-            sent.answered(&[PushVerdict::Refused(Refusal::NoRoom)], worker);
+        match sent {
+            sent if sent.body_bytes > body_bytes_max => too_long(sent),
+            sent if sent.must_wait() => sent.returned(&Why::HeldBack),
+            sent => kept.push_back(sent),
         }
     }
     *lock(unanswered) = kept;
+}
+
+fn too_long(sent: Sent) {
+    let verdicts = vec![PushVerdict::Refused(Refusal::NoRoom)];
+    let request = sent.request;
+    sent.answered(&Answer { request, verdicts });
 }
 
 /// Takes answers until the connection ends or owes one for too long.
@@ -264,7 +238,6 @@ async fn receive<R: AsyncRead + Unpin>(
     reader: &mut R,
     unanswered: &Mutex<VecDeque<Sent>>,
     answer_timeout: Duration,
-    worker: &WorkerAddress,
 ) -> Ended {
     loop {
         let frame = {
@@ -290,7 +263,7 @@ async fn receive<R: AsyncRead + Unpin>(
         let handled = match frame {
             Ok(Some(frame)) => match frame.kind {
                 Kind::Acks => {
-                    Acks::parse(frame.body).map(|acks| settle(acks, unanswered, worker)).map_err(Broken::from)
+                    Acks::parse(frame.body).map(|acks| settle(acks, unanswered)).map_err(Broken::from)
                 }
                 Kind::Fault => Err(Fault::parse(frame.body).map_or_else(Broken::from, Broken::from)),
                 kind => Err(Broken::because(format_args!("unexpected frame {kind:?}"))),
@@ -304,14 +277,14 @@ async fn receive<R: AsyncRead + Unpin>(
     }
 }
 
-fn settle(acks: Acks, unanswered: &Mutex<VecDeque<Sent>>, worker: &WorkerAddress) {
-    for Answer { request, verdicts } in acks.0 {
+fn settle(acks: Acks, unanswered: &Mutex<VecDeque<Sent>>) {
+    for answer in acks.0 {
         let mut waiting = lock(unanswered);
-        let position = waiting.iter().position(|sent| sent.request == request);
+        let position = waiting.iter().position(|sent| sent.request == answer.request);
         let sent = position.and_then(|position| waiting.remove(position));
         drop(waiting);
         if let Some(sent) = sent {
-            sent.answered(&verdicts, worker);
+            sent.answered(&answer);
         }
     }
 }

@@ -1,13 +1,19 @@
-//! What one attempt still waits for.
+//! What one attempt still waits for, and what came back to it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use penstock_protocol::ids::ShuffleId;
+use penstock_protocol::{
+    frame::{Batch, Refusal},
+    ids::{Epoch, PartitionIndex, ShuffleId},
+};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::error::PushError;
 
-/// Counts the frames of one attempt that are in flight and keeps its first error.
+/// Counts the frames of one attempt that are in flight; keeps its first error and the batches that were not taken.
 #[derive(Debug)]
 pub(crate) struct Progress {
     shuffle: ShuffleId,
@@ -19,6 +25,41 @@ pub(crate) struct Progress {
 struct State {
     in_flight: usize,
     error: Option<PushError>,
+    news: News,
+}
+
+/// What the writer has to deal with before it goes on.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// Batches that are not surely on every copy of their epoch.
+    pub returned: Vec<Returned>,
+    /// Epochs that should end soon.
+    pub ending: BTreeMap<PartitionIndex, Epoch>,
+}
+
+/// A batch with its bytes and ids as they were sent: they never change (invariant 7).
+#[derive(Debug, Clone)]
+pub(crate) struct Returned {
+    pub partition: PartitionIndex,
+    pub epoch: Epoch,
+    pub batch: Batch,
+    pub why: Why,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Not accepted on every copy.
+    Refused(Refusal),
+    /// Nobody knows what became of it.
+    Unreachable { refusal: Option<Refusal>, reason: String },
+    /// Held back because an earlier batch of the attempt came back: nothing may overtake that.
+    HeldBack,
+}
+
+impl News {
+    pub fn is_empty(&self) -> bool {
+        self.returned.is_empty() && self.ending.is_empty()
+    }
 }
 
 impl Progress {
@@ -26,20 +67,24 @@ impl Progress {
         Self { shuffle, state: Mutex::default(), changed: Notify::new() }
     }
 
-    /// The attempt's first error, if it has one.
-    pub fn check(&self) -> Result<(), PushError> {
-        self.state().error.clone().map_or(Ok(()), Err)
+    /// Whether there is something to deal with; an error if the attempt is lost.
+    pub fn has_news(&self) -> Result<bool, PushError> {
+        let state = self.state();
+        match &state.error {
+            Some(error) => Err(error.clone()),
+            None => Ok(!state.news.is_empty()),
+        }
     }
 
-    /// Waits until nothing is in flight, or until something failed (invariant 10).
-    pub async fn settled(&self) -> Result<(), PushError> {
+    /// Waits until nothing is in flight, or until something failed (invariant 10), and hands out the news.
+    pub async fn settled(&self) -> Result<News, PushError> {
         loop {
             let changed = self.changed.notified();
             {
-                let state = self.state();
+                let mut state = self.state();
                 match &state.error {
                     Some(error) => return Err(error.clone()),
-                    None if state.in_flight == 0 => return Ok(()),
+                    None if state.in_flight == 0 => return Ok(std::mem::take(&mut state.news)),
                     None => {}
                 }
             }
@@ -47,11 +92,17 @@ impl Progress {
         }
     }
 
-    fn end_one(&self, outcome: Result<(), PushError>) {
+    fn end_one(&self, outcome: Result<News, PushError>) {
         let mut state = self.state();
         state.in_flight -= 1;
-        if let Err(error) = outcome {
-            state.error.get_or_insert(error);
+        match outcome {
+            Ok(news) => {
+                state.news.returned.extend(news.returned);
+                state.news.ending.extend(news.ending);
+            }
+            Err(error) => {
+                state.error.get_or_insert(error);
+            }
         }
         let settled = state.in_flight == 0 || state.error.is_some();
         drop(state);
@@ -69,7 +120,7 @@ impl Progress {
 #[derive(Debug)]
 pub(crate) struct Ticket {
     progress: Arc<Progress>,
-    outcome: Option<Result<(), PushError>>,
+    outcome: Option<Result<News, PushError>>,
     _permits: [OwnedSemaphorePermit; 3],
 }
 
@@ -79,17 +130,24 @@ impl Ticket {
         Self { progress, outcome: None, _permits: permits }
     }
 
-    pub fn accepted(mut self) {
-        self.outcome = Some(Ok(()));
+    /// All of it was taken.
+    pub fn accepted(self) {
+        self.ended(News::default());
     }
 
-    pub fn failed(mut self, error: PushError) {
-        self.outcome = Some(Err(error));
+    /// Some of it came back, or some of its epochs end.
+    pub fn ended(mut self, news: News) {
+        self.outcome = Some(Ok(news));
+    }
+
+    /// Whether an earlier batch of the attempt came back, so that this frame must not overtake it.
+    pub fn must_wait(&self) -> bool {
+        !self.progress.state().news.returned.is_empty()
     }
 
     /// The frame was never queued.
-    pub fn withdraw(mut self) {
-        self.outcome = Some(Ok(()));
+    pub fn withdraw(self) {
+        self.accepted();
     }
 }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::worker::config::Config;
+use crate::worker::{config::Config, memory::Share};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -22,7 +22,7 @@ fn file(name: &str) -> Place {
 }
 
 fn append(location: &Location, bytes: &'static [u8]) -> Result<(), Refusal> {
-    location.append(Bytes::from_static(bytes), Charge::none(&budget()))
+    location.append(Bytes::from_static(bytes), Charge::none(&budget())).map(drop)
 }
 
 fn written() -> Result<Stored, (Refusal, String)> {
@@ -156,11 +156,11 @@ async fn memory_is_given_back_when_data_is_written_or_dropped() {
     let budget = budget();
     let location = Location::new(&budget, LIFE);
     for _ in 0..2 {
-        let charge = budget.take(100, PATIENCE).await.unwrap();
+        let charge = budget.take(Share::Clients, 100, PATIENCE).await.unwrap();
         location.append(Bytes::from(vec![0; 100]), charge).unwrap();
     }
     write(&location);
-    let charge = budget.take(50, PATIENCE).await.unwrap();
+    let charge = budget.take(Share::Clients, 50, PATIENCE).await.unwrap();
     location.append(Bytes::from(vec![0; 50]), charge).unwrap();
     location.end_write(written());
     assert_eq!(budget.used(), 50);
@@ -292,5 +292,94 @@ proptest! {
             }
             prop_assert_eq!(read, accepted);
         }
+    }
+}
+
+/// With a second copy: each batch that is taken is pending.
+fn replicated() -> (Arc<Location>, impl Sized) {
+    let (link, other_end) = Link::for_test();
+    (Arc::new(Location::new(&budget(), LIFE).replicated_to(Some(link))), other_end)
+}
+
+fn pending(location: &Arc<Location>) -> Pending {
+    append(location, b"abc").unwrap();
+    Pending::of(Arc::clone(location))
+}
+
+// Invariant 2: no acknowledgement after finalise, so a close waits for those that are still to come.
+#[tokio::test]
+async fn a_commit_waits_for_batches_on_their_way_to_the_second_copy() {
+    let (location, _other_end) = replicated();
+    let (first, second) = (pending(&location), pending(&location));
+    let mut commit = std::pin::pin!(location.commit(PATIENCE));
+    assert!(futures::poll!(&mut commit).is_pending());
+    assert_eq!(append(&location, b"late"), Err(Refusal::Closed));
+    drop(first);
+    assert!(futures::poll!(&mut commit).is_pending());
+    drop(second);
+    assert_eq!(commit.await, CommitVerdict::Committed { stored_bytes: 6 });
+}
+
+// Invariant 2: if they do not drain in time the commit fails, and stays failed.
+#[tokio::test(start_paused = true)]
+async fn a_commit_fails_when_pending_batches_do_not_drain_in_time() {
+    let (location, _other_end) = replicated();
+    let pending = pending(&location);
+    let verdict = location.commit(PATIENCE).await;
+    assert!(matches!(verdict, CommitVerdict::Failed { .. }), "{verdict:?}");
+    drop(pending);
+    assert_eq!(location.commit(PATIENCE).await, verdict);
+}
+
+#[test]
+fn a_location_whose_link_broke_takes_nothing_more() {
+    let (location, other_end) = replicated();
+    drop(pending(&location));
+    drop(other_end);
+    assert_eq!(append(&location, b"more"), Err(Refusal::ReplicaLost));
+}
+
+// A batch that was refused goes to another epoch: none that follows it may be taken here.
+#[test]
+fn after_a_refusal_by_the_second_copy_nothing_more_is_taken() {
+    let (location, _other_end) = replicated();
+    pending(&location).refused(Refusal::Full);
+    assert_eq!(append(&location, b"more"), Err(Refusal::Full));
+}
+
+#[test]
+fn a_growing_location_first_asks_for_a_split_and_then_insists() {
+    let location = Location::new(&budget(), LIFE).splitting_from(10);
+    let sizes =
+        [5, 5, 20, 10, 1].map(|bytes| location.append(Bytes::from(vec![0; bytes]), Charge::none(&budget())));
+    let soon = Ok(Taken::SplitSoon);
+    assert_eq!(sizes, [Ok(Taken::Stored), soon, soon, soon, Err(Refusal::Full)]);
+}
+
+// Invariant 2 in threads, with answers that come late: everything answered is covered, and nothing is answered afterwards.
+#[test]
+fn every_pending_batch_is_answered_before_the_verdict() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    for _ in 0..200 {
+        let (location, _other_end) = replicated();
+        let decided = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        if append(&location, b"x").is_err() {
+                            return;
+                        }
+                        let pending = Pending::of(Arc::clone(&location));
+                        std::thread::yield_now();
+                        assert!(!decided.load(Ordering::SeqCst), "answered after the verdict");
+                        drop(pending);
+                    }
+                });
+            }
+            runtime.block_on(location.commit(PATIENCE));
+            decided.store(true, Ordering::SeqCst);
+        });
     }
 }

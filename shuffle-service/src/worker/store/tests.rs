@@ -8,7 +8,10 @@ use penstock_protocol::{
 use uuid::Uuid;
 
 use super::*;
-use crate::{disk::MemoryDisk, worker::config::Config};
+use crate::{
+    disk::MemoryDisk,
+    worker::{config::Config, memory::Share},
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const LIFE: Incarnation = Incarnation(5);
@@ -57,9 +60,9 @@ async fn push_to(
     let frame = read_frame(&mut &frame[..], 1 << 20).await.unwrap().unwrap();
     let mut body = frame.body.to_vec();
     damage(&mut body);
-    let charge = store.budget.take(body.len(), PATIENCE).await.unwrap();
+    let charge = store.budget.take(Share::Clients, body.len(), PATIENCE).await.unwrap();
     let bytes = body.len();
-    store.push(Push::parse(body.into()).unwrap(), bytes, charge)
+    store.push(Push::parse(body.into()).unwrap(), bytes, charge).verdicts().to_vec()
 }
 
 async fn push(store: &Store, id: ShuffleId, partitions: &[u32]) -> Vec<PushVerdict> {
@@ -74,7 +77,7 @@ fn refused(refusal: Refusal) -> PushVerdict {
 #[tokio::test]
 async fn each_batch_of_a_merged_push_has_its_own_verdict() {
     let store = store(100);
-    store.reserve(shuffle(1, 0), &[key(0), key(2)]).unwrap();
+    store.reserve(shuffle(1, 0), &[key(0), key(2)], None).unwrap();
     assert_eq!(push(&store, shuffle(1, 0), &[0, 2]).await, []);
     let verdicts = push(&store, shuffle(1, 0), &[0, 1, 2]).await;
     assert_eq!(verdicts, [PushVerdict::Accepted, refused(Refusal::Unknown), PushVerdict::Accepted]);
@@ -86,7 +89,7 @@ async fn each_batch_of_a_merged_push_has_its_own_verdict() {
 #[tokio::test]
 async fn a_damaged_payload_is_refused_and_its_neighbours_are_not() {
     let store = store(100);
-    store.reserve(shuffle(1, 0), &[key(0), key(1)]).unwrap();
+    store.reserve(shuffle(1, 0), &[key(0), key(1)], None).unwrap();
     let verdicts = push_to(&store, LIFE, shuffle(1, 0), &[0, 1], |body| *body.last_mut().unwrap() ^= 1).await;
     assert_eq!(verdicts, [PushVerdict::Accepted, refused(Refusal::Corrupt)]);
     let verdicts = store.commit(shuffle(1, 0), &[key(0), key(1)], vec![], PATIENCE).await;
@@ -97,7 +100,7 @@ async fn a_damaged_payload_is_refused_and_its_neighbours_are_not() {
 #[tokio::test]
 async fn a_push_for_a_former_life_is_refused() {
     let store = store(100);
-    store.reserve(shuffle(1, 0), &[key(0)]).unwrap();
+    store.reserve(shuffle(1, 0), &[key(0)], None).unwrap();
     let verdicts = push_to(&store, Incarnation(4), shuffle(1, 0), &[0], |_| {}).await;
     assert_eq!(verdicts, [refused(Refusal::OtherIncarnation)]);
 }
@@ -106,7 +109,7 @@ async fn a_push_for_a_former_life_is_refused() {
 #[tokio::test]
 async fn a_push_after_the_commit_changes_nothing() {
     let store = store(100);
-    store.reserve(shuffle(1, 0), &[key(0), key(1)]).unwrap();
+    store.reserve(shuffle(1, 0), &[key(0), key(1)], None).unwrap();
     push(&store, shuffle(1, 0), &[0]).await;
     let keys = [key(0), key(1)];
     let first = store.commit(shuffle(1, 0), &keys, vec![winner(0, 0)], PATIENCE).await;
@@ -121,7 +124,7 @@ async fn a_push_after_the_commit_changes_nothing() {
 #[tokio::test]
 async fn a_commit_answers_for_every_location_asked() {
     let store = store(100);
-    store.reserve(shuffle(1, 0), &[key(0)]).unwrap();
+    store.reserve(shuffle(1, 0), &[key(0)], None).unwrap();
     let verdicts = store.commit(shuffle(1, 0), &[key(7), key(0)], vec![], PATIENCE).await;
     assert!(matches!(verdicts[..], [(k7, CommitVerdict::Failed { .. }), (k0, CommitVerdict::Empty)]
         if k7 == key(7) && k0 == key(0)));
@@ -133,7 +136,7 @@ async fn a_commit_answers_for_every_location_asked() {
 #[tokio::test]
 async fn a_commit_with_other_winners_fails_and_changes_nothing() {
     let store = store(100);
-    store.reserve(shuffle(1, 0), &[key(0)]).unwrap();
+    store.reserve(shuffle(1, 0), &[key(0)], None).unwrap();
     push(&store, shuffle(1, 0), &[0]).await;
     let first = store.commit(shuffle(1, 0), &[key(0)], vec![winner(0, 0)], PATIENCE).await;
     let other = store.commit(shuffle(1, 0), &[key(0)], vec![winner(0, 1)], PATIENCE).await;
@@ -145,7 +148,7 @@ async fn a_commit_with_other_winners_fails_and_changes_nothing() {
 #[tokio::test]
 async fn a_batch_of_an_earlier_run_does_not_reach_the_next_one() {
     let store = store(100);
-    store.reserve(shuffle(1, 1), &[key(0)]).unwrap();
+    store.reserve(shuffle(1, 1), &[key(0)], None).unwrap();
     assert_eq!(push(&store, shuffle(1, 0), &[0]).await, [refused(Refusal::Unknown)]);
     let verdicts = store.commit(shuffle(1, 1), &[key(0)], vec![], PATIENCE).await;
     assert_eq!(verdicts, [(key(0), CommitVerdict::Empty)]);
@@ -155,14 +158,14 @@ async fn a_batch_of_an_earlier_run_does_not_reach_the_next_one() {
 #[tokio::test]
 async fn released_jobs_are_expired_and_others_unknown() {
     let store = store(100);
-    store.reserve(shuffle(1, 0), &[key(0)]).unwrap();
+    store.reserve(shuffle(1, 0), &[key(0)], None).unwrap();
     assert!(store.location(LIFE, shuffle(1, 0), key(0)).is_ok());
     assert_eq!(store.location(LIFE, shuffle(1, 0), key(1)).unwrap_err(), Refusal::Unknown);
     assert_eq!(store.location(LIFE, shuffle(2, 0), key(0)).unwrap_err(), Refusal::Unknown);
     store.release_job(shuffle(1, 0).job).await;
     assert_eq!(store.location(LIFE, shuffle(1, 0), key(0)).unwrap_err(), Refusal::Expired);
     assert_eq!(push(&store, shuffle(1, 0), &[0]).await, [refused(Refusal::Expired)]);
-    assert_eq!(store.reserve(shuffle(1, 1), &[key(0)]).unwrap_err().code, ErrorCode::Conflict);
+    assert_eq!(store.reserve(shuffle(1, 1), &[key(0)], None).unwrap_err().code, ErrorCode::Conflict);
     assert!(store.jobs().is_empty());
 }
 
@@ -170,22 +173,25 @@ async fn released_jobs_are_expired_and_others_unknown() {
 #[tokio::test]
 async fn a_reservation_is_all_or_nothing_and_may_be_repeated() {
     let store = store(3);
-    assert_eq!(store.reserve(shuffle(1, 0), &[0, 1, 2, 3].map(key)).unwrap_err().code, ErrorCode::NoRoom);
+    assert_eq!(
+        store.reserve(shuffle(1, 0), &[0, 1, 2, 3].map(key), None).unwrap_err().code,
+        ErrorCode::NoRoom
+    );
     assert_eq!(store.locations(), 0);
-    store.reserve(shuffle(1, 0), &[key(0), key(1)]).unwrap();
+    store.reserve(shuffle(1, 0), &[key(0), key(1)], None).unwrap();
     store.release_shuffle(shuffle(1, 0)).await;
     assert_eq!(store.locations(), 0);
-    store.reserve(shuffle(1, 0), &[key(0)]).unwrap();
+    store.reserve(shuffle(1, 0), &[key(0)], None).unwrap();
     push(&store, shuffle(1, 0), &[0]).await;
     store.release_shuffle(shuffle(1, 0)).await;
-    assert_eq!(store.reserve(shuffle(1, 0), &[key(0)]).unwrap_err().code, ErrorCode::Conflict);
+    assert_eq!(store.reserve(shuffle(1, 0), &[key(0)], None).unwrap_err().code, ErrorCode::Conflict);
 }
 
 // Invariant 27: every path gives its memory back.
 #[tokio::test]
 async fn refused_and_released_batches_hold_no_memory() {
     let store = store(100);
-    store.reserve(shuffle(1, 0), &[key(0)]).unwrap();
+    store.reserve(shuffle(1, 0), &[key(0)], None).unwrap();
     push(&store, shuffle(1, 0), &[0, 1]).await;
     assert_eq!(store.budget.used(), 28 + 7);
     push(&store, shuffle(2, 0), &[0, 1]).await;
@@ -193,4 +199,58 @@ async fn refused_and_released_batches_hold_no_memory() {
     assert_eq!(store.budget.used(), 28 + 7);
     store.release_job(shuffle(1, 0).job).await;
     assert_eq!(store.budget.used(), 0);
+}
+
+// Invariant 17: an early commit and the final one never lose a location between them.
+#[tokio::test]
+async fn a_location_that_was_committed_early_has_the_same_verdict_in_the_end() {
+    let store = store(100);
+    let second = (PartitionIndex(0), Epoch(1));
+    store.reserve(shuffle(1, 0), &[key(0), second], None).unwrap();
+    push(&store, shuffle(1, 0), &[0]).await;
+    let early = store.commit_early(shuffle(1, 0), &[key(0)], PATIENCE).await;
+    assert_eq!(push(&store, shuffle(1, 0), &[0]).await, [refused(Refusal::Closed)]);
+    let all = store.commit(shuffle(1, 0), &[key(0), second], vec![winner(0, 0)], PATIENCE).await;
+    assert_eq!(all, [early[0].clone(), (second, CommitVerdict::Empty)]);
+}
+
+// Invariant 15: what was reserved for a copy that came to nothing is destroyed, and its neighbours stay.
+#[tokio::test]
+async fn locations_are_released_as_if_they_had_not_been_reserved() {
+    let store = store(100);
+    store.reserve(shuffle(1, 0), &[key(0), key(1)], None).unwrap();
+    store.release_locations(shuffle(1, 0), &[key(1)]).await;
+    assert_eq!(
+        push(&store, shuffle(1, 0), &[0, 1]).await,
+        [PushVerdict::Accepted, refused(Refusal::Unknown)]
+    );
+    store.reserve(shuffle(1, 0), &[key(1)], None).unwrap();
+    assert_eq!(push(&store, shuffle(1, 0), &[1]).await, []);
+}
+
+#[tokio::test]
+async fn a_worker_that_leaves_takes_nothing_more_and_still_commits() {
+    let store = store(100);
+    store.reserve(shuffle(1, 0), &[key(0)], None).unwrap();
+    push(&store, shuffle(1, 0), &[0]).await;
+    store.stop_taking();
+    assert_eq!(push(&store, shuffle(1, 0), &[0]).await, [refused(Refusal::Stopping)]);
+    assert_eq!(store.reserve(shuffle(1, 1), &[key(0)], None).unwrap_err().code, ErrorCode::NoRoom);
+    let verdicts = store.commit(shuffle(1, 0), &[key(0)], vec![], PATIENCE).await;
+    assert!(matches!(verdicts[..], [(_, CommitVerdict::Committed { .. })]));
+}
+
+// Invariant 15: what a failed reservation left behind does not decide where the next one sends its second copies.
+#[tokio::test]
+async fn an_untouched_location_is_reserved_anew_and_one_that_was_written_to_is_not() {
+    let store = store(100);
+    let (old, _old_end) = crate::worker::link::Link::for_test();
+    let (new, _new_end) = crate::worker::link::Link::for_test();
+    let forwards_to = |link| store.location(LIFE, shuffle(1, 0), key(0)).unwrap().forwards_to(Some(link));
+    store.reserve(shuffle(1, 0), &[key(0)], Some(&old)).unwrap();
+    store.reserve(shuffle(1, 0), &[key(0)], Some(&new)).unwrap();
+    assert!(forwards_to(&new));
+    push(&store, shuffle(1, 0), &[0]).await;
+    store.reserve(shuffle(1, 0), &[key(0)], Some(&old)).unwrap();
+    assert!(forwards_to(&new));
 }

@@ -19,7 +19,7 @@ fn location(partition: u32, epoch: u32, worker: &str) -> Location {
         control: "c:1".into(),
         data: "d:1".into(),
     };
-    Location { partition: PartitionIndex(partition), epoch: Epoch(epoch), worker: Arc::new(worker) }
+    Location::on(PartitionIndex(partition), Epoch(epoch), Arc::new(worker))
 }
 
 fn output(partition: u32, rows: u64) -> MapOutput {

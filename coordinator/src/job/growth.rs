@@ -1,0 +1,120 @@
+//! The epochs of one stage's shuffle, and the executors that wait for new ones. Pure.
+//!
+//! An executor asks because an epoch takes nothing more. It is answered when the next one is reserved and journaled; all
+//! who ask for the successor of one epoch get the same. Not here: reserving, journaling.
+
+use penstock_protocol::{
+    ids::{Epoch, PartitionIndex},
+    shuffle::{EndedEpoch, Location, ShuffleTarget},
+};
+use penstock_shuffle_client::owner::Epochs;
+
+use super::Host;
+
+#[derive(Debug)]
+pub struct Growth {
+    epochs: Epochs,
+    waiting: Vec<Asker>,
+}
+
+/// Somebody who waits for the next epochs of some partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asker {
+    pub host: Host,
+    /// The executor's own number.
+    pub request: u64,
+    pub ended: Vec<EndedEpoch>,
+}
+
+/// What an asker hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub host: Host,
+    pub request: u64,
+    pub outcome: Result<Vec<Location>, String>,
+}
+
+/// Epochs to be reserved.
+pub type Wanted = Vec<(PartitionIndex, Epoch)>;
+
+impl Growth {
+    pub fn new(target: &ShuffleTarget) -> Self {
+        Self { epochs: Epochs::new(target), waiting: Vec::new() }
+    }
+
+    /// Where attempts that begin now push to.
+    pub fn newest(&self) -> ShuffleTarget {
+        self.epochs.newest()
+    }
+
+    /// What has to be committed.
+    pub fn all(&self) -> ShuffleTarget {
+        self.epochs.all()
+    }
+
+    /// Epochs beyond the first of each partition.
+    pub fn epochs_added(&self) -> u32 {
+        self.epochs.added()
+    }
+
+    /// Takes a question: answered at once, or as soon as what is wanted is reserved. Asked again it replaces the first one.
+    pub fn ask(&mut self, asker: Asker) -> Result<Wanted, Answer> {
+        self.waiting.retain(|other| (&other.host, other.request) != (&asker.host, asker.request));
+        if let Some(answer) = self.answer(&asker) {
+            return Err(answer);
+        }
+        match self.epochs.wanted(&asker.ended) {
+            Ok(wanted) => {
+                self.waiting.push(asker);
+                Ok(wanted)
+            }
+            Err(error) => Err(asker.hears(Err(error.to_string()))),
+        }
+    }
+
+    /// Takes reserved locations in and answers those who waited for them.
+    pub fn extended(&mut self, locations: &[Location]) -> Vec<Answer> {
+        self.epochs.reserved(locations);
+        let waiting = std::mem::take(&mut self.waiting);
+        let (mut answers, mut left) = (Vec::new(), Vec::new());
+        for asker in waiting {
+            match self.answer(&asker) {
+                Some(answer) => answers.push(answer),
+                None => left.push(asker),
+            }
+        }
+        self.waiting = left;
+        answers
+    }
+
+    /// These could not be reserved: who waited for one of them hears why.
+    pub fn not_extended(&mut self, wanted: &[(PartitionIndex, Epoch)], reason: &str) -> Vec<Answer> {
+        self.epochs.not_reserved(wanted);
+        let concerned = |asker: &Asker| {
+            asker.ended.iter().any(|ended| wanted.iter().any(|(partition, _)| *partition == ended.partition))
+        };
+        let (refused, left) = std::mem::take(&mut self.waiting).into_iter().partition(concerned);
+        self.waiting = left;
+        let refused: Vec<Asker> = refused;
+        refused.into_iter().map(|asker| asker.hears(Err(reason.to_owned()))).collect()
+    }
+
+    /// Nobody pushes to this shuffle any more.
+    pub fn close(&mut self, reason: &str) -> Vec<Answer> {
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.into_iter().map(|asker| asker.hears(Err(reason.to_owned()))).collect()
+    }
+
+    fn answer(&self, asker: &Asker) -> Option<Answer> {
+        match self.epochs.newer(&asker.ended) {
+            Ok(newer) => Some(asker.clone().hears(Ok(newer?))),
+            Err(error) => Some(asker.clone().hears(Err(error.to_string()))),
+        }
+    }
+}
+
+impl Asker {
+    pub fn hears(self, outcome: Result<Vec<Location>, String>) -> Answer {
+        Answer { host: self.host, request: self.request, outcome }
+    }
+}

@@ -1,0 +1,95 @@
+//! Epochs for a process that owns its shuffles itself, without anybody between writers and owner.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use penstock_protocol::{
+    ids::ShuffleId,
+    shuffle::{Location, ShuffleTarget},
+};
+use tokio::sync::Notify;
+
+use super::{Epochs, Owner, OwnerError, UnknownEpoch, lock};
+use crate::revive::{NotRevived, ReviveRequest, Reviver};
+
+/// Reserves shuffles and keeps their epochs in memory.
+#[derive(Debug)]
+pub struct Ledger {
+    owner: Arc<Owner>,
+    shuffles: Mutex<HashMap<ShuffleId, Epochs>>,
+    /// A reservation has ended.
+    changed: Notify,
+}
+
+impl Ledger {
+    pub fn new(owner: Arc<Owner>) -> Self {
+        Self { owner, shuffles: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// As [`Owner::reserve`], and keeps the locations.
+    pub async fn reserve(&self, shuffle: ShuffleId, partitions: u32) -> Result<ShuffleTarget, OwnerError> {
+        let target = self.owner.reserve(shuffle, partitions).await?;
+        lock(&self.shuffles).insert(shuffle, Epochs::new(&target));
+        Ok(target)
+    }
+
+    /// Everything that was handed out for a shuffle, for [`Owner::commit`].
+    pub fn all(&self, shuffle: ShuffleId) -> Option<ShuffleTarget> {
+        lock(&self.shuffles).get(&shuffle).map(Epochs::all)
+    }
+
+    /// The shuffle is committed or lost.
+    pub fn forget(&self, shuffle: ShuffleId) {
+        lock(&self.shuffles).remove(&shuffle);
+        self.changed.notify_waiters();
+    }
+
+    async fn next(&self, request: ReviveRequest) -> Result<Vec<Location>, NotRevived> {
+        let ReviveRequest { shuffle, ended, suspects } = request;
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let wanted = {
+                let mut shuffles = lock(&self.shuffles);
+                let epochs = shuffles.get_mut(&shuffle).ok_or_else(|| over(shuffle))?;
+                if let Some(newer) = epochs.newer(&ended)? {
+                    return Ok(newer);
+                }
+                epochs.wanted(&ended)?
+            };
+            if wanted.is_empty() {
+                changed.await;
+                continue;
+            }
+            let reserved = self.owner.extend(shuffle, &wanted, &suspects).await;
+            if let Some(epochs) = lock(&self.shuffles).get_mut(&shuffle) {
+                match &reserved {
+                    Ok(locations) => epochs.reserved(locations),
+                    Err(_) => epochs.not_reserved(&wanted),
+                }
+            }
+            self.changed.notify_waiters();
+            reserved.map_err(|error| NotRevived { reason: error.to_string() })?;
+        }
+    }
+}
+
+impl Reviver for Ledger {
+    fn revive(&self, request: ReviveRequest) -> BoxFuture<'_, Result<Vec<Location>, NotRevived>> {
+        self.next(request).boxed()
+    }
+}
+
+impl From<UnknownEpoch> for NotRevived {
+    fn from(error: UnknownEpoch) -> Self {
+        Self { reason: error.to_string() }
+    }
+}
+
+fn over(shuffle: ShuffleId) -> NotRevived {
+    NotRevived { reason: format!("shuffle {shuffle} is over") }
+}

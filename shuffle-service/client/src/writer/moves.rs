@@ -1,0 +1,131 @@
+//! Which partitions have to go on in a new epoch, and which refusals end the attempt.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use penstock_protocol::{
+    frame::Refusal,
+    ids::{BatchId, Epoch, PartitionIndex, WorkerId},
+    shuffle::{EndedEpoch, Location, ShuffleTarget},
+};
+
+use crate::{
+    error::PushError,
+    push::{News, Returned, Why},
+    revive::{ReviveRequest, Reviver},
+};
+
+/// A batch that needs more new epochs than this fails its attempt.
+const REVIVES_MAX: u32 = 5;
+
+/// How often each batch that ever came back has got a new epoch.
+#[derive(Debug, Default)]
+pub(super) struct Moves(HashMap<BatchId, u32>);
+
+impl Moves {
+    /// Asks for the next epochs that the news call for; gives the partitions' new locations.
+    pub async fn decide(
+        &mut self,
+        reviver: Option<Arc<dyn Reviver>>,
+        target: &ShuffleTarget,
+        news: &News,
+    ) -> Result<Vec<Location>, PushError> {
+        let Some(reviver) = reviver else { return without_reviver(target, news) };
+        let shuffle = target.shuffle;
+        let mut ended: BTreeMap<PartitionIndex, Epoch> = news.ending.clone();
+        let mut suspects = BTreeSet::new();
+        for returned in news.returned.iter().filter(|returned| returned.why != Why::HeldBack) {
+            let location = &target.locations[returned.partition.0 as usize];
+            if is_loss(&returned.why, location) {
+                return Err(error(returned, location, target));
+            }
+            self.count(returned, location, target)?;
+            suspects.extend(suspect(&returned.why, location));
+            ended.insert(returned.partition, returned.epoch);
+        }
+        // An answer may speak of an epoch that this writer has left already.
+        ended.retain(|partition, epoch| target.locations[partition.0 as usize].epoch == *epoch);
+        if ended.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ended: Vec<_> =
+            ended.into_iter().map(|(partition, epoch)| EndedEpoch { partition, epoch }).collect();
+        let suspects: Vec<WorkerId> = suspects.into_iter().collect();
+        let asked = ReviveRequest { shuffle, ended: ended.clone(), suspects };
+        let unavailable = |reason: String| PushError::Unavailable { shuffle, reason };
+        let moved = reviver.revive(asked).await.map_err(|error| unavailable(error.to_string()))?;
+        match answers(&ended, &moved) {
+            true => Ok(moved),
+            false => Err(unavailable("the new epochs are not those that were asked for".to_owned())),
+        }
+    }
+
+    fn count(
+        &mut self,
+        returned: &Returned,
+        location: &Location,
+        target: &ShuffleTarget,
+    ) -> Result<(), PushError> {
+        let revives = self.0.entry(returned.batch.header.batch).or_default();
+        *revives += 1;
+        if *revives > REVIVES_MAX { Err(error(returned, location, target)) } else { Ok(()) }
+    }
+}
+
+/// Whoever writes without anybody to ask cannot go on; a wish for a split is not followed.
+fn without_reviver(target: &ShuffleTarget, news: &News) -> Result<Vec<Location>, PushError> {
+    let first = news.returned.iter().find(|returned| returned.why != Why::HeldBack);
+    match first {
+        Some(returned) => Err(error(returned, &target.locations[returned.partition.0 as usize], target)),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn answers(ended: &[EndedEpoch], moved: &[Location]) -> bool {
+    let newer = |(ended, location): (&EndedEpoch, &Location)| {
+        location.partition == ended.partition && location.epoch > ended.epoch
+    };
+    ended.len() == moved.len() && ended.iter().zip(moved).all(newer)
+}
+
+/// Whether acknowledged batches are gone for good, so that going on is no use.
+fn is_loss(why: &Why, location: &Location) -> bool {
+    match refusal(why) {
+        Some(Refusal::Expired | Refusal::OtherBuild | Refusal::BadFrame) => true,
+        // The other copy has them.
+        Some(Refusal::Unknown | Refusal::OtherIncarnation | Refusal::Broken) => location.replica.is_none(),
+        _ => false,
+    }
+}
+
+/// The worker that should not get the next epoch.
+fn suspect(why: &Why, location: &Location) -> Option<WorkerId> {
+    match refusal(why) {
+        Some(Refusal::Full | Refusal::Closed | Refusal::Corrupt) => None,
+        Some(Refusal::ReplicaLost) => location.replica.as_ref().map(|replica| replica.worker.clone()),
+        _ => Some(location.worker.worker.clone()),
+    }
+}
+
+fn refusal(why: &Why) -> Option<Refusal> {
+    match why {
+        Why::Refused(refusal) => Some(*refusal),
+        Why::Unreachable { refusal, .. } => *refusal,
+        Why::HeldBack => None,
+    }
+}
+
+fn error(returned: &Returned, location: &Location, target: &ShuffleTarget) -> PushError {
+    let (shuffle, worker) = (target.shuffle, location.worker.worker.as_str());
+    match (&returned.why, refusal(&returned.why)) {
+        (_, Some(refusal)) => PushError::refused(shuffle, refusal, worker),
+        (Why::Unreachable { reason, .. }, None) => {
+            PushError::Unavailable { shuffle, reason: format!("worker {worker}: {reason}") }
+        }
+        (Why::Refused(_) | Why::HeldBack, None) => {
+            PushError::Unavailable { shuffle, reason: "a batch was held back".to_owned() }
+        }
+    }
+}

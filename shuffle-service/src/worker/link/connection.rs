@@ -1,0 +1,239 @@
+//! The connection of one link: connects with the first batch, sends in order, matches answers. It ends with the first
+//! thing that goes wrong; whatever has no answer then is of unknown outcome.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use penstock_common::{
+    lifecycle::CancellationToken,
+    net::{Network, Stream},
+};
+use penstock_protocol::{
+    BUILD,
+    frame::{
+        self, Acks, Answer, FRAME_BYTES_MAX, Fault, FrameError, Hello, Kind, Purpose, PushHead,
+        ReadFrameError, Welcome,
+    },
+    ids::ShuffleId,
+    shuffle::WorkerAddress,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, BufReader},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+};
+
+use super::Forward;
+use crate::metrics;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A replica that owes the same answer after two such silences is given up. While it waits for memory it says so more often.
+const SILENCE: Duration = Duration::from_secs(6);
+/// An unused connection shows that it is alive, and that the other end is.
+const PING_AFTER: Duration = Duration::from_secs(60);
+/// Bytes of queued frames that go out in one write.
+const WRITE_BYTES: usize = 1 << 20;
+
+pub(super) struct Connection {
+    replica: Arc<WorkerAddress>,
+    queue: mpsc::Receiver<Forward>,
+    unanswered: Mutex<VecDeque<Sent>>,
+    next_request: u64,
+}
+
+struct Sent {
+    request: u64,
+    /// None for a ping.
+    answer: Option<oneshot::Sender<Answer>>,
+    _window: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("connection broke: {0}")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("{0}")]
+    Refused(String),
+    #[error("no answer in time")]
+    Silent,
+    #[error("a frame of {bytes} bytes is longer than it takes, {max}")]
+    TooLong { bytes: usize, max: usize },
+}
+
+impl From<ReadFrameError> for Broken {
+    fn from(error: ReadFrameError) -> Self {
+        match error {
+            ReadFrameError::Io(error) => error.into(),
+            ReadFrameError::Frame(error) => error.into(),
+        }
+    }
+}
+
+impl Connection {
+    pub fn new(replica: Arc<WorkerAddress>, queue: mpsc::Receiver<Forward>) -> Self {
+        Self { replica, queue, unanswered: Mutex::default(), next_request: 0 }
+    }
+
+    /// Runs until the link breaks, nobody uses it any more, or the worker stops.
+    pub async fn run(mut self, network: Arc<dyn Network>, stop: CancellationToken) -> Result<(), Infallible> {
+        let served = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            served = self.serve(&network) => served,
+        };
+        if let Err(broken) = served {
+            metrics::link_broke();
+            tracing::warn!(replica = %self.replica.worker, reason = %broken, "second copies are given up");
+        }
+        Ok(())
+    }
+
+    async fn serve(&mut self, network: &Arc<dyn Network>) -> Result<(), Broken> {
+        let Some(first) = self.queue.recv().await else { return Ok(()) };
+        let connect = tokio::time::timeout(CONNECT_TIMEOUT, connect(network, &self.replica)).await;
+        let (stream, welcome) = connect.map_err(|_| Broken::Silent)??;
+        let body_bytes_max = (welcome.frame_bytes_max as usize).min(FRAME_BYTES_MAX);
+        let (reader, mut writer) = tokio::io::split(stream);
+        let mut reader = BufReader::new(reader);
+        let Self { replica, queue, unanswered, next_request } = self;
+        let mut sender = Sender { replica, unanswered, next_request, body_bytes_max };
+        tokio::select! {
+            ended = sender.run(&mut writer, queue, first) => ended,
+            ended = receive(&mut reader, unanswered) => ended,
+        }
+    }
+}
+
+async fn connect(network: &Arc<dyn Network>, replica: &WorkerAddress) -> Result<(Stream, Welcome), Broken> {
+    let mut stream = network.connect(&replica.data).await?;
+    let hello =
+        Hello { purpose: Purpose::Replicate, incarnation: replica.incarnation, build: BUILD.to_owned() };
+    frame::write_all(&mut stream, &[hello.encode()]).await?;
+    let frame = frame::read_frame(&mut stream, FRAME_BYTES_MAX).await?;
+    let frame = frame.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+    match frame.kind {
+        Kind::Welcome => Ok((stream, Welcome::parse(frame.body)?)),
+        Kind::Fault => Err(Broken::Refused(Fault::parse(frame.body)?.message)),
+        kind => Err(Broken::Refused(format!("expected a welcome, got {kind:?}"))),
+    }
+}
+
+struct Sender<'a> {
+    replica: &'a WorkerAddress,
+    unanswered: &'a Mutex<VecDeque<Sent>>,
+    next_request: &'a mut u64,
+    body_bytes_max: usize,
+}
+
+impl Sender<'_> {
+    async fn run<W: AsyncWrite + Unpin>(
+        &mut self,
+        writer: &mut W,
+        queue: &mut mpsc::Receiver<Forward>,
+        first: Forward,
+    ) -> Result<(), Broken> {
+        let mut next = Some(first);
+        loop {
+            let (mut pieces, mut bytes) = (Vec::new(), 0);
+            while let Some(forward) = next {
+                bytes += self.encode(forward, &mut pieces)?;
+                next = if bytes < WRITE_BYTES { queue.try_recv().ok() } else { None };
+            }
+            frame::write_all(writer, &pieces).await?;
+            drop(pieces);
+            next = match tokio::time::timeout(PING_AFTER, queue.recv()).await {
+                Ok(Some(forward)) => Some(forward),
+                Ok(None) => return Ok(()),
+                Err(_) => {
+                    frame::write_all(writer, &self.ping()).await?;
+                    None
+                }
+            };
+        }
+    }
+
+    fn encode(&mut self, forward: Forward, pieces: &mut Vec<bytes::Bytes>) -> Result<usize, Broken> {
+        let Forward { shuffle, copies, answer, _window } = forward;
+        let bytes = copies.body_bytes();
+        if bytes > self.body_bytes_max {
+            return Err(Broken::TooLong { bytes, max: self.body_bytes_max });
+        }
+        let head = self.head(shuffle, Some(answer), Some(_window));
+        pieces.extend(copies.frame(head));
+        metrics::replicated(bytes as u64);
+        Ok(bytes)
+    }
+
+    /// A frame without batches.
+    fn ping(&mut self) -> Vec<bytes::Bytes> {
+        let nothing = ShuffleId {
+            job: penstock_protocol::ids::JobId(Default::default()),
+            exchange: Default::default(),
+            run: 0,
+        };
+        self.head(nothing, None, None).frame(0, bytes::Bytes::new())
+    }
+
+    fn head(
+        &mut self,
+        shuffle: ShuffleId,
+        answer: Option<oneshot::Sender<Answer>>,
+        window: Option<OwnedSemaphorePermit>,
+    ) -> PushHead {
+        let request = *self.next_request;
+        *self.next_request += 1;
+        lock(self.unanswered).push_back(Sent { request, answer, _window: window });
+        PushHead { request, incarnation: self.replica.incarnation, shuffle }
+    }
+}
+
+/// Takes answers until the connection ends or owes one for too long.
+async fn receive<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    unanswered: &Mutex<VecDeque<Sent>>,
+) -> Result<(), Broken> {
+    loop {
+        let read = frame::read_frame(reader, FRAME_BYTES_MAX);
+        tokio::pin!(read);
+        let mut overdue = None;
+        let frame = loop {
+            if let Ok(frame) = tokio::time::timeout(SILENCE, &mut read).await {
+                break frame?;
+            }
+            let oldest = lock(unanswered).front().map(|sent| sent.request);
+            if oldest.is_some() && oldest == overdue {
+                return Err(Broken::Silent);
+            }
+            overdue = oldest;
+        };
+        let frame = frame.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        match frame.kind {
+            Kind::Acks => {
+                Acks::parse(frame.body)?.0.into_iter().for_each(|answer| settle(answer, unanswered))
+            }
+            Kind::Fault => return Err(Broken::Refused(Fault::parse(frame.body)?.message)),
+            kind => return Err(Broken::Refused(format!("unexpected frame {kind:?}"))),
+        }
+    }
+}
+
+fn settle(answer: Answer, unanswered: &Mutex<VecDeque<Sent>>) {
+    let mut waiting = lock(unanswered);
+    let position = waiting.iter().position(|sent| sent.request == answer.request);
+    let sent = position.and_then(|position| waiting.remove(position));
+    drop(waiting);
+    if let Some(asked) = sent.and_then(|sent| sent.answer) {
+        // Whoever pushed may have gone.
+        let _ = asked.send(answer);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

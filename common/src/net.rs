@@ -1,5 +1,7 @@
 //! The network as a value, so that the simulation can put its own in place.
 
+pub mod tls;
+
 use std::{fmt, io, net::SocketAddr};
 
 use async_trait::async_trait;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use penstock_common::net::tls::TlsFiles;
 use serde::{Deserialize, Serialize};
 
 use crate::{coordinator::Options, executors::ExecutorLimits, job::Limits};
@@ -50,6 +51,8 @@ pub struct Config {
     pub planning_memory_bytes: u64,
     /// Largest accepted script or request body in bytes. Default 4 MiB.
     pub request_bytes_max: usize,
+    /// Certificates for talking to the shuffle service. Off while nothing is set.
+    pub shuffle_tls: TlsFiles,
 }
 
 impl Default for Config {
@@ -74,6 +77,7 @@ impl Default for Config {
             planning_threads: 2,
             planning_memory_bytes: 1 << 30,
             request_bytes_max: 4 << 20,
+            shuffle_tls: TlsFiles::default(),
         }
     }
 }

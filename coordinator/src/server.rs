@@ -15,7 +15,10 @@ use penstock_common::{
     clock::{Clock, Timestamp},
     grpc, http,
     lifecycle::{OnFailure, Tasks},
-    net::{Listener, Network},
+    net::{
+        Listener, Network,
+        tls::{self, TlsError},
+    },
 };
 use penstock_engine::session::runtime_env;
 use penstock_protocol::pb::executor_api_server::ExecutorApiServer;
@@ -76,6 +79,8 @@ pub enum StartError {
     Catalog(#[from] TablesError),
     #[error(transparent)]
     EventLog(#[from] event_log::OpenError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("preparing the planner")]
     Planner(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the warehouse `{folder}` cannot be a URL")]
@@ -132,7 +137,8 @@ pub async fn start_with(
         Some(planner) => planner,
         None => engine_planner(&config, &tasks)?,
     };
-    let shuffles = shuffles(&config, &network, &tasks);
+    let shuffle_network = tls::wrap(network, &config.shuffle_tls, &tasks)?;
+    let shuffles = shuffles(&config, &shuffle_network, &tasks);
     recovery::clean_up(ended, &publisher, &shuffles, &tasks).await?;
     let handle = Handle { rest: addr(rest.as_ref()), grpc: addr(executors_and_flight.as_ref()) };
     let core = Coordinator::new(config.core_options());

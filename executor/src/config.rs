@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use penstock_common::bytes::ByteSize;
+use penstock_common::{bytes::ByteSize, net::tls::TlsFiles};
 use serde::{Deserialize, Serialize};
 
 /// The `[executor]` table of the configuration.
@@ -28,6 +28,8 @@ pub struct Config {
     pub scratch_quota: ByteSize,
     /// How long running attempts get to end when the executor is told to stop, in seconds. Default 30.
     pub drain_seconds: u64,
+    /// Certificates for talking to the shuffle service. Off while nothing is set.
+    pub shuffle_tls: TlsFiles,
 }
 
 impl Default for Config {
@@ -42,6 +44,7 @@ impl Default for Config {
             scratch_dir: PathBuf::from("penstock-state/scratch"),
             scratch_quota: ByteSize::gib(64),
             drain_seconds: 30,
+            shuffle_tls: TlsFiles::default(),
         }
     }
 }

@@ -7,7 +7,10 @@ use penstock_common::{
     clock::Clock,
     http as serve_http,
     lifecycle::{OnFailure, Tasks},
-    net::Network,
+    net::{
+        Network,
+        tls::{self, TlsError},
+    },
     telemetry,
 };
 use penstock_protocol::ids::{ExecutorId, Incarnation};
@@ -36,6 +39,8 @@ use crate::{
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] InvalidConfig),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Scratch(#[from] ScratchError),
     #[error("dividing memory and spill space")]
@@ -199,6 +204,7 @@ impl Machinery {
         work: Tasks,
     ) -> Result<Self, StartError> {
         let scratch = Scratch::open(&config.scratch_dir, executor, incarnation, config.scratch_quota)?;
+        let network = &tls::wrap(Arc::clone(network), &config.shuffle_tls, &work)?;
         let env = budget.runtime_env(&scratch).map_err(StartError::Memory)?;
         let threads = config.cpu_threads();
         let cpu = CpuRuntime::dedicated(threads).map_err(|source| StartError::Threads { threads, source })?;

@@ -23,7 +23,10 @@ use penstock_common::{
     config::Reloaded,
     grpc, http,
     lifecycle::{OnFailure, Tasks},
-    net::Network,
+    net::{
+        Network,
+        tls::{self, TlsError},
+    },
     telemetry,
 };
 use penstock_protocol::pb::shuffle_master_server::ShuffleMasterServer;
@@ -41,6 +44,8 @@ pub use self::{
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] InvalidConfig),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Bind(io::Error),
 }
@@ -67,11 +72,14 @@ pub async fn start(
     tasks: Tasks,
 ) -> Result<Handle, StartError> {
     config.validate()?;
+    // Metrics and the admin view are read by tools: they stay plain.
+    let admin_network = Arc::clone(&network);
+    let network = tls::wrap(network, &config.tls, &tasks)?;
     let listener = network.bind(&config.control_listen).await.map_err(StartError::Bind)?;
     let control = listener.local_addr().map_err(StartError::Bind)?;
     let tasks = tasks.child("shuffle-master");
     let service = Arc::new(Service::new(config.clone(), clock));
-    let admin = serve_admin(&config, &network, &service, &tasks).await?;
+    let admin = serve_admin(&config, admin_network.as_ref(), &network, &service, &tasks).await?;
     let server = ShuffleMasterServer::from_arc(Arc::clone(&service))
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
@@ -86,6 +94,7 @@ pub async fn start(
 
 async fn serve_admin(
     config: &Config,
+    admin_network: &dyn Network,
     network: &Arc<dyn Network>,
     service: &Arc<Service>,
     tasks: &Tasks,
@@ -93,7 +102,7 @@ async fn serve_admin(
     if config.admin_listen.is_empty() {
         return Ok(None);
     }
-    let listener = network.bind(&config.admin_listen).await.map_err(StartError::Bind)?;
+    let listener = admin_network.bind(&config.admin_listen).await.map_err(StartError::Bind)?;
     let address = listener.local_addr().map_err(StartError::Bind)?;
     telemetry::prometheus();
     let routes = admin::routes(Arc::clone(service), Arc::clone(network));

@@ -43,7 +43,10 @@ use penstock_common::{
     clock::Clock,
     grpc, http,
     lifecycle::{OnFailure, Tasks},
-    net::{Listener, Network},
+    net::{
+        Listener, Network,
+        tls::{self, TlsError},
+    },
     telemetry,
 };
 use penstock_protocol::{
@@ -82,6 +85,8 @@ const RECORD_INTERVAL: Duration = Duration::from_secs(1);
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] InvalidConfig),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Bind(io::Error),
     #[error("the data folder {folder} cannot be used")]
@@ -132,6 +137,9 @@ pub async fn start_on(
 ) -> Result<Handle, StartError> {
     config.validate()?;
     let config = config.with_marks_of_tier();
+    // Metrics and health checks are read by tools: they stay plain.
+    let admin_network = Arc::clone(&network);
+    let network = tls::wrap(network, &config.tls, &tasks)?;
     let control = network.bind(&config.control_listen).await.map_err(StartError::Bind)?;
     let data = network.bind(&config.data_listen).await.map_err(StartError::Bind)?;
     let worker = name(&config, data.as_ref()).map_err(StartError::Bind)?;
@@ -160,7 +168,7 @@ pub async fn start_on(
     let links = Links::new(Arc::clone(&network), store.budget.bytes_max(), tasks.clone());
     watch_disks(&config, &store, &tasks).await;
     let (registered, watch_registered) = watch::channel(false);
-    let admin = serve_admin(&config, network.as_ref(), &store, clock, &tasks).await?;
+    let admin = serve_admin(&config, admin_network.as_ref(), &store, clock, &tasks).await?;
     let handle = Handle {
         control: control.local_addr().map_err(StartError::Bind)?,
         data: data.local_addr().map_err(StartError::Bind)?,

@@ -9,6 +9,7 @@ use std::{
     path::PathBuf,
 };
 
+use penstock_common::net::tls::TlsFiles;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -26,9 +27,9 @@ pub enum Role {
     /// Connects and reads to the end.
     TcpReader { addr: String, block: usize },
     /// A shuffle master and `workers` workers.
-    Service { folder: Option<PathBuf>, memory_bytes: u64 },
+    Service { folder: Option<PathBuf>, memory_bytes: u64, tls: TlsFiles },
     /// Pushes, fetches, exchanges.
-    Client { masters: Vec<String>, work: Work },
+    Client { masters: Vec<String>, tls: TlsFiles, work: Work },
 }
 
 /// What a client does.
@@ -51,8 +52,8 @@ pub fn run(role: Role) -> anyhow::Result<()> {
         Role::FileWriter { folder, block, bytes } => plain::write_file(&folder, block, bytes),
         Role::FileServer { folder, block, bytes } => plain::serve_file(&folder, block, bytes),
         Role::TcpReader { addr, block } => plain::read(&addr, block),
-        Role::Service { folder, memory_bytes } => service::run(folder, memory_bytes),
-        Role::Client { masters, work } => client::run(masters, work),
+        Role::Service { folder, memory_bytes, tls } => service::run(folder, memory_bytes, &tls),
+        Role::Client { masters, tls, work } => client::run(masters, &tls, work),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use penstock_common::bytes::ByteSize;
+use penstock_common::{bytes::ByteSize, net::tls::TlsFiles};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -47,6 +47,8 @@ pub struct Config {
     pub user_locations_max: u64,
     /// By user name, `{ bytes, locations }` in place of the two limits above. Can change at run time.
     pub user_quotas: BTreeMap<String, Limit>,
+    /// Certificates for control calls. Off while nothing is set.
+    pub tls: TlsFiles,
 }
 
 impl Default for Config {
@@ -66,6 +68,7 @@ impl Default for Config {
             user_bytes_max: ByteSize(0),
             user_locations_max: 0,
             user_quotas: BTreeMap::new(),
+            tls: TlsFiles::default(),
         }
     }
 }
@@ -80,7 +83,7 @@ pub struct InvalidConfig {
 
 impl Config {
     /// Settings that are read once, at start. The others can change at run time.
-    pub const FIXED: [&'static str; 3] = ["control_listen", "admin_listen", "heartbeat_interval_ms"];
+    pub const FIXED: [&'static str; 4] = ["control_listen", "admin_listen", "heartbeat_interval_ms", "tls"];
 
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         let rules = [

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
-use penstock_common::bytes::ByteSize;
+use penstock_common::{bytes::ByteSize, net::tls::TlsFiles};
 use serde::{Deserialize, Serialize};
 
 /// Table `[shuffle-worker]` of the configuration file.
@@ -81,6 +81,8 @@ pub struct Config {
     pub commit_timeout_ms: u64,
     /// Milliseconds between reports to a master until it says otherwise; at most 1000 count.
     pub heartbeat_interval_ms: u64,
+    /// Certificates for control calls and data. Off while nothing is set.
+    pub tls: TlsFiles,
 }
 
 impl Default for Config {
@@ -118,6 +120,7 @@ impl Default for Config {
             connections_max: 4096,
             commit_timeout_ms: 30_000,
             heartbeat_interval_ms: 1000,
+            tls: TlsFiles::default(),
         }
     }
 }

@@ -21,3 +21,4 @@ mod second_copy;
 mod splits;
 mod standby;
 mod tiers;
+mod tls;

@@ -10,7 +10,10 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use penstock_common::{
     lifecycle::Tasks,
-    net::{Network, Tcp},
+    net::{
+        Tcp,
+        tls::{self, TlsFiles},
+    },
 };
 use penstock_protocol::{
     ids::{AttemptId, AttemptNumber, JobId, PartitionIndex, ShuffleId, StageId, TaskId, TaskIndex},
@@ -27,9 +30,10 @@ use super::{Work, block_of, next, say};
 
 const WINNER: Winner = Winner { map: TaskIndex(0), attempt: AttemptNumber(0) };
 
-pub fn run(masters: Vec<String>, mut work: Work) -> anyhow::Result<()> {
+pub fn run(masters: Vec<String>, tls: &TlsFiles, mut work: Work) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut client = Client::new(masters);
+    // Certificates are read again at a signal, in a task of the runtime.
+    let mut client = runtime.block_on(async { Client::new(masters, tls) })?;
     say(&json!({}))?;
     while next()? {
         // On a thread of the runtime, as tasks run, not on one that has to be woken for every answer.
@@ -58,14 +62,15 @@ struct Pushed {
 }
 
 impl Client {
-    fn new(masters: Vec<String>) -> Self {
-        let network: Arc<dyn Network> = Arc::new(Tcp);
-        Self {
+    fn new(masters: Vec<String>, files: &TlsFiles) -> anyhow::Result<Self> {
+        let tasks = Tasks::new("bench");
+        let network = tls::wrap(Arc::new(Tcp), files, &tasks)?;
+        Ok(Self {
             owner: Owner::new(Arc::clone(&network), masters),
-            client: ShuffleClient::new(network, ClientOptions::default(), Tasks::new("bench")),
+            client: ShuffleClient::new(network, ClientOptions::default(), tasks),
             pushed: None,
             source: None,
-        }
+        })
     }
 
     async fn step(&mut self, work: &Work) -> anyhow::Result<Value> {

@@ -12,7 +12,7 @@ use penstock_common::{
     bytes::ByteSize,
     clock::SystemClock,
     lifecycle::Tasks,
-    net::{Network, Tcp},
+    net::{Network, Tcp, tls::TlsFiles},
 };
 use penstock_shuffle_service::{
     disk::{Disk, LocalDisk, StoredFile},
@@ -22,20 +22,26 @@ use serde_json::json;
 
 use super::{next, say};
 
-pub fn run(folder: Option<PathBuf>, memory_bytes: u64) -> anyhow::Result<()> {
+pub fn run(folder: Option<PathBuf>, memory_bytes: u64, tls: &TlsFiles) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let tasks = Tasks::new("bench");
-    let master = runtime.block_on(start(folder, memory_bytes, &tasks))?;
+    let master = runtime.block_on(start(folder, memory_bytes, tls, &tasks))?;
     say(&json!({ "master": master }))?;
     while next()? {}
     Ok(())
 }
 
-async fn start(folder: Option<PathBuf>, memory_bytes: u64, tasks: &Tasks) -> anyhow::Result<String> {
+async fn start(
+    folder: Option<PathBuf>,
+    memory_bytes: u64,
+    tls: &TlsFiles,
+    tasks: &Tasks,
+) -> anyhow::Result<String> {
     let network: Arc<dyn Network> = Arc::new(Tcp);
     let config = master::Config {
         control_listen: "127.0.0.1:0".to_owned(),
         admin_listen: String::new(),
+        tls: tls.clone(),
         ..master::Config::default()
     };
     let master = master::start(config, Arc::clone(&network), Arc::new(SystemClock), tasks.clone()).await?;
@@ -50,6 +56,7 @@ async fn start(folder: Option<PathBuf>, memory_bytes: u64, tasks: &Tasks) -> any
         admin_listen: String::new(),
         memory_bytes_max: ByteSize(memory_bytes),
         disk_reserve_bytes: ByteSize(0),
+        tls: tls.clone(),
         keep_data: false,
         ..worker::Config::default()
     };

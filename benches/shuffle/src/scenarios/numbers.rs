@@ -1,6 +1,7 @@
 //! Numbers that have a limit of their own and no yardstick.
 
 use anyhow::Context;
+use penstock_common::net::tls::TlsFiles;
 
 use super::{Setup, step, transfers::client};
 use crate::{
@@ -36,9 +37,13 @@ pub fn all(setup: &Setup<'_>) -> anyhow::Result<Vec<Number>> {
 }
 
 fn small_batches(setup: &Setup<'_>) -> anyhow::Result<Vec<Number>> {
-    let worker = Child::start(&Role::Service { folder: None, memory_bytes: SMALL_MEMORY_BYTES })?;
+    let worker = Child::start(&Role::Service {
+        folder: None,
+        memory_bytes: SMALL_MEMORY_BYTES,
+        tls: TlsFiles::default(),
+    })?;
     let work = Work::Push { block: SMALL_BATCH_BYTES, bytes: setup.bytes(), partitions: SMALL_PARTITIONS };
-    let mut client = client(&worker, work)?;
+    let mut client = client(&worker, &TlsFiles::default(), work)?;
     let (mut by_worker, mut by_both) = (0.0_f64, 0.0_f64);
     for _ in 0..setup.run.rounds.max(1) {
         let sample = step(("client", &mut client), &[("worker", &worker)])?;
@@ -59,10 +64,14 @@ fn small_batches(setup: &Setup<'_>) -> anyhow::Result<Vec<Number>> {
 }
 
 fn open_partitions(_: &Setup<'_>) -> anyhow::Result<Vec<Number>> {
-    let worker = Child::start(&Role::Service { folder: None, memory_bytes: OPEN_MEMORY_BYTES })?;
+    let worker = Child::start(&Role::Service {
+        folder: None,
+        memory_bytes: OPEN_MEMORY_BYTES,
+        tls: TlsFiles::default(),
+    })?;
     let before = worker.memory_bytes()?;
     let work = Work::OpenPartitions { partitions: OPEN_PARTITIONS, block: SMALL_BATCH_BYTES };
-    client(&worker, work)?.step()?;
+    client(&worker, &TlsFiles::default(), work)?.step()?;
     let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
     let number = |name: &str, value, unit, target| Number { name: name.to_owned(), value, unit, target };
     Ok(vec![
@@ -83,10 +92,14 @@ fn open_partitions(_: &Setup<'_>) -> anyhow::Result<Vec<Number>> {
 }
 
 fn exchanges(_: &Setup<'_>) -> anyhow::Result<Vec<Number>> {
-    let worker = Child::start(&Role::Service { folder: None, memory_bytes: SMALL_MEMORY_BYTES })?;
+    let worker = Child::start(&Role::Service {
+        folder: None,
+        memory_bytes: SMALL_MEMORY_BYTES,
+        tls: TlsFiles::default(),
+    })?;
     let work =
         Work::Exchanges { rounds: EXCHANGES, partitions: EXCHANGE_PARTITIONS, block: EXCHANGE_BATCH_BYTES };
-    let mut client = client(&worker, work)?;
+    let mut client = client(&worker, &TlsFiles::default(), work)?;
     // The first step opens connections.
     client.step()?;
     let times = client.step()?;

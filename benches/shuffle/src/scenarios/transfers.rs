@@ -6,6 +6,9 @@ use std::{
     time::Instant,
 };
 
+use penstock_common::net::tls::TlsFiles;
+use rcgen::{CertificateParams, KeyPair};
+
 use super::{Setup, step};
 use crate::{
     child::Child,
@@ -31,6 +34,12 @@ pub fn all(setup: &Setup<'_>) -> anyhow::Result<Vec<Comparison>> {
         }
     }
     for (block, size) in [(64 * KIB, "64 KiB"), (MIB, "1 MiB")] {
+        let name = format!("push, no storage, {size}, TLS beside none");
+        if setup.wants(&name) {
+            all.push(push_with_tls(setup, &name, block)?);
+        }
+    }
+    for (block, size) in [(64 * KIB, "64 KiB"), (MIB, "1 MiB")] {
         let name = format!("push to disk, synced, {size}");
         if setup.wants(&name) {
             all.push(push_to_disk(setup, &name, block)?);
@@ -49,8 +58,10 @@ fn push(setup: &Setup<'_>, name: &str, block: usize) -> anyhow::Result<Compariso
     let bytes = setup.bytes();
     let sink = Child::start(&Role::TcpSink { block })?;
     let mut source = Child::start(&Role::TcpSource { addr: sink.text("addr")?, block, bytes })?;
-    let worker = Child::start(&Role::Service { folder: None, memory_bytes: MEMORY_BYTES })?;
-    let mut client = client(&worker, Work::Push { block, bytes, partitions: PARTITIONS })?;
+    let worker =
+        Child::start(&Role::Service { folder: None, memory_bytes: MEMORY_BYTES, tls: TlsFiles::default() })?;
+    let mut client =
+        client(&worker, &TlsFiles::default(), Work::Push { block, bytes, partitions: PARTITIONS })?;
     setup.compare(
         name,
         Measure::BytesPerCpuSecond,
@@ -72,9 +83,14 @@ fn push_to_disk(setup: &Setup<'_>, name: &str, block: usize) -> anyhow::Result<C
         || step(("writer", &mut writer), &[]),
         // A fresh worker each time: its folder then holds what this round wrote.
         || {
-            let role = Role::Service { folder: Some(stored.clone()), memory_bytes: LITTLE_MEMORY_BYTES };
+            let role = Role::Service {
+                folder: Some(stored.clone()),
+                memory_bytes: LITTLE_MEMORY_BYTES,
+                tls: TlsFiles::default(),
+            };
             let worker = Child::start(&role)?;
-            let mut client = client(&worker, Work::Push { block, bytes, partitions: PARTITIONS })?;
+            let mut client =
+                client(&worker, &TlsFiles::default(), Work::Push { block, bytes, partitions: PARTITIONS })?;
             let pushed = step(("client", &mut client), &[("worker", &worker)])?;
             let sample = synced(pushed, &stored)?;
             drop((client, worker));
@@ -115,9 +131,12 @@ fn fetch(setup: &Setup<'_>, name: &str, block: usize) -> anyhow::Result<Comparis
     let server = Child::start(&Role::FileServer { folder: plain.clone(), block, bytes })?;
     let mut reader = Child::start(&Role::TcpReader { addr: server.text("addr")?, block })?;
     let stored = subfolder(setup, "fetched")?;
-    let worker =
-        Child::start(&Role::Service { folder: Some(stored.clone()), memory_bytes: LITTLE_MEMORY_BYTES })?;
-    let mut client = client(&worker, Work::Fetch { block, bytes })?;
+    let worker = Child::start(&Role::Service {
+        folder: Some(stored.clone()),
+        memory_bytes: LITTLE_MEMORY_BYTES,
+        tls: TlsFiles::default(),
+    })?;
+    let mut client = client(&worker, &TlsFiles::default(), Work::Fetch { block, bytes })?;
     client.step()?;
     let comparison = setup.compare(
         name,
@@ -132,8 +151,44 @@ fn fetch(setup: &Setup<'_>, name: &str, block: usize) -> anyhow::Result<Comparis
     Ok(comparison)
 }
 
-pub(super) fn client(service: &Child, work: Work) -> anyhow::Result<Child> {
-    Child::start(&Role::Client { masters: vec![service.text("master")?], work })
+/// What encryption costs: the same pushes with and without.
+fn push_with_tls(setup: &Setup<'_>, name: &str, block: usize) -> anyhow::Result<Comparison> {
+    let (bytes, partitions) = (setup.bytes(), PARTITIONS);
+    let certificates = certificates(&subfolder(setup, "tls")?)?;
+    let start = |tls: TlsFiles| {
+        let role = Role::Service { folder: None, memory_bytes: MEMORY_BYTES, tls: tls.clone() };
+        let worker = Child::start(&role)?;
+        let client = client(&worker, &tls, Work::Push { block, bytes, partitions })?;
+        anyhow::Ok((worker, client))
+    };
+    let (plain_worker, mut plain_client) = start(TlsFiles::default())?;
+    let (worker, mut client) = start(certificates)?;
+    setup.compare(
+        name,
+        Measure::BytesPerCpuSecond,
+        None,
+        || step(("client", &mut plain_client), &[("worker", &plain_worker)]),
+        || step(("client", &mut client), &[("worker", &worker)]),
+    )
+}
+
+/// One certificate that everybody shows to everybody.
+fn certificates(folder: &Path) -> anyhow::Result<TlsFiles> {
+    let key = KeyPair::generate()?;
+    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.self_signed(&key)?;
+    let files = TlsFiles {
+        ca_file: folder.join("certificate.pem"),
+        certificate_file: folder.join("certificate.pem"),
+        key_file: folder.join("key.pem"),
+        ..TlsFiles::default()
+    };
+    fs::write(&files.certificate_file, certificate.pem())?;
+    fs::write(&files.key_file, key.serialize_pem())?;
+    Ok(files)
+}
+
+pub(super) fn client(service: &Child, tls: &TlsFiles, work: Work) -> anyhow::Result<Child> {
+    Child::start(&Role::Client { masters: vec![service.text("master")?], tls: tls.clone(), work })
 }
 
 fn subfolder(setup: &Setup<'_>, name: &str) -> anyhow::Result<PathBuf> {

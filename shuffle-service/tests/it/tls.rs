@@ -1,0 +1,91 @@
+//! The whole service over TLS, switched on by configuration.
+
+use std::{fs, path::Path, sync::Arc};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use penstock_common::{
+    clock::SystemClock,
+    lifecycle::Tasks,
+    net::{Network, Tcp, tls, tls::TlsFiles},
+};
+use penstock_protocol::ids::PartitionIndex;
+use penstock_shuffle_client::{
+    ClientOptions, ShuffleClient,
+    owner::{Owner, sources},
+};
+use penstock_shuffle_service::{disk::MemoryDisk, master, worker};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+use crate::cluster::{SHUFFLE, attempt, winner};
+
+/// One certificate for everybody, and proof demanded of everybody.
+fn certificates(folder: &Path) -> TlsFiles {
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority_key = KeyPair::generate().unwrap();
+    let authority_certificate = authority.self_signed(&authority_key).unwrap();
+    let issuer = Issuer::new(authority, authority_key);
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["penstock".to_owned()]).unwrap();
+    let certificate = certificate.signed_by(&key, &issuer).unwrap();
+    let files = TlsFiles {
+        ca_file: folder.join("ca.pem"),
+        certificate_file: folder.join("certificate.pem"),
+        key_file: folder.join("key.pem"),
+        server_name: "penstock".to_owned(),
+        demand_client_certificates: true,
+    };
+    fs::write(&files.ca_file, authority_certificate.pem()).unwrap();
+    fs::write(&files.certificate_file, certificate.pem()).unwrap();
+    fs::write(&files.key_file, key.serialize_pem()).unwrap();
+    files
+}
+
+#[tokio::test]
+async fn an_exchange_runs_over_tls_and_nobody_without_a_certificate_gets_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = certificates(folder.path());
+    let tasks = Tasks::new("test");
+    let config = master::Config {
+        control_listen: "127.0.0.1:0".into(),
+        admin_listen: String::new(),
+        tls: files.clone(),
+        ..Default::default()
+    };
+    let master = master::start(config, Arc::new(Tcp), Arc::new(SystemClock), tasks.clone()).await.unwrap();
+    let masters = vec![master.control.to_string()];
+    let config = worker::Config {
+        admin_listen: String::new(),
+        masters: masters.clone(),
+        tls: files.clone(),
+        ..Default::default()
+    };
+    let disk = Arc::new(MemoryDisk::default());
+    let worker = worker::start_on(config, Arc::new(Tcp), Arc::new(SystemClock), disk, tasks.clone());
+    worker.await.unwrap().registered().await;
+
+    let network = tls::wrap(Arc::new(Tcp), &files, &tasks).unwrap();
+    let owner = Owner::new(Arc::clone(&network), masters.clone());
+    let target = Arc::new(owner.reserve(SHUFFLE, 1).await.unwrap());
+    let push = async |network: Arc<dyn Network>| {
+        let options = ClientOptions { connect_tries: 1, ..ClientOptions::default() };
+        let client = ShuffleClient::new(network, options, tasks.clone());
+        let mut writer = client.writer(attempt(0, 0), Arc::clone(&target)).await.unwrap();
+        // Longer than what TLS sends in one record.
+        for _ in 0..40 {
+            writer.push(PartitionIndex(0), 1, Bytes::from(vec![7; 100_000])).await?;
+        }
+        writer.finish().await.map(|output| (client, output))
+    };
+    assert!(push(Arc::new(Tcp)).await.is_err());
+    let stranger = TlsFiles { certificate_file: "".into(), key_file: "".into(), ..files.clone() };
+    assert!(push(tls::wrap(Arc::new(Tcp), &stranger, &tasks).unwrap()).await.is_err());
+
+    let (client, output) = push(network).await.unwrap();
+    let verdicts = owner.commit(&target, &[winner(0, 0)]).await.unwrap();
+    let source = sources(SHUFFLE, &verdicts, [&output]).unwrap().remove(0);
+    let read: Vec<_> = client.read(SHUFFLE, [winner(0, 0)].into(), source).try_collect().await.unwrap();
+    assert_eq!(read.len(), 40);
+    tasks.stop_token().cancel();
+}

@@ -8,6 +8,7 @@ mod oracle;
 mod outputs;
 mod rerun;
 mod run;
+mod shuffle;
 mod soak;
 mod support;
 mod tpch;

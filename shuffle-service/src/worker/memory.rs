@@ -113,6 +113,11 @@ impl Budget {
         }
     }
 
+    /// Whether pushes wait for room now.
+    pub fn is_paused(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     async fn acquire(self: &Arc<Self>, share: Share, bytes: u32) -> Result<Charge, AcquireError> {
         let of_clients = match share {
             Share::Clients => Some(self.clients.acquire_many(bytes).await?),

@@ -61,7 +61,7 @@ fmt: ## Format all code
 	@if [ -x $(VENV)/bin/ruff ]; then $(VENV)/bin/ruff format airflow && $(VENV)/bin/ruff check --fix airflow; fi
 
 .PHONY: lint
-lint: lint-rust layering lint-ui lint-airflow ## Look for mistakes without running anything
+lint: lint-rust layering metrics-reference lint-ui lint-airflow ## Look for mistakes without running anything
 
 .PHONY: clean
 clean: ## Remove what was built
@@ -71,7 +71,7 @@ clean: ## Remove what was built
 .PHONY: test
 test: prerequisites ## Everything that CI runs
 	@$(MAKE) ui
-	@$(MAKE) fmt-check layering lint-rust
+	@$(MAKE) fmt-check layering metrics-reference lint-rust
 	@$(MAKE) test-rust
 	@$(MAKE) test-sim
 	@$(MAKE) lint-ui test-ui
@@ -95,6 +95,10 @@ lint-rust:
 .PHONY: layering
 layering:
 	scripts/layering
+
+.PHONY: metrics-reference
+metrics-reference:
+	scripts/metrics-reference --check
 
 .PHONY: test-rust
 test-rust: ui

@@ -6,8 +6,8 @@ use penstock_common::telemetry::LogFormat;
 use crate::{
     client::Client,
     commands::{
-        cancel, cluster, completions, config, demo, explain, jobs, logs, results, run, status, submit,
-        tables, wait,
+        cancel, cluster, completions, config, demo, explain, jobs, logs, results, run, shuffle, status,
+        submit, tables, wait,
     },
     exit::EXIT_CODES_HELP,
     roles::{self, RoleArgs},
@@ -97,6 +97,8 @@ pub enum Command {
 
     /// Start, stop and look at a local cluster of real processes
     Cluster(cluster::Arguments),
+    /// Look at the shuffle service and tell it what to do
+    Shuffle(shuffle::Arguments),
     /// Run a coordinator
     Coordinator(RoleArgs<roles::Coordinator>),
     /// Run an executor

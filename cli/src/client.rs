@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 use crate::exit::{Exit, Failed};
 
 mod batches;
+mod masters;
 mod types;
 
 pub use batches::Batches;
+pub use masters::Masters;
 pub use types::*;
 
 /// How long the server may hold a status request while nothing changes.
@@ -123,7 +125,7 @@ impl Client {
             return Ok(response);
         }
         let body = response.bytes().await.unwrap_or_default();
-        Err(refusal(status, &body).into())
+        Err(refusal("coordinator", status, &body).into())
     }
 
     fn unreachable(&self, cause: &reqwest::Error) -> Failed {
@@ -142,7 +144,7 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 }
 
 /// The error body of the REST interface, or what can be said without one.
-fn refusal(status: StatusCode, body: &[u8]) -> Failed {
+fn refusal(server: &str, status: StatusCode, body: &[u8]) -> Failed {
     match serde_json::from_slice::<ErrorBody>(body) {
         Ok(ErrorBody { error }) => Failed {
             // A name that is not there, or not ready, is not wrong SQL.
@@ -155,7 +157,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Failed {
         },
         Err(_) => {
             let text = String::from_utf8_lossy(body);
-            Failed::new(exit_of(status), format!("the coordinator answered {status}: {}", text.trim()))
+            Failed::new(exit_of(status), format!("the {server} answered {status}: {}", text.trim()))
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod wait;
 pub mod cluster;
 pub mod completions;
 pub mod config;
+pub mod shuffle;
 
 pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
     let global = &cli.global;
@@ -38,6 +39,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Explain(arguments) => explain::run(global, arguments).await,
         Command::Tables(arguments) => tables::run(global, arguments).await,
         Command::Cluster(arguments) => cluster::run(global, arguments).await,
+        Command::Shuffle(arguments) => shuffle::run(global, arguments).await,
         Command::Coordinator(arguments) => roles::run(arguments).await,
         Command::Executor(arguments) => roles::run(arguments).await,
         Command::ShuffleMaster(arguments) => roles::run(arguments).await,

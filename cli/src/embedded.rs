@@ -136,6 +136,7 @@ async fn start_history(options: &Options, port: u16, tasks: &Tasks) -> anyhow::R
 async fn start<R: Role>(config: R::Config, name: &str, tasks: &Tasks) -> anyhow::Result<Addresses> {
     R::start(config, Arc::new(Tcp), Arc::new(SystemClock), tasks.child(name))
         .await
+        .map(|started| started.addresses)
         .map_err(roles::could_not_start::<R>)
 }
 

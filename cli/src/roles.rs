@@ -3,15 +3,17 @@
 //! A role's flags are its configuration keys, made from its defaults, so that file, variables and flags always know the
 //! same settings. Not here: what the settings mean.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration,
+};
 
 use anyhow::Context;
 use penstock_common::{
     clock::{Clock, SystemClock},
-    config::{self, Loaded},
+    config::{self, Loaded, Reloaded},
     lifecycle::Tasks,
     net::{Network, Tcp},
-    signal::{self, Termination},
+    signal::{self, Hangups, Termination},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -29,6 +31,22 @@ const STOP_DEADLINE: Duration = Duration::from_secs(60);
 /// Addresses by what they are for: `rest`, `grpc`, `control`, `data`.
 pub type Addresses = BTreeMap<&'static str, SocketAddr>;
 
+/// Gives a running role new settings; says which it took and which need a restart.
+pub type Reload<C> = Box<dyn Fn(C) -> anyhow::Result<Reloaded> + Send + Sync>;
+
+/// A role that takes calls.
+pub struct Started<C> {
+    pub addresses: Addresses,
+    /// None: all settings of this role need a restart.
+    pub reload: Option<Reload<C>>,
+}
+
+impl<C> From<Addresses> for Started<C> {
+    fn from(addresses: Addresses) -> Self {
+        Self { addresses, reload: None }
+    }
+}
+
 /// A kind of process.
 pub trait Role: Send + Sync + 'static {
     const SECTION: &'static str;
@@ -40,7 +58,7 @@ pub trait Role: Send + Sync + 'static {
         network: Arc<dyn Network>,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
-    ) -> impl Future<Output = anyhow::Result<Addresses>> + Send;
+    ) -> impl Future<Output = anyhow::Result<Started<Self::Config>>> + Send;
 }
 
 pub fn load<R: Role>(
@@ -56,8 +74,8 @@ pub async fn run<R: Role>(arguments: RoleArgs<R>) -> anyhow::Result<Exit> {
     let tasks = Tasks::new(R::SECTION);
     penstock_common::telemetry::prometheus();
     let started = R::start(loaded.value, Arc::new(Tcp), Arc::new(SystemClock), tasks.clone()).await;
-    let addresses = match started {
-        Ok(addresses) => addresses,
+    let Started { addresses, reload } = match started {
+        Ok(started) => started,
         Err(cause) => {
             tasks.stop(Duration::from_secs(2)).await.ok();
             return Err(could_not_start::<R>(cause));
@@ -69,6 +87,7 @@ pub async fn run<R: Role>(arguments: RoleArgs<R>) -> anyhow::Result<Exit> {
     }
     let termination = tokio::select! {
         termination = signal::terminated() => termination,
+        never = reload_at_hangups::<R>(&arguments, reload) => match never {},
         failure = tasks.failed() => {
             tasks.stop(STOP_DEADLINE).await.ok();
             return Err(Failed::new(Exit::Internal, failure.to_string()).into());
@@ -78,6 +97,36 @@ pub async fn run<R: Role>(arguments: RoleArgs<R>) -> anyhow::Result<Exit> {
     tokio::select! {
         stopped = tasks.stop(STOP_DEADLINE) => stopped.map(|()| Exit::Ok).map_err(Into::into),
         _ = signal::terminated() => Ok(exit_of(termination)),
+    }
+}
+
+/// At each SIGHUP: the same file, variables and flags once more. What is wrong with them is logged, and nothing changes.
+async fn reload_at_hangups<R: Role>(
+    arguments: &RoleArgs<R>,
+    reload: Option<Reload<R::Config>>,
+) -> Infallible {
+    let mut hangups = Hangups::listen();
+    loop {
+        hangups.next().await;
+        let Some(reload) = &reload else {
+            tracing::warn!(role = R::SECTION, "new settings need a restart of this role");
+            continue;
+        };
+        let loaded = load::<R>(arguments.config.as_deref(), &arguments.settings);
+        match loaded.and_then(|loaded| reload(loaded.value)) {
+            Ok(Reloaded { changed, refused }) if refused.is_empty() => {
+                tracing::info!(role = R::SECTION, ?changed, "settings read again");
+            }
+            Ok(Reloaded { changed, refused }) => {
+                tracing::warn!(
+                    role = R::SECTION,
+                    ?changed,
+                    ?refused,
+                    "settings read again; some need a restart"
+                );
+            }
+            Err(error) => tracing::error!(role = R::SECTION, %error, "settings not read again"),
+        }
     }
 }
 

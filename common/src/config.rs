@@ -11,9 +11,11 @@ use serde_json::Value;
 
 mod layer;
 mod origin;
+mod reload;
 
 use layer::{Draft, Written};
 pub use origin::Origin;
+pub use reload::{Reloaded, reload, with_changes};
 
 /// The tables that a configuration file may have: one per role.
 pub const SECTIONS: [&str; 5] =

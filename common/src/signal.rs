@@ -1,6 +1,6 @@
-//! The signals that ask a process to leave.
+//! The signals that ask a process to leave, or to read its settings again.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Which signal it was: decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,5 +20,26 @@ pub async fn terminated() -> Termination {
     tokio::select! {
         _ = interrupt.recv() => Termination::Interrupt,
         _ = terminate.recv() => Termination::Terminate,
+    }
+}
+
+/// SIGHUPs, of which none is lost between two calls. Several in a row may come as one.
+#[derive(Debug)]
+pub struct Hangups(Option<Signal>);
+
+impl Hangups {
+    /// From now on a SIGHUP does not end the process.
+    pub fn listen() -> Self {
+        Self(signal(SignalKind::hangup()).ok())
+    }
+
+    pub async fn next(&mut self) {
+        let heard = match &mut self.0 {
+            Some(signal) => signal.recv().await,
+            None => None,
+        };
+        if heard.is_none() {
+            std::future::pending::<()>().await;
+        }
     }
 }

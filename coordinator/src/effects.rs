@@ -230,6 +230,11 @@ impl Effects {
     fn reserve(self: &Arc<Self>, shuffle: ShuffleId, partitions: u32) {
         self.with_shuffles.lock().unwrap_or_else(PoisonError::into_inner).insert(shuffle.job);
         let shuffles = Arc::clone(&self.shuffles);
+        if let Some(spec) = self.jobs.spec(shuffle.job) {
+            let settings = self.layered(&spec.settings);
+            let tags = settings.get(penstock_engine::settings::SHUFFLE_TAGS);
+            shuffles.describe(shuffle.job, spec.owner.as_deref(), tags.map_or("", String::as_str));
+        }
         self.answer("reserve-shuffle", async move {
             let outcome = shuffles.reserve(shuffle, partitions).await.map(Arc::new);
             Event::ShuffleReserved { shuffle, outcome }

@@ -22,6 +22,10 @@ use crate::job::JobFailure;
 /// Reserves, commits and releases.
 #[async_trait]
 pub trait ShuffleOwner: Debug + Send + Sync {
+    /// Says whose quota a job uses, and the tags (with commas between them) that its workers must have. Before its first
+    /// reservation, and as often as one likes.
+    fn describe(&self, _job: JobId, _owner: Option<&str>, _tags: &str) {}
+
     /// Room for every partition, or none.
     async fn reserve(&self, shuffle: ShuffleId, partitions: u32) -> Result<ShuffleTarget, JobFailure>;
 

@@ -28,10 +28,11 @@ pub struct OwnSetting {
 
 pub const PARTITIONS: &str = "penstock.partitions";
 pub const SHUFFLE_CODEC: &str = "penstock.shuffle.codec";
+pub const SHUFFLE_TAGS: &str = "penstock.shuffle.tags";
 pub const RESULT_INLINE_BYTES_MAX: &str = "penstock.result.inline_bytes_max";
 pub const BROADCAST_BYTES_MAX: &str = "penstock.broadcast.bytes_max";
 
-pub const OWN: [OwnSetting; 4] = [
+pub const OWN: [OwnSetting; 5] = [
     OwnSetting {
         key: PARTITIONS,
         default: "8",
@@ -45,6 +46,13 @@ pub const OWN: [OwnSetting; 4] = [
         about: "compression of shuffled batches; an exchange whose samples do not shrink is sent as it is",
         check: |value| matches!(value, "lz4" | "zstd" | "none"),
         expects: "lz4, zstd or none",
+    },
+    OwnSetting {
+        key: SHUFFLE_TAGS,
+        default: "",
+        about: "tags, with commas between them: only shuffle workers that have all of them hold the job's data",
+        check: |_| true,
+        expects: "names with commas between them",
     },
     OwnSetting {
         key: RESULT_INLINE_BYTES_MAX,

@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-/// Jobs in the list and how long the last look at the store took.
+/// Jobs in the list.
+const JOBS: &str = "penstock_history_jobs";
+/// How long a look at the store of event logs took.
+const INDEX_REFRESH_SECONDS: &str = "penstock_history_index_refresh_seconds";
+/// Compressed bytes of event logs read.
+const LOG_READ_BYTES: &str = "penstock_history_log_read_bytes_total";
+
 pub fn index_refreshed(jobs: usize, took: Duration) {
-    metrics::gauge!("penstock_history_jobs").set(jobs as f64);
-    metrics::histogram!("penstock_history_index_refresh_seconds").record(took.as_secs_f64());
+    metrics::gauge!(JOBS).set(jobs as f64);
+    metrics::histogram!(INDEX_REFRESH_SECONDS).record(took.as_secs_f64());
 }
 
-/// Compressed bytes of event logs read.
 pub fn segment_read(bytes: usize) {
-    metrics::counter!("penstock_history_log_read_bytes_total").increment(bytes as u64);
+    metrics::counter!(LOG_READ_BYTES).increment(bytes as u64);
 }

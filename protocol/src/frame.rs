@@ -160,10 +160,12 @@ pub enum Refusal {
     Full = 28,
     /// The second copy was not stored.
     ReplicaLost = 29,
+    /// The job, or all jobs of its user, hold as much as they may.
+    OverQuota = 30,
 }
 
 impl Refusal {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Unknown,
         Self::Expired,
         Self::OtherIncarnation,
@@ -178,6 +180,7 @@ impl Refusal {
         Self::Stopping,
         Self::Full,
         Self::ReplicaLost,
+        Self::OverQuota,
     ];
 
     /// Whether the location lives and takes nothing more: a hard split. Everything else is a failure.
@@ -208,6 +211,7 @@ impl std::fmt::Display for Refusal {
             Self::Stopping => "the worker is stopping",
             Self::Full => "the location is full",
             Self::ReplicaLost => "its second copy cannot be written",
+            Self::OverQuota => "the quota of its job or user is used up",
         })
     }
 }

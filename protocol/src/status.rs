@@ -24,8 +24,10 @@ pub enum ErrorCode {
     Conflict,
     /// Meant for a former life of this process, or sent by a former owner.
     Stale,
-    /// A limit was hit: disk, memory, quota.
+    /// A limit was hit: disk, memory, no worker that takes new data.
     NoRoom,
+    /// A job or its user holds as much as it may.
+    QuotaExceeded,
     /// Stored data is gone or damaged.
     Lost,
     /// Not reachable, starting, or draining.
@@ -38,13 +40,14 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::InvalidMessage,
         Self::BuildMismatch,
         Self::NotFound,
         Self::Conflict,
         Self::Stale,
         Self::NoRoom,
+        Self::QuotaExceeded,
         Self::Lost,
         Self::Unavailable,
         Self::DeadlineExceeded,
@@ -60,6 +63,7 @@ impl ErrorCode {
             Self::Conflict => "conflict",
             Self::Stale => "stale",
             Self::NoRoom => "no_room",
+            Self::QuotaExceeded => "quota_exceeded",
             Self::Lost => "lost",
             Self::Unavailable => "unavailable",
             Self::DeadlineExceeded => "deadline_exceeded",
@@ -83,7 +87,7 @@ impl ErrorCode {
             Self::BuildMismatch | Self::Conflict => Code::FailedPrecondition,
             Self::NotFound => Code::NotFound,
             Self::Stale => Code::Aborted,
-            Self::NoRoom => Code::ResourceExhausted,
+            Self::NoRoom | Self::QuotaExceeded => Code::ResourceExhausted,
             Self::Lost => Code::DataLoss,
             Self::Unavailable => Code::Unavailable,
             Self::DeadlineExceeded => Code::DeadlineExceeded,

@@ -10,4 +10,5 @@
 pub mod disk;
 pub mod master;
 mod metrics;
+mod problem;
 pub mod worker;

@@ -1,18 +1,26 @@
-//! The master role: membership, placement and expiry, served over gRPC, and an admin view over HTTP.
+//! The master role: membership, placement, quotas and expiry, served over gRPC, and an admin view over HTTP.
+//!
+//! [`state`] decides, without I/O or clock; [`service`] and [`admin`] decode, call and encode.
 //!
 //! It keeps nothing on disk: a new master learns everything from the workers' next reports, and ends no job's data until
 //! it knows positively that the job has ended (invariant 26).
 
 mod admin;
 mod config;
+mod exclusions;
 mod leases;
+mod locations;
 mod members;
+mod placement;
+mod quotas;
 mod service;
+mod state;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use penstock_common::{
     clock::Clock,
+    config::Reloaded,
     grpc, http,
     lifecycle::{OnFailure, Tasks},
     net::{
@@ -24,8 +32,12 @@ use penstock_common::{
 use penstock_protocol::pb::shuffle_master_server::ShuffleMasterServer;
 use tonic::service::Routes;
 
-pub use self::config::{Config, InvalidConfig};
-use self::{leases::Leases, members::Members, service::Service};
+use self::service::Service;
+pub use self::{
+    config::{Config, InvalidConfig},
+    placement::Policy,
+    quotas::Limit,
+};
 
 /// Why a master did not start.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +55,14 @@ pub enum StartError {
 pub struct Handle {
     pub control: SocketAddr,
     pub admin: Option<SocketAddr>,
+    service: Arc<Service>,
+}
+
+impl Handle {
+    /// Takes new settings, as far as they can change at run time; says which did and which would need a restart.
+    pub fn reload(&self, config: Config) -> Result<Reloaded, InvalidConfig> {
+        self.service.reload(config)
+    }
 }
 
 pub async fn start(
@@ -58,11 +78,9 @@ pub async fn start(
     let listener = network.bind(&config.control_listen).await.map_err(StartError::Bind)?;
     let control = listener.local_addr().map_err(StartError::Bind)?;
     let tasks = tasks.child("shuffle-master");
-    let members = Members::new(Duration::from_millis(config.worker_timeout_ms));
-    let leases = Leases::new(Duration::from_millis(config.job_lease_ms));
-    let service = Arc::new(Service::new(members, leases, clock, config.heartbeat_interval_ms));
-    let admin = serve_admin(&config, admin_network.as_ref(), &service, &tasks).await?;
-    let server = ShuffleMasterServer::from_arc(service)
+    let service = Arc::new(Service::new(config.clone(), clock));
+    let admin = serve_admin(&config, admin_network.as_ref(), &network, &service, &tasks).await?;
+    let server = ShuffleMasterServer::from_arc(Arc::clone(&service))
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
     tasks.spawn(
@@ -71,22 +89,23 @@ pub async fn start(
         grpc::serve(listener, Routes::new(server), tasks.stop_token()),
     );
     tracing::info!(%control, "shuffle master started");
-    Ok(Handle { control, admin })
+    Ok(Handle { control, admin, service })
 }
 
 async fn serve_admin(
     config: &Config,
-    network: &dyn Network,
+    admin_network: &dyn Network,
+    network: &Arc<dyn Network>,
     service: &Arc<Service>,
     tasks: &Tasks,
 ) -> Result<Option<SocketAddr>, StartError> {
     if config.admin_listen.is_empty() {
         return Ok(None);
     }
-    let listener = network.bind(&config.admin_listen).await.map_err(StartError::Bind)?;
+    let listener = admin_network.bind(&config.admin_listen).await.map_err(StartError::Bind)?;
     let address = listener.local_addr().map_err(StartError::Bind)?;
     telemetry::prometheus();
-    let routes = admin::routes(Arc::clone(service));
+    let routes = admin::routes(Arc::clone(service), Arc::clone(network));
     tasks.spawn("admin", OnFailure::StopAll, http::serve(listener, routes, tasks.stop_token()));
     Ok(Some(address))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use penstock_protocol::{frame::Refusal, shuffle::CommitVerdict};
+use penstock_protocol::{frame::Refusal, pb::WorkerUsage, shuffle::CommitVerdict, status::ErrorCode};
 
 use crate::worker::DiskState;
 
@@ -20,6 +20,12 @@ const BROKEN_LINKS: &str = "penstock_shuffle_broken_links_total";
 const PUSH_PAUSE_SECONDS: &str = "penstock_shuffle_push_pause_seconds";
 /// Bytes of stored data, incoming frames included, in memory.
 const MEMORY_USED_BYTES: &str = "penstock_shuffle_memory_used_bytes";
+/// Bytes of memory that stored data may take.
+const MEMORY_LIMIT_BYTES: &str = "penstock_shuffle_memory_limit_bytes";
+/// Locations that a worker holds.
+const LOCATIONS: &str = "penstock_shuffle_locations";
+/// Those of them that take batches now.
+const OPEN_LOCATIONS: &str = "penstock_shuffle_open_locations";
 /// Bytes moved from memory to disk.
 const FLUSHED_BYTES: &str = "penstock_shuffle_flushed_bytes_total";
 /// Seconds of one write to one file.
@@ -50,6 +56,9 @@ const COMMITS: &str = "penstock_shuffle_commits_total";
 const WORKERS_ALIVE: &str = "penstock_shuffle_workers_alive";
 /// Partitions placed by the master.
 const PLACED_PARTITIONS: &str = "penstock_shuffle_placed_partitions_total";
+/// Requests for placement that were refused; label `reason` is `no_room` (too few workers take new data) or
+/// `quota_exceeded`.
+const REFUSED_PLACEMENTS: &str = "penstock_shuffle_refused_placements_total";
 /// Jobs whose lease ended without a release.
 const EXPIRED_JOBS: &str = "penstock_shuffle_expired_jobs_total";
 
@@ -76,6 +85,13 @@ pub(crate) fn push_paused(pause: Duration) {
 
 pub(crate) fn memory_used(bytes: u64) {
     metrics::gauge!(MEMORY_USED_BYTES).set(bytes as f64);
+}
+
+pub(crate) fn worker_usage(usage: &WorkerUsage) {
+    memory_used(usage.memory_used_bytes);
+    metrics::gauge!(MEMORY_LIMIT_BYTES).set(usage.memory_limit_bytes as f64);
+    metrics::gauge!(LOCATIONS).set(usage.locations as f64);
+    metrics::gauge!(OPEN_LOCATIONS).set(usage.open_locations as f64);
 }
 
 pub(crate) fn flushed(bytes: u64, took: Duration) {
@@ -144,6 +160,10 @@ pub(crate) fn workers_alive(workers: usize) {
 
 pub(crate) fn placed(partitions: usize) {
     metrics::counter!(PLACED_PARTITIONS).increment(partitions as u64);
+}
+
+pub(crate) fn refused_placement(code: ErrorCode) {
+    metrics::counter!(REFUSED_PLACEMENTS, "reason" => code.as_str()).increment(1);
 }
 
 pub(crate) fn expired_job() {

@@ -3,6 +3,7 @@
 //! At start a worker takes a new incarnation. It serves what its former lives committed and could keep, under their
 //! incarnations; whatever else means a former life is refused (invariant 16).
 
+mod admin;
 mod config;
 mod connection;
 mod control;
@@ -12,6 +13,7 @@ mod evict;
 mod fetch;
 mod flush;
 mod heartbeat;
+mod jobs;
 mod link;
 mod location;
 mod manifest;
@@ -19,14 +21,25 @@ mod memory;
 #[cfg(test)]
 mod models;
 mod objects;
+mod orders;
+mod pace;
 mod push;
 mod read_back;
 mod recovery;
+mod site;
+mod standing;
 mod store;
 mod tiers;
+mod usage;
 mod write_out;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use penstock_common::{
     clock::Clock,
@@ -54,11 +67,13 @@ use self::{
     durable::Recorder,
     evict::Evictor,
     flush::Flusher,
-    heartbeat::Heartbeat,
+    heartbeat::{Heartbeat, Reporter},
     link::Links,
     memory::Budget,
     objects::Objects,
+    orders::Orders,
     recovery::{Recovered, recover},
+    site::Site,
     store::Store,
     tiers::Tiers,
 };
@@ -155,10 +170,11 @@ pub async fn start_on(
     let links = Links::new(Arc::clone(&network), store.budget.bytes_max(), tasks.clone());
     watch_disks(&config, &store, &tasks).await;
     let (registered, watch_registered) = watch::channel(false);
+    let admin = serve_admin(&config, admin_network.as_ref(), &store, clock, &tasks).await?;
     let handle = Handle {
         control: control.local_addr().map_err(StartError::Bind)?,
         data: data.local_addr().map_err(StartError::Bind)?,
-        admin: serve_admin(&config, admin_network.as_ref(), &tasks).await?,
+        admin,
         address: address.clone(),
         registered: watch_registered,
     };
@@ -180,18 +196,27 @@ pub async fn start_on(
     }
     let recorder = Recorder { store: Arc::clone(&store), interval: RECORD_INTERVAL };
     tasks.spawn("recorder", OnFailure::StopAll, recorder.run(tasks.stop_token()));
-    for master in &config.masters {
-        let heartbeat = Heartbeat {
-            store: Arc::clone(&store),
-            address: address.clone(),
-            interval: Duration::from_millis(config.heartbeat_interval_ms),
-            registered: registered.clone(),
-        };
-        let report = heartbeat.run(Arc::clone(&network), master.clone(), tasks.stop_token());
-        tasks.spawn("heartbeat", OnFailure::StopAll, report);
-    }
+    let reporter = Reporter {
+        store,
+        admin: admin.map(|admin| reach(&config, admin)).unwrap_or_default(),
+        site: Site::new(&config, &address.data),
+        address: address.clone(),
+        orders: Mutex::new(Orders::new(config.masters.len())),
+        registered,
+    };
+    report(&config, reporter, &network, &tasks);
     tracing::info!(worker = %address.worker, incarnation = %address.incarnation, data = %address.data, "shuffle worker started");
     Ok(handle)
+}
+
+/// Reports to each master, on a task of its own.
+fn report(config: &Config, reporter: Reporter, network: &Arc<dyn Network>, tasks: &Tasks) {
+    let reporter = Arc::new(reporter);
+    for master in config.masters.iter().cloned().enumerate() {
+        let interval = Duration::from_millis(config.heartbeat_interval_ms);
+        let heartbeat = Heartbeat { reporter: Arc::clone(&reporter), master, interval };
+        tasks.spawn("heartbeat", OnFailure::StopAll, heartbeat.run(Arc::clone(network), tasks.stop_token()));
+    }
 }
 
 fn name(config: &Config, data: &dyn Listener) -> io::Result<WorkerId> {
@@ -217,11 +242,15 @@ fn address(
     data: &dyn Listener,
 ) -> io::Result<WorkerAddress> {
     let (control, data) = (control.local_addr()?, data.local_addr()?);
-    let reach = |address: SocketAddr| match config.advertise_host.as_str() {
+    Ok(WorkerAddress { worker, incarnation, control: reach(config, control), data: reach(config, data) })
+}
+
+/// Where others reach what listens on `address`.
+fn reach(config: &Config, address: SocketAddr) -> String {
+    match config.advertise_host.as_str() {
         "" => address.to_string(),
         host => format!("{host}:{}", address.port()),
-    };
-    Ok(WorkerAddress { worker, incarnation, control: reach(control), data: reach(data) })
+    }
 }
 
 /// Watches each disk, and returns when the room on each one is known that answers.
@@ -254,6 +283,8 @@ fn serve_control(
 async fn serve_admin(
     config: &Config,
     network: &dyn Network,
+    store: &Arc<Store>,
+    clock: Arc<dyn Clock>,
     tasks: &Tasks,
 ) -> Result<Option<SocketAddr>, StartError> {
     if config.admin_listen.is_empty() {
@@ -262,6 +293,7 @@ async fn serve_admin(
     let listener = network.bind(&config.admin_listen).await.map_err(StartError::Bind)?;
     let address = listener.local_addr().map_err(StartError::Bind)?;
     telemetry::prometheus();
-    tasks.spawn("admin", OnFailure::StopAll, http::serve(listener, telemetry::routes(), tasks.stop_token()));
+    let routes = admin::routes(Arc::clone(store), clock);
+    tasks.spawn("admin", OnFailure::StopAll, http::serve(listener, routes, tasks.stop_token()));
     Ok(Some(address))
 }

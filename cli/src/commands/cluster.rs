@@ -103,6 +103,17 @@ pub fn running_url() -> Option<String> {
     cluster.processes.iter().any(Process::is_running).then_some(cluster.url)
 }
 
+/// The admin addresses of the shuffle masters of the cluster in the default folder, if it runs.
+pub fn running_shuffle_masters() -> Vec<String> {
+    let folder = Folder { state: std::env::var_os("PENSTOCK_CLUSTER_STATE").map(PathBuf::from) };
+    let cluster = folder.path().ok().and_then(|folder| record::read(&folder).ok()).flatten();
+    let processes = cluster.map(|cluster| cluster.processes).unwrap_or_default();
+    let masters = processes
+        .into_iter()
+        .filter(|process| process.name.starts_with("shuffle-master") && process.is_running());
+    masters.filter_map(|master| master.addresses.get("admin").cloned()).collect()
+}
+
 async fn down(global: &Global, folder: &std::path::Path, purge: bool) -> anyhow::Result<Exit> {
     let cluster = record::read(folder)?;
     let processes = cluster.map(|cluster| cluster.processes).unwrap_or_default();

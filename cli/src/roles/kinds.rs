@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use penstock_common::{clock::Clock, lifecycle::Tasks, net::Network};
 
-use super::{Addresses, Role};
+use super::{Addresses, Role, Started};
 
 /// How long a role waits for those that it reports to before it says that it is ready.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -24,9 +24,9 @@ impl Role for Coordinator {
         network: Arc<dyn Network>,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
-    ) -> anyhow::Result<Addresses> {
+    ) -> anyhow::Result<Started<Self::Config>> {
         let handle = penstock_coordinator::start(config, network, clock, tasks).await?;
-        Ok(Addresses::from([("rest", handle.rest), ("grpc", handle.grpc)]))
+        Ok(Addresses::from([("rest", handle.rest), ("grpc", handle.grpc)]).into())
     }
 }
 
@@ -39,11 +39,11 @@ impl Role for Executor {
         network: Arc<dyn Network>,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
-    ) -> anyhow::Result<Addresses> {
+    ) -> anyhow::Result<Started<Self::Config>> {
         let handle = penstock_executor::start(config, network, clock, tasks).await?;
         let connected = handle.reached(penstock_executor::Status::Connected);
         tokio::time::timeout(SETTLE, connected).await.ok();
-        Ok(Addresses::from([("http", handle.http)]))
+        Ok(Addresses::from([("http", handle.http)]).into())
     }
 }
 
@@ -56,9 +56,10 @@ impl Role for ShuffleMaster {
         network: Arc<dyn Network>,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
-    ) -> anyhow::Result<Addresses> {
+    ) -> anyhow::Result<Started<Self::Config>> {
         let handle = penstock_shuffle_service::master::start(config, network, clock, tasks).await?;
-        Ok(with_admin([("control", handle.control)], handle.admin))
+        let addresses = with_admin([("control", handle.control)], handle.admin);
+        Ok(Started { addresses, reload: Some(Box::new(move |config| Ok(handle.reload(config)?))) })
     }
 }
 
@@ -71,11 +72,11 @@ impl Role for ShuffleWorker {
         network: Arc<dyn Network>,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
-    ) -> anyhow::Result<Addresses> {
+    ) -> anyhow::Result<Started<Self::Config>> {
         let handle = penstock_shuffle_service::worker::start(config, network, clock, tasks).await?;
         // Once a master knows it, jobs find room. A master that comes later is no reason to wait here.
         tokio::time::timeout(SETTLE, handle.registered()).await.ok();
-        Ok(with_admin([("control", handle.control), ("data", handle.data)], handle.admin))
+        Ok(with_admin([("control", handle.control), ("data", handle.data)], handle.admin).into())
     }
 }
 
@@ -88,9 +89,9 @@ impl Role for HistoryServer {
         network: Arc<dyn Network>,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
-    ) -> anyhow::Result<Addresses> {
+    ) -> anyhow::Result<Started<Self::Config>> {
         let handle = penstock_history_server::start(config, network, clock, tasks).await?;
-        Ok(Addresses::from([("http", handle.http_addr)]))
+        Ok(Addresses::from([("http", handle.http_addr)]).into())
     }
 }
 

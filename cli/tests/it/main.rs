@@ -9,6 +9,7 @@ mod oracle;
 mod outputs;
 mod rerun;
 mod run;
+mod shuffle;
 mod soak;
 mod support;
 mod tpch;

@@ -15,7 +15,7 @@ use penstock_protocol::{
 };
 use penstock_shuffle_client::{
     FetchError, ShuffleClient,
-    owner::{Owner, OwnerError},
+    owner::{Owner, OwnerError, Profile},
 };
 
 use super::{ReadError, ShuffleOwner, ShuffleReader};
@@ -38,6 +38,11 @@ impl RemoteShuffles {
 
 #[async_trait]
 impl ShuffleOwner for RemoteShuffles {
+    fn describe(&self, job: JobId, owner: Option<&str>, tags: &str) {
+        let tags = tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
+        self.owner.describe(job, Profile { user: owner.unwrap_or_default().to_owned(), tags });
+    }
+
     async fn reserve(&self, shuffle: ShuffleId, partitions: u32) -> Result<ShuffleTarget, JobFailure> {
         self.owner.reserve(shuffle, partitions).await.map_err(|error| failure(&error))
     }
@@ -95,16 +100,24 @@ impl From<FetchError> for ReadError {
 }
 
 fn failure(error: &OwnerError) -> JobFailure {
-    let advice = match error {
-        OwnerError::NoWorkers { .. } => {
-            "see why no shuffle worker is there or has room: `/api/v1/workers` of the shuffle master lists them"
+    let (class, advice) = match error {
+        OwnerError::NoWorkers { .. } => (
+            FailureClass::Infrastructure,
+            "see why no shuffle worker is there or has room: `penstock shuffle workers` lists them",
+        ),
+        OwnerError::Master { .. } => (
+            FailureClass::Infrastructure,
+            "start a shuffle master there, or name the one that runs in `shuffle_masters` of [coordinator]",
+        ),
+        OwnerError::Reserve { .. } => {
+            (FailureClass::Infrastructure, "look at the log of that shuffle worker")
         }
-        OwnerError::Master { .. } => {
-            "start a shuffle master there, or name the one that runs in `shuffle_masters` of [coordinator]"
-        }
-        OwnerError::Reserve { .. } => "look at the log of that shuffle worker",
+        OwnerError::OverQuota { .. } => (
+            FailureClass::Resources,
+            "wait until other jobs have ended, or have the quota raised: `penstock shuffle quota`",
+        ),
     };
-    JobFailure::new(FailureClass::Infrastructure, error.to_string(), Some(advice))
+    JobFailure::new(class, error.to_string(), Some(advice))
 }
 
 /// What is not released or renewed now expires or is renewed later.

@@ -11,7 +11,7 @@ pub enum PushError {
     /// Another attempt may succeed.
     #[error("shuffle {shuffle} is not available: {reason}")]
     Unavailable { shuffle: ShuffleId, reason: String },
-    /// A disk, memory or frame limit was hit.
+    /// A disk, memory or frame limit was hit, or a quota is used up.
     #[error("shuffle {shuffle} ran out of room: {reason}")]
     NoRoom { shuffle: ShuffleId, reason: String },
 }
@@ -20,7 +20,7 @@ impl PushError {
     pub(crate) fn refused(shuffle: ShuffleId, refusal: Refusal, worker: &str) -> Self {
         let reason = format!("worker {worker} refused a batch: {refusal}");
         match refusal {
-            Refusal::NoRoom => Self::NoRoom { shuffle, reason },
+            Refusal::NoRoom | Refusal::OverQuota => Self::NoRoom { shuffle, reason },
             Refusal::Unknown | Refusal::Expired | Refusal::OtherIncarnation | Refusal::Broken => {
                 Self::Lost { shuffle, reason }
             }

@@ -13,7 +13,7 @@ mod sources;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
 };
 
 use penstock_common::net::Network;
@@ -39,6 +39,9 @@ pub enum OwnerError {
     /// No worker takes new data, or none did in time.
     #[error("no shuffle worker takes new data: {reason}")]
     NoWorkers { reason: String },
+    /// The job, or all jobs of its user, hold as much as they may. Nothing was placed.
+    #[error("{reason}")]
+    OverQuota { reason: String },
     #[error("the shuffle master at {addresses} cannot be reached: {reason}")]
     Master { addresses: String, reason: String },
     /// Nothing stays reserved.
@@ -46,11 +49,24 @@ pub enum OwnerError {
     Reserve { shuffle: ShuffleId, worker: WorkerId, reason: String },
 }
 
+/// What is known of a job besides its data.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Profile {
+    /// Whose quota it uses. Empty: that of jobs without a user.
+    pub user: String,
+    /// Only workers with all of these tags hold its data.
+    pub tags: Vec<String>,
+}
+
 /// Calls the master and the workers on behalf of all jobs of a coordinator.
 #[derive(Debug)]
 pub struct Owner {
     network: Arc<dyn Network>,
     masters: Vec<String>,
+    /// The position of the master that answered last.
+    answering: AtomicUsize,
+    /// What the masters should know of jobs when they place.
+    profiles: Mutex<BTreeMap<JobId, Profile>>,
     channels: Mutex<HashMap<String, Channel>>,
     /// Workers that each location lies on, if there are so many.
     copies: u32,
@@ -61,7 +77,24 @@ pub struct Owner {
 impl Owner {
     /// `masters` are `host:port` of the control service; the first that answers is asked.
     pub fn new(network: Arc<dyn Network>, masters: Vec<String>) -> Self {
-        Self { network, masters, channels: Mutex::default(), copies: 1, placed: Mutex::default() }
+        Self {
+            network,
+            masters,
+            answering: AtomicUsize::new(0),
+            profiles: Mutex::default(),
+            channels: Mutex::default(),
+            copies: 1,
+            placed: Mutex::default(),
+        }
+    }
+
+    /// Says whose a job is and what its workers must have; counts until the job is released.
+    pub fn describe(&self, job: JobId, profile: Profile) {
+        lock(&self.profiles).insert(job, profile);
+    }
+
+    fn profile(&self, job: JobId) -> Profile {
+        lock(&self.profiles).get(&job).cloned().unwrap_or_default()
     }
 
     /// Keeps each location on two workers, or on one. With two the loss of a worker loses nothing.
@@ -72,8 +105,9 @@ impl Owner {
     /// Deletes everything of a job: at once on the workers that this owner placed it on, and through the master on all.
     pub async fn release_job(&self, job: JobId) -> Result<(), OwnerError> {
         let workers = lock(&self.placed).remove(&job).unwrap_or_default();
+        lock(&self.profiles).remove(&job);
         self.release_on(workers, || pb::release_request::What::Job(job_bytes(job))).await;
-        self.ask_master(async |mut master| {
+        self.tell_masters(async |mut master| {
             master.release_job(pb::ReleaseJobRequest { job: job_bytes(job) }).await.map(drop)
         })
         .await
@@ -88,7 +122,7 @@ impl Owner {
     /// Says that these jobs' data is still wanted. To be called well within the master's job lease.
     pub async fn keep_alive(&self, jobs: &[JobId]) -> Result<(), OwnerError> {
         let jobs: Vec<_> = jobs.iter().map(|job| job_bytes(*job)).collect();
-        self.ask_master(async |mut master| {
+        self.tell_masters(async |mut master| {
             master.keep_alive(pb::KeepAliveRequest { jobs: jobs.clone() }).await.map(drop)
         })
         .await

@@ -1,60 +1,202 @@
-//! The admin view over HTTP.
+//! The admin view and its orders, over HTTP.
+//!
+//! An order changes the soft state of this master only: tell all masters the same. Not here: what an order does.
 
-use std::sync::Arc;
+mod views;
 
-use axum::{Json, Router, extract::State, routing::get};
-use penstock_common::telemetry;
-use serde::Serialize;
+use std::{sync::Arc, time::Duration};
 
-use super::{members::Member, service::Service};
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    routing::{get, post},
+};
+use penstock_common::{bytes::ByteSize, net::Network, telemetry};
+use penstock_protocol::ids::{JobId, WorkerId};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
-pub(super) fn routes(service: Arc<Service>) -> Router {
-    Router::new().route("/api/v1/workers", get(workers)).with_state(service).merge(telemetry::routes())
+use self::views::{JobView, UserView, WorkerView};
+use super::{locations, quotas::Limit, service::Service};
+use crate::problem::Problem;
+
+/// How long a worker is excluded if nobody says how long.
+const EXCLUSION: Duration = Duration::from_secs(600);
+/// Locations of one job that one answer shows.
+const LOCATIONS_MAX: usize = 10_000;
+
+struct Admin {
+    service: Arc<Service>,
+    network: Arc<dyn Network>,
 }
 
-#[derive(Serialize)]
-struct Workers {
-    workers: Vec<Worker>,
+pub(super) fn routes(service: Arc<Service>, network: Arc<dyn Network>) -> Router {
+    Router::new()
+        .route("/api/v1/workers", get(workers))
+        .route("/api/v1/workers/{worker}/exclude", post(exclude))
+        .route("/api/v1/workers/{worker}/include", post(include))
+        .route("/api/v1/workers/{worker}/decommission", post(decommission))
+        .route("/api/v1/workers/{worker}/recommission", post(recommission))
+        .route("/api/v1/jobs", get(jobs))
+        .route("/api/v1/jobs/{job}/partitions", get(partitions))
+        .route("/api/v1/quotas", get(quotas).post(set_quota))
+        .route("/api/v1/settings", get(settings).post(change_settings))
+        .with_state(Arc::new(Admin { service, network }))
+        .merge(telemetry::routes())
 }
 
-#[derive(Serialize)]
-struct Worker {
-    worker: String,
-    incarnation: u64,
-    control: String,
-    data: String,
-    alive: bool,
-    draining: bool,
-    /// RFC 3339, UTC.
-    last_heartbeat: String,
-    jobs: usize,
-    locations: u64,
-    memory_used_bytes: u64,
-    memory_limit_bytes: u64,
-    disk_used_bytes: u64,
-    disk_free_bytes: u64,
+type Answer = Result<Json<Value>, Problem>;
+
+async fn workers(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    let now = admin.service.now();
+    let workers = admin.service.state().workers(now);
+    let workers: Vec<_> = workers.into_iter().map(|standing| WorkerView::of(standing, now)).collect();
+    Json(json!({ "workers": workers }))
 }
 
-async fn workers(State(service): State<Arc<Service>>) -> Json<Workers> {
-    Json(Workers {
-        workers: service.workers().into_iter().map(|(member, alive)| worker(member, alive)).collect(),
-    })
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Exclude {
+    seconds: u64,
+    reason: String,
 }
 
-fn worker(member: Member, alive: bool) -> Worker {
-    Worker {
-        worker: member.address.worker.to_string(),
-        incarnation: member.address.incarnation.0,
-        control: member.address.control.clone(),
-        data: member.address.data.clone(),
-        alive,
-        draining: member.draining,
-        last_heartbeat: member.reported_at.to_string(),
-        jobs: member.jobs,
-        locations: member.usage.locations,
-        memory_used_bytes: member.usage.memory_used_bytes,
-        memory_limit_bytes: member.usage.memory_limit_bytes,
-        disk_used_bytes: member.usage.disk_used_bytes,
-        disk_free_bytes: member.usage.disk_free_bytes,
+impl Default for Exclude {
+    fn default() -> Self {
+        Self { seconds: EXCLUSION.as_secs(), reason: String::new() }
     }
+}
+
+async fn exclude(
+    State(admin): State<Arc<Admin>>,
+    Path(worker): Path<String>,
+    order: Option<Json<Exclude>>,
+) -> Answer {
+    let Json(order) = order.unwrap_or_default();
+    if order.seconds == 0 {
+        return Err(Problem::invalid("`seconds` must be at least 1"));
+    }
+    let (now, lasts) = (admin.service.now(), Duration::from_secs(order.seconds));
+    tracing::info!(worker, seconds = order.seconds, reason = order.reason, "excluding a worker");
+    let known = admin.service.state().exclude(now, &worker_id(&worker), lasts, order.reason);
+    known_worker(&admin, &worker, known)
+}
+
+async fn include(State(admin): State<Arc<Admin>>, Path(worker): Path<String>) -> Answer {
+    let now = admin.service.now();
+    let id = worker_id(&worker);
+    let known = {
+        let mut state = admin.service.state();
+        state.include(now, &id) || state.knows(&id)
+    };
+    known_worker(&admin, &worker, known)
+}
+
+async fn decommission(State(admin): State<Arc<Admin>>, Path(worker): Path<String>) -> Answer {
+    tracing::info!(worker, "decommissioning a worker");
+    let known = admin.service.state().drain(&worker_id(&worker), true);
+    known_worker(&admin, &worker, known)
+}
+
+async fn recommission(State(admin): State<Arc<Admin>>, Path(worker): Path<String>) -> Answer {
+    tracing::info!(worker, "recommissioning a worker");
+    let known = admin.service.state().drain(&worker_id(&worker), false);
+    known_worker(&admin, &worker, known)
+}
+
+/// The worker as it stands now.
+fn known_worker(admin: &Admin, worker: &str, known: bool) -> Answer {
+    let unknown = || Problem::not_found(format!("no shuffle worker `{worker}` reports to this master"));
+    let now = admin.service.now();
+    let standing = known.then(|| admin.service.state().worker(now, &worker_id(worker))).flatten();
+    Ok(Json(json!(WorkerView::of(standing.ok_or_else(unknown)?, now))))
+}
+
+fn worker_id(worker: &str) -> WorkerId {
+    WorkerId::from(worker)
+}
+
+async fn jobs(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    let state = admin.service.state();
+    let jobs: Vec<_> = state
+        .ledger()
+        .jobs()
+        .map(|(job, account)| JobView {
+            job: job.to_string(),
+            user: account.user.clone(),
+            bytes: account.amount.bytes,
+            locations: account.amount.locations,
+            over_quota: state.ledger().is_over(state.limits(), *job),
+            workers: state.holders(admin.service.now(), *job).len(),
+        })
+        .collect();
+    Json(json!({ "jobs": jobs }))
+}
+
+async fn partitions(State(admin): State<Arc<Admin>>, Path(job): Path<String>) -> Answer {
+    let job: JobId = job.parse().map_err(|_| Problem::invalid(format!("`{job}` is not a job id")))?;
+    let holders = admin.service.state().holders(admin.service.now(), job);
+    if holders.is_empty() {
+        return Err(Problem::not_found(format!("no shuffle worker holds anything of job {job}")));
+    }
+    let listed = locations::of(&admin.network, job, holders, LOCATIONS_MAX).await;
+    if listed.locations.is_empty() && !listed.silent.is_empty() {
+        let silent = listed.silent.join(", ");
+        return Err(Problem::unavailable(format!("these workers hold it and do not answer: {silent}")));
+    }
+    Ok(Json(json!(listed)))
+}
+
+async fn quotas(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    let state = admin.service.state();
+    let limits = state.limits();
+    let held: Vec<_> = state.ledger().users().map(|(user, amount)| (user.clone(), *amount)).collect();
+    let own = limits.users.keys().filter(|user| held.iter().all(|(held, _)| held != *user));
+    let all = held.iter().cloned().chain(own.map(|user| (user.clone(), Default::default())));
+    let users: Vec<_> = all.map(|(user, amount)| UserView::of(user, amount, limits)).collect();
+    Json(json!({ "job": limits.job, "user": limits.user, "users": users }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetQuota {
+    user: String,
+    /// Both absent: back to what counts for all users.
+    bytes: Option<ByteSize>,
+    locations: Option<u64>,
+}
+
+async fn set_quota(State(admin): State<Arc<Admin>>, Json(order): Json<SetQuota>) -> Answer {
+    let mut config = admin.service.config().clone();
+    let quota = &mut config.user_quotas;
+    if order.bytes.is_none() && order.locations.is_none() {
+        quota.remove(&order.user);
+    } else {
+        let present = quota.get(&order.user).copied();
+        let Limit { bytes, locations } =
+            present.unwrap_or(Limit { bytes: config.user_bytes_max, locations: config.user_locations_max });
+        let limit =
+            Limit { bytes: order.bytes.unwrap_or(bytes), locations: order.locations.unwrap_or(locations) };
+        quota.insert(order.user, limit);
+    }
+    admin.service.reload(config).map_err(|error| Problem::invalid(error.to_string()))?;
+    Ok(quotas(State(admin)).await)
+}
+
+async fn settings(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    Json(json!(&*admin.service.config()))
+}
+
+/// Takes those that are named; what cannot change at run time is refused by name, and then nothing changes.
+async fn change_settings(State(admin): State<Arc<Admin>>, Json(wanted): Json<Value>) -> Answer {
+    let config = admin.service.config().clone();
+    let config = penstock_common::config::with_changes(&config, &wanted)
+        .map_err(|error| Problem::invalid(error.to_string()))?;
+    let refused = admin.service.refused_settings(&config);
+    if !refused.is_empty() {
+        let refused = refused.join(", ");
+        return Err(Problem::invalid(format!("only a restart changes these settings: {refused}")));
+    }
+    let reloaded = admin.service.reload(config).map_err(|error| Problem::invalid(error.to_string()))?;
+    Ok(Json(json!({ "changed": reloaded.changed })))
 }

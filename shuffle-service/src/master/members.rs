@@ -1,38 +1,54 @@
-//! Who is there, and who gets the next partition. Pure: the caller brings the time.
+//! Who is there, what each worker last reported, and what was placed on it since. Pure: the caller brings the time.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use penstock_common::clock::Timestamp;
 use penstock_protocol::{
-    ids::{Epoch, PartitionIndex, ShuffleId, WorkerId},
+    ids::{JobId, WorkerId},
     pb,
-    shuffle::{Location, ShuffleTarget, WorkerAddress},
+    shuffle::WorkerAddress,
 };
+
+use super::{
+    placement::{Candidate, Load, Rank, Site},
+    quotas::{Amount, Holdings, Ledger},
+};
+
+/// A silent worker stays in the admin view for so many timeouts.
+const FORGET_AFTER_TIMEOUTS: u32 = 100;
 
 #[derive(Debug)]
 pub(super) struct Members {
     timeout: Duration,
     workers: BTreeMap<WorkerId, Member>,
-    /// Where the next small shuffle starts, so that not all of them meet on the first worker.
-    turn: usize,
+    /// What operators want of workers that do not say yet that they do it: `true` to drain.
+    wanted: BTreeMap<WorkerId, bool>,
+    ledger: Ledger,
+}
+
+/// What a worker says of itself.
+#[derive(Debug, Clone)]
+pub(super) struct Report {
+    pub address: Arc<WorkerAddress>,
+    pub admin: String,
+    pub site: Site,
+    pub tags: Vec<String>,
+    pub weight: u32,
+    pub usage: pb::WorkerUsage,
+    pub holdings: Holdings,
+    pub draining: bool,
+    /// When it will be gone, if it was told.
+    pub leaves_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Member {
-    pub address: std::sync::Arc<WorkerAddress>,
-    pub usage: pb::WorkerUsage,
-    pub jobs: usize,
+    pub report: Report,
     pub reported_at: Timestamp,
-    pub draining: bool,
-}
-
-/// Why nothing can be placed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{known} known, {alive} of them alive, {excluded} of these just refused")]
-pub(super) struct NoWorkers {
-    known: usize,
-    alive: usize,
-    excluded: usize,
+    /// Placed since the report; the one after the next says what became of it.
+    pub placed: Holdings,
+    /// Whether the ledger has what it holds: not when it is silent, since then nobody knows what is left.
+    counted: bool,
 }
 
 /// A report from a life before the one that is known.
@@ -44,161 +60,156 @@ pub(super) struct FormerLife {
 
 impl Members {
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, workers: BTreeMap::new(), turn: 0 }
+        let (workers, wanted, ledger) = (BTreeMap::new(), BTreeMap::new(), Ledger::default());
+        Self { timeout, workers, wanted, ledger }
+    }
+
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
     }
 
     /// Takes a report. A later incarnation replaces an earlier one, never the other way round while the later one lives.
-    pub fn report(&mut self, now: Timestamp, member: Member) -> Result<(), FormerLife> {
-        let worker = member.address.worker.clone();
+    /// Returns what the worker is to do, if that is not what it does.
+    pub fn report(&mut self, now: Timestamp, mut report: Report) -> Result<Option<bool>, FormerLife> {
+        let worker = report.address.worker.clone();
         if let Some(known) = self.workers.get(&worker)
-            && known.address.incarnation > member.address.incarnation
+            && known.report.address.incarnation > report.address.incarnation
             && self.is_alive(now, known)
         {
             return Err(FormerLife { worker });
         }
-        self.workers.insert(worker, member);
-        // Long gone ones are kept for a while for the admin view, not for ever.
-        let forget_after = self.timeout * 100;
-        self.workers.retain(|_, member| now - member.reported_at < forget_after);
-        Ok(())
-    }
-
-    /// A worker for each partition, or two: those that live and stay, in turn. The second copies of one worker's partitions
-    /// lie together on the next one, so that what is merged for one is merged for the other. With one worker there is one
-    /// copy.
-    pub fn place(
-        &mut self,
-        now: Timestamp,
-        shuffle: ShuffleId,
-        partitions: impl IntoIterator<Item = PartitionIndex>,
-        epoch: Epoch,
-        excluded: &[String],
-        copies: u32,
-    ) -> Result<ShuffleTarget, NoWorkers> {
-        let alive: Vec<_> =
-            self.workers.values().filter(|member| self.is_alive(now, member) && !member.draining).collect();
-        let usable: Vec<_> = alive
-            .iter()
-            .filter(|member| !excluded.iter().any(|name| name == member.address.worker.as_str()))
-            .collect();
-        if usable.is_empty() {
-            return Err(NoWorkers { known: self.workers.len(), alive: alive.len(), excluded: alive.len() });
+        self.sweep(now);
+        if let Some(before) = self.workers.get(&worker) {
+            expect_placed(before, &mut report);
         }
-        let mut turn = self.turn;
-        let locations = partitions.into_iter().map(|partition| {
-            let worker = |at: usize| std::sync::Arc::clone(&usable[at % usable.len()].address);
-            let at = turn;
-            turn = turn.wrapping_add(1);
-            let replica = (copies > 1 && usable.len() > 1).then(|| worker(at.wrapping_add(1)));
-            Location { partition, epoch, worker: worker(at), replica }
+        self.ledger.add(&report.holdings);
+        let wanted = self.wanted.get(&worker).copied().filter(|drain| *drain != report.draining);
+        if wanted.is_none() {
+            self.wanted.remove(&worker);
+        }
+        let member = Member { report, reported_at: now, placed: Holdings::new(), counted: true };
+        if let Some(before) = self.workers.insert(worker, member) {
+            self.uncount(&before);
+        }
+        Ok(wanted)
+    }
+
+    /// Those who may get something new, in the order of their names, with their positions as candidates.
+    pub fn candidates(
+        &self,
+        now: Timestamp,
+        may: impl Fn(&WorkerId) -> bool,
+        is_suspect: impl Fn(&WorkerId) -> bool,
+    ) -> Vec<Candidate> {
+        let open = self.workers.values().filter(|member| {
+            self.is_alive(now, member) && !self.is_draining(member) && may(&member.report.address.worker)
         });
-        let locations = locations.collect();
-        self.turn = turn;
-        Ok(ShuffleTarget { shuffle, locations })
+        open.map(|member| candidate(now, member, is_suspect(&member.report.address.worker))).collect()
     }
 
-    pub fn list(&self, now: Timestamp) -> Vec<(Member, bool)> {
-        self.workers.values().map(|member| (member.clone(), self.is_alive(now, member))).collect()
+    /// Remembers that so many locations of a job were placed on a worker, until it reports again.
+    pub fn placed(&mut self, worker: &WorkerId, job: JobId, user: &str, locations: u64) {
+        let Some(member) = self.workers.get_mut(worker) else { return };
+        let holding =
+            super::quotas::Holding { user: user.to_owned(), amount: Amount { bytes: 0, locations } };
+        self.ledger.add(&Holdings::from([(job, holding.clone())]));
+        let placed = member.placed.entry(job).or_default();
+        placed.user = holding.user;
+        placed.amount.add(holding.amount);
     }
 
-    fn is_alive(&self, now: Timestamp, member: &Member) -> bool {
+    /// What an operator wants of a worker; false if there is no such worker.
+    pub fn want(&mut self, worker: &WorkerId, drain: bool) -> bool {
+        let known = self.workers.contains_key(worker);
+        if known {
+            self.wanted.insert(worker.clone(), drain);
+        }
+        known
+    }
+
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub fn get(&self, worker: &WorkerId) -> Option<&Member> {
+        self.workers.get(worker)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.workers.values()
+    }
+
+    pub fn is_alive(&self, now: Timestamp, member: &Member) -> bool {
         now - member.reported_at <= self.timeout
+    }
+
+    pub fn is_draining(&self, member: &Member) -> bool {
+        let wanted = self.wanted.get(&member.report.address.worker).copied();
+        wanted.unwrap_or(member.report.draining)
+    }
+
+    /// Takes silent workers out of the ledger, and forgets those who are long gone.
+    fn sweep(&mut self, now: Timestamp) {
+        let (timeout, ledger) = (self.timeout, &mut self.ledger);
+        for member in self.workers.values_mut() {
+            if member.counted && now - member.reported_at > timeout {
+                member.counted = false;
+                ledger.subtract(&member.report.holdings);
+                ledger.subtract(&member.placed);
+            }
+        }
+        let forget_after = timeout * FORGET_AFTER_TIMEOUTS;
+        self.workers.retain(|_, member| now - member.reported_at < forget_after);
+        let workers = &self.workers;
+        self.wanted.retain(|worker, _| workers.contains_key(worker));
+    }
+
+    fn uncount(&mut self, member: &Member) {
+        if member.counted {
+            self.ledger.subtract(&member.report.holdings);
+            self.ledger.subtract(&member.placed);
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use penstock_protocol::ids::{Incarnation, JobId, StageId};
-    use uuid::Uuid;
-
-    use super::*;
-
-    const TIMEOUT: Duration = Duration::from_secs(5);
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_millis(seconds * 1000)
+/// A report may have been on its way while something was placed: what was placed since the last one counts until the next
+/// one, whether the worker has heard of it or not.
+fn expect_placed(before: &Member, report: &mut Report) {
+    if before.report.address.incarnation != report.address.incarnation {
+        return;
     }
-
-    fn member(worker: &str, incarnation: u64, reported_at: Timestamp) -> Member {
-        let address = WorkerAddress {
-            worker: worker.into(),
-            incarnation: Incarnation(incarnation),
-            control: "c:1".into(),
-            data: "d:1".into(),
-        };
-        Member { address: address.into(), usage: Default::default(), jobs: 0, reported_at, draining: false }
-    }
-
-    fn members(workers: &[&str]) -> Members {
-        let mut members = Members::new(TIMEOUT);
-        for worker in workers {
-            members.report(at(0), member(worker, 1, at(0))).unwrap();
+    for (job, placed) in &before.placed {
+        let known = before.report.holdings.get(job).map_or(0, |holding| holding.amount.locations);
+        let holding = report.holdings.entry(*job).or_default();
+        holding.amount.locations = holding.amount.locations.max(known + placed.amount.locations);
+        if holding.user.is_empty() {
+            holding.user.clone_from(&placed.user);
         }
-        members
     }
+}
 
-    fn place(
-        members: &mut Members,
-        now: Timestamp,
-        partitions: u32,
-        excluded: &[&str],
-    ) -> Result<String, NoWorkers> {
-        let shuffle = ShuffleId { job: JobId(Uuid::nil()), exchange: StageId(0), run: 0 };
-        let excluded: Vec<_> = excluded.iter().map(|name| (*name).to_owned()).collect();
-        let target =
-            members.place(now, shuffle, (0..partitions).map(PartitionIndex), Epoch(0), &excluded, 1)?;
-        Ok(target
-            .locations
-            .iter()
-            .map(|location| location.worker.worker.as_str())
-            .collect::<Vec<_>>()
-            .join(" "))
-    }
-
-    #[test]
-    fn partitions_are_spread_evenly_and_the_next_shuffle_goes_on_where_the_last_one_ended() {
-        let mut members = members(&["a", "b", "c"]);
-        assert_eq!(place(&mut members, at(1), 4, &[]).unwrap(), "a b c a");
-        assert_eq!(place(&mut members, at(1), 2, &[]).unwrap(), "b c");
-    }
-
-    #[test]
-    fn nothing_is_placed_on_workers_that_are_silent_leave_or_just_refused() {
-        let mut members = members(&["a", "b", "c", "d"]);
-        for worker in ["b", "c", "d"] {
-            let draining = worker == "c";
-            members.report(at(6), Member { draining, ..member(worker, 1, at(6)) }).unwrap();
-        }
-        assert_eq!(place(&mut members, at(7), 2, &["d"]).unwrap(), "b b");
-        assert!(place(&mut members, at(7), 2, &["b", "d"]).is_err());
-        assert!(place(&mut members, at(60), 2, &[]).is_err());
-    }
-
-    #[test]
-    fn a_second_copy_lies_on_another_worker_if_there_is_one() {
-        let shuffle = ShuffleId { job: JobId(Uuid::nil()), exchange: StageId(0), run: 0 };
-        let placed = |workers: &[&str], copies| {
-            let place =
-                members(workers).place(at(1), shuffle, (0..3).map(PartitionIndex), Epoch(0), &[], copies);
-            let names = |location: &Location| {
-                location.workers().map(|worker| worker.worker.to_string()).collect::<Vec<_>>().join("+")
-            };
-            place.unwrap().locations.iter().map(names).collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(placed(&["a", "b", "c"], 2), "a+b b+c c+a");
-        assert_eq!(placed(&["a", "b"], 2), "a+b b+a a+b");
-        assert_eq!(placed(&["a"], 2), "a a a");
-        assert_eq!(placed(&["a", "b"], 0), "a b a");
-    }
-
-    // Invariant 16: a life that is over does not come back.
-    #[test]
-    fn a_former_life_does_not_replace_the_present_one() {
-        let mut members = members(&["a"]);
-        members.report(at(1), member("a", 2, at(1))).unwrap();
-        assert!(members.report(at(2), member("a", 1, at(2))).is_err());
-        assert_eq!(members.list(at(2))[0].0.address.incarnation, Incarnation(2));
+fn candidate(now: Timestamp, member: &Member, is_suspect: bool) -> Candidate {
+    let report = &member.report;
+    let usage = &report.usage;
+    let placed: u64 = member.placed.values().map(|holding| holding.amount.locations).sum();
+    let rank = match () {
+        () if report.leaves_at.is_some_and(|at| now <= at) => Rank::Leaving,
+        () if is_suspect => Rank::Suspect,
+        () if usage.paused => Rank::Paused,
+        () => Rank::Fit,
+    };
+    Candidate {
+        worker: report.address.worker.clone(),
+        rank,
+        site: report.site.clone(),
+        tags: report.tags.iter().cloned().collect(),
+        weight: report.weight,
+        load: Load {
+            free_bytes: usage.disk_free_bytes,
+            memory_used: usage.memory_used_bytes as f64 / (usage.memory_limit_bytes.max(1) as f64),
+            flush_us_per_mib: usage.flush_us_per_mib,
+            fetch_us_per_mib: usage.fetch_us_per_mib,
+            open_locations: usage.open_locations + placed,
+        },
     }
 }

@@ -2,11 +2,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use penstock_common::clock::Clock;
+use penstock_common::{
+    clock::{Clock, Timestamp},
+    config::{self, Reloaded},
+};
 use penstock_protocol::{
     build,
     decode::{DecodeError, job_id, required},
-    ids::{Epoch, JobId, PartitionIndex, ShuffleId},
+    ids::{Epoch, JobId, PartitionIndex},
     pb::{self, shuffle_master_server::ShuffleMaster},
     shuffle::WorkerAddress,
     status::{ErrorCode, RpcError},
@@ -15,33 +18,61 @@ use penstock_protocol::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    leases::Leases,
-    members::{Member, Members},
+    config::{Config, InvalidConfig},
+    members::Report,
+    placement::Site,
+    quotas::{Amount, Holding, Holdings},
+    state::{self, Answer, Refused, Standing, State},
 };
 use crate::metrics;
 
+/// The share of a worker that says nothing about it.
+const WEIGHT: u32 = 100;
+
+#[derive(Debug)]
 pub(super) struct Service {
     clock: Arc<dyn Clock>,
-    heartbeat_interval_ms: u64,
+    /// Those in force.
+    config: Mutex<Config>,
     state: Mutex<State>,
 }
 
-struct State {
-    members: Members,
-    leases: Leases,
-}
-
 impl Service {
-    pub fn new(members: Members, leases: Leases, clock: Arc<dyn Clock>, heartbeat_interval_ms: u64) -> Self {
-        Self { clock, heartbeat_interval_ms, state: Mutex::new(State { members, leases }) }
+    pub fn new(config: Config, clock: Arc<dyn Clock>) -> Self {
+        let state = Mutex::new(State::new(&config));
+        Self { clock, config: Mutex::new(config), state }
     }
 
-    pub fn workers(&self) -> Vec<(Member, bool)> {
-        self.state().members.list(self.clock.now())
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn config(&self) -> MutexGuard<'_, Config> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes new settings, as far as they can change at run time.
+    pub fn reload(&self, wanted: Config) -> Result<Reloaded, InvalidConfig> {
+        wanted.validate()?;
+        let mut config = self.config();
+        let (next, reloaded) = config::reload(&*config, wanted, &Config::FIXED);
+        self.state().configure(&next);
+        *config = next;
+        tracing::info!(changed = ?reloaded.changed, refused = ?reloaded.refused, "took new settings");
+        Ok(reloaded)
+    }
+
+    /// Settings that differ from those in force and cannot change at run time.
+    pub fn refused_settings(&self, wanted: &Config) -> Vec<String> {
+        config::reload(&*self.config(), wanted.clone(), &Config::FIXED).1.refused
+    }
+
+    pub fn workers(&self) -> Vec<Standing> {
+        self.state().workers(self.clock.now())
     }
 }
 
@@ -54,44 +85,40 @@ impl ShuffleMaster for Service {
         let report = request.into_inner();
         build::require_same("the shuffle worker", &report.build, "shuffle master")
             .map_err(|refusal| RpcError::new(ErrorCode::BuildMismatch, refusal.to_string()))?;
-        let address: WorkerAddress = required(report.address, "address")?;
-        let jobs = jobs(&report.jobs)?;
+        let report = decode(report)?;
         let now = self.clock.now();
-        let mut state = self.state();
-        let member = Member {
-            address: Arc::new(address),
-            usage: report.usage.unwrap_or_default(),
-            jobs: jobs.len(),
-            reported_at: now,
-            draining: report.draining,
+        let answer = {
+            let mut state = self.state();
+            let answer = state.heartbeat(now, report);
+            metrics::workers_alive(state.alive(now));
+            answer.map_err(|error| RpcError::new(ErrorCode::Stale, error.to_string()))?
         };
-        state
-            .members
-            .report(now, member)
-            .map_err(|error| RpcError::new(ErrorCode::Stale, error.to_string()))?;
-        let (ended, expired) = state.leases.report(now, jobs);
-        metrics::workers_alive(state.members.list(now).iter().filter(|(_, alive)| *alive).count());
-        (0..expired).for_each(|_| metrics::expired_job());
-        let expired_jobs = ended.into_iter().map(job_bytes).collect();
-        Ok(Response::new(pb::HeartbeatAnswer { expired_jobs, interval_ms: self.heartbeat_interval_ms }))
+        (0..answer.ended.just_expired).for_each(|_| metrics::expired_job());
+        Ok(Response::new(encode(answer, self.config().heartbeat_interval_ms)))
     }
 
     async fn place(&self, request: Request<pb::PlaceRequest>) -> Result<Response<pb::PlaceAnswer>, Status> {
         let request = request.into_inner();
-        let shuffle: ShuffleId = required(request.shuffle, "shuffle")?;
-        let now = self.clock.now();
-        let partitions = request.partitions.into_iter().map(PartitionIndex);
-        let mut state = self.state();
-        state.leases.keep_alive(now, [shuffle.job]);
-        let placed = state.members.place(
-            now,
-            shuffle,
-            partitions,
-            Epoch(request.epoch),
-            &request.excluded,
-            request.copies,
-        );
-        let target = placed.map_err(|error| RpcError::new(ErrorCode::NoRoom, error.to_string()))?;
+        let copies = request.copies.max(1) as usize;
+        let request = state::Request {
+            shuffle: required(request.shuffle, "shuffle")?,
+            partitions: request.partitions.into_iter().map(PartitionIndex).collect(),
+            epoch: Epoch(request.epoch),
+            copies,
+            copies_min: (request.copies_min.max(1) as usize).min(copies),
+            user: request.user,
+            tags: request.tags,
+            refused: request.excluded,
+        };
+        let placed = self.state().place(self.clock.now(), &request);
+        let target = placed.map_err(|refused| {
+            let code = match refused {
+                Refused::TooFew(_) => ErrorCode::NoRoom,
+                Refused::OverQuota(_) => ErrorCode::QuotaExceeded,
+            };
+            metrics::refused_placement(code);
+            RpcError::new(code, refused.to_string())
+        })?;
         metrics::placed(target.locations.len());
         Ok(Response::new(pb::PlaceAnswer { target: Some((&target).into()) }))
     }
@@ -101,7 +128,7 @@ impl ShuffleMaster for Service {
         request: Request<pb::KeepAliveRequest>,
     ) -> Result<Response<pb::KeepAliveAnswer>, Status> {
         let jobs = jobs(&request.into_inner().jobs)?;
-        self.state().leases.keep_alive(self.clock.now(), jobs);
+        self.state().keep_alive(self.clock.now(), jobs);
         Ok(Response::new(pb::KeepAliveAnswer {}))
     }
 
@@ -110,7 +137,7 @@ impl ShuffleMaster for Service {
         request: Request<pb::ReleaseJobRequest>,
     ) -> Result<Response<pb::ReleaseAnswer>, Status> {
         let job = job_id(&request.into_inner().job, "job")?;
-        self.state().leases.release(self.clock.now(), job);
+        self.state().release(self.clock.now(), job);
         Ok(Response::new(pb::ReleaseAnswer {}))
     }
 
@@ -118,15 +145,52 @@ impl ShuffleMaster for Service {
         &self,
         _: Request<pb::ListWorkersRequest>,
     ) -> Result<Response<pb::ListWorkersAnswer>, Status> {
-        let workers = self.workers().into_iter().map(|(member, alive)| pb::WorkerInfo {
-            address: Some(member.address.as_ref().into()),
-            usage: Some(member.usage),
-            jobs: u32::try_from(member.jobs).unwrap_or(u32::MAX),
-            last_heartbeat_ms: member.reported_at.as_millis(),
-            alive,
-            draining: member.draining,
+        let workers = self.workers().into_iter().map(|standing| pb::WorkerInfo {
+            address: Some(standing.member.report.address.as_ref().into()),
+            usage: Some(standing.member.report.usage),
+            jobs: u32::try_from(standing.member.report.holdings.len()).unwrap_or(u32::MAX),
+            last_heartbeat_ms: standing.member.reported_at.as_millis(),
+            alive: standing.alive,
+            draining: standing.draining,
         });
         Ok(Response::new(pb::ListWorkersAnswer { workers: workers.collect() }))
+    }
+}
+
+fn decode(report: pb::WorkerHeartbeat) -> Result<Report, DecodeError> {
+    let address: WorkerAddress = required(report.address, "address")?;
+    // A worker names every job; what it holds of each is said apart.
+    let mut holdings: Holdings =
+        jobs(&report.jobs)?.into_iter().map(|job| (job, Holding::default())).collect();
+    for usage in report.job_usage {
+        let amount = Amount { bytes: usage.bytes, locations: usage.locations };
+        holdings.insert(job_id(&usage.job, "job_usage.job")?, Holding { user: usage.user, amount });
+    }
+    Ok(Report {
+        address: Arc::new(address),
+        admin: report.admin,
+        site: Site { zone: report.zone, rack: report.rack, host: report.host },
+        tags: report.tags,
+        weight: if report.weight == 0 { WEIGHT } else { report.weight },
+        usage: report.usage.unwrap_or_default(),
+        holdings,
+        draining: report.draining,
+        leaves_at: (report.leaves_at_ms > 0).then(|| Timestamp::from_millis(report.leaves_at_ms)),
+    })
+}
+
+fn encode(answer: Answer, interval_ms: u64) -> pb::HeartbeatAnswer {
+    let drain = match answer.drain {
+        None => pb::DrainOrder::None,
+        Some(true) => pb::DrainOrder::Drain,
+        Some(false) => pb::DrainOrder::Serve,
+    };
+    pb::HeartbeatAnswer {
+        expired_jobs: answer.ended.expired.into_iter().map(job_bytes).collect(),
+        interval_ms,
+        released_jobs: answer.ended.released.into_iter().map(job_bytes).collect(),
+        over_quota_jobs: answer.over_quota.into_iter().map(job_bytes).collect(),
+        drain: drain.into(),
     }
 }
 

@@ -15,12 +15,21 @@ pub struct Config {
     pub control_listen: String,
     /// Where batches are pushed and fetched (framed TCP). Port 0 takes a free one.
     pub data_listen: String,
-    /// `/metrics` and `/healthz`. Empty: not served.
+    /// The admin view and its calls (`/api/v1`), `/metrics` and `/healthz`. Empty: not served.
     pub admin_listen: String,
     /// Host under which others reach this worker. Empty: the address it listens on.
     pub advertise_host: String,
     /// `host:port` of the masters' control services.
     pub masters: Vec<String>,
+    /// Zone that this worker stands in, such as `eu-1a`. The copies of a partition go to different zones if there are
+    /// several, else to different racks, else to different hosts.
+    pub zone: String,
+    /// Rack that this worker stands in, within its zone.
+    pub rack: String,
+    /// What this worker is for. A job that asks for tags is only placed on workers that have all of them.
+    pub tags: Vec<String>,
+    /// Its share of new partitions against that of other workers.
+    pub weight: u32,
     /// Folders for data that does not fit into memory, best on different disks of one kind. Each holds a folder with this
     /// worker's name.
     pub data_dirs: Vec<PathBuf>,
@@ -70,7 +79,7 @@ pub struct Config {
     pub connections_max: usize,
     /// Milliseconds that a commit waits for writes in progress before the location fails.
     pub commit_timeout_ms: u64,
-    /// Milliseconds between reports to the master until it says otherwise.
+    /// Milliseconds between reports to a master until it says otherwise; at most 1000 count.
     pub heartbeat_interval_ms: u64,
     /// Certificates for control calls and data. Off while nothing is set.
     pub tls: TlsFiles,
@@ -85,6 +94,10 @@ impl Default for Config {
             admin_listen: "127.0.0.1:0".to_owned(),
             advertise_host: String::new(),
             masters: vec!["127.0.0.1:7072".to_owned()],
+            zone: String::new(),
+            rack: String::new(),
+            tags: Vec::new(),
+            weight: 100,
             data_dirs: vec![std::env::temp_dir().join("penstock-shuffle")],
             disks: Vec::new(),
             memory_bytes_max: ByteSize::mib(512),
@@ -263,6 +276,7 @@ impl Config {
             ),
             ("flush_from_percent", self.flush_from_percent <= 95, "must be at most 95"),
             ("flush_parallelism", self.flush_parallelism > 0, "must be at least 1"),
+            ("weight", self.weight > 0, "must be at least 1"),
             ("split_from_bytes", self.split_from_bytes.as_u64() > 0, "must be at least 1"),
             ("connections_max", self.connections_max > 0, "must be at least 1"),
             ("heartbeat_interval_ms", self.heartbeat_interval_ms > 0, "must be at least 1"),

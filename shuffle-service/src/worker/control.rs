@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use super::{
     link::Links,
     store::{LocationKey, Store},
+    usage,
 };
 
 pub(super) struct Control {
@@ -34,6 +35,7 @@ impl ShuffleWorker for Control {
         let replica: Option<WorkerAddress> = optional(request.replica, "replica")?;
         let replica = replica.map(|replica| self.links.to(replica));
         self.store.reserve(shuffle, &keys(request.locations), replica.as_ref())?;
+        self.store.jobs_known.set_user(shuffle.job, &request.user);
         Ok(Response::new(pb::ReserveAnswer {}))
     }
 
@@ -84,6 +86,16 @@ impl ShuffleWorker for Control {
             None => return Err(DecodeError::missing("what").into()),
         }
         Ok(Response::new(pb::ReleaseAnswer {}))
+    }
+
+    async fn list_locations(
+        &self,
+        request: Request<pb::ListLocationsRequest>,
+    ) -> Result<Response<pb::ListLocationsAnswer>, Status> {
+        let request = request.into_inner();
+        self.check(request.incarnation)?;
+        let job = job_id(&request.job, "job")?;
+        Ok(Response::new(usage::list(&self.store, job, request.locations_max as usize)))
     }
 }
 

@@ -1,139 +1,195 @@
-//! Reports to the masters and deletes what they say has ended.
+//! Reports to the masters and does what they say.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use penstock_common::{grpc, lifecycle::CancellationToken, net::Network};
 use penstock_protocol::{
     build,
-    decode::job_id,
+    decode::{DecodeError, job_id},
+    ids::JobId,
     pb::{self, shuffle_master_client::ShuffleMasterClient},
     shuffle::WorkerAddress,
-    wire::common::job_bytes,
 };
 use tokio::sync::watch;
-use tonic::transport::Channel;
+use tonic::{Code, Status, transport::Channel};
 
-use super::{disks::DiskReport, store::Store};
-use crate::metrics;
+use super::{
+    orders::{Orders, Said},
+    site::Site,
+    store::Store,
+    usage,
+};
 
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// With the interval it bounds how long a master that comes back waits for a report.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between tries while no master was reached yet, so that a cluster comes up quickly.
 const FIRST_CONTACT: Duration = Duration::from_millis(100);
+/// A master that takes over knows all workers within 3 s only if they report about every second.
+const INTERVAL_MAX: Duration = Duration::from_secs(1);
 
-pub(super) struct Heartbeat {
+/// What the reports to all masters share.
+pub(super) struct Reporter {
     pub store: Arc<Store>,
     pub address: WorkerAddress,
-    pub interval: Duration,
+    pub admin: String,
+    pub site: Site,
+    pub orders: Mutex<Orders>,
     pub registered: watch::Sender<bool>,
+}
+
+/// The reports to one master.
+pub(super) struct Heartbeat {
+    pub reporter: Arc<Reporter>,
+    /// Position in the configuration, and address.
+    pub master: (usize, String),
+    pub interval: Duration,
 }
 
 impl Heartbeat {
     /// Reports to one master until `stop`. Each master gets reports of its own, so that a standby knows everything.
-    pub async fn run(
-        self,
-        network: Arc<dyn Network>,
-        master: String,
-        stop: CancellationToken,
-    ) -> Result<(), Infallible> {
-        let client = ShuffleMasterClient::new(grpc::channel(network, &master))
-            .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX)
-            .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX);
-        let (mut interval, mut reached) = (self.interval, None);
+    pub async fn run(self, network: Arc<dyn Network>, stop: CancellationToken) -> Result<(), Infallible> {
+        let connect = || client(&network, &self.master.1);
+        let mut client = connect();
+        let mut standing = self.reporter.store.standing.watch();
+        let (mut interval, mut reached) = (self.interval.min(INTERVAL_MAX), None);
         loop {
-            let report = tokio::select! {
+            let answer = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                report = tokio::time::timeout(ANSWER_TIMEOUT, self.report(client.clone(), false)) => report,
+                answer = self.reporter.report(client.clone(), false) => answer,
             };
-            let failure = match report {
-                Ok(Ok(answer)) => {
-                    self.take(&answer).await;
-                    interval = Duration::from_millis(answer.interval_ms.clamp(1, 60_000));
-                    None
+            match &answer {
+                Ok(answer) => {
+                    self.reporter.obey(self.master.0, answer).await;
+                    interval = Duration::from_millis(answer.interval_ms.max(1)).min(INTERVAL_MAX);
                 }
-                Ok(Err(status)) => Some(status.message().to_owned()),
-                Err(_) => Some("no answer in time".to_owned()),
-            };
-            if reached != Some(failure.is_none()) {
-                match &failure {
-                    None => {
-                        tracing::info!(worker = %self.address.worker, master, "registered at the shuffle master")
-                    }
-                    Some(reason) => {
-                        tracing::warn!(worker = %self.address.worker, master, reason, "shuffle master not reached")
+                Err(status) => {
+                    self.reporter.orders().lost(self.master.0);
+                    // A connection into the void would stay until its keep-alive ends.
+                    if status.code() == Code::DeadlineExceeded {
+                        client = connect();
                     }
                 }
             }
-            reached = Some(failure.is_none());
-            self.registered.send_if_modified(|registered| {
-                let first = failure.is_none() && !*registered;
-                *registered |= first;
-                first
-            });
-            let wait = if *self.registered.borrow() { interval } else { FIRST_CONTACT.min(interval) };
+            let is_reached = answer.is_ok();
+            if reached != Some(is_reached) {
+                self.tell(answer.as_ref().err());
+            }
+            reached = Some(is_reached);
+            let registered = self.reporter.note_registered(is_reached);
+            let wait = if registered { interval } else { FIRST_CONTACT.min(interval) };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                // The sender lives in the store, as long as this task.
+                _ = standing.changed() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
         // A worker that leaves in order says so: nothing more is placed on it.
-        let _ = tokio::time::timeout(Duration::from_millis(500), self.report(client, true)).await;
+        let _ = tokio::time::timeout(Duration::from_millis(500), self.reporter.report(client, true)).await;
         Ok(())
     }
 
-    async fn report(
-        &self,
-        mut client: ShuffleMasterClient<Channel>,
-        draining: bool,
-    ) -> Result<pb::HeartbeatAnswer, tonic::Status> {
-        let report = pb::WorkerHeartbeat {
-            build: build().to_owned(),
-            address: Some((&self.address).into()),
-            usage: Some(self.usage()),
-            jobs: self.store.jobs().into_iter().map(job_bytes).collect(),
-            draining,
-        };
-        Ok(client.heartbeat(report).await?.into_inner())
-    }
-
-    fn usage(&self) -> pb::WorkerUsage {
-        let store = &self.store;
-        metrics::memory_used(store.budget.used());
-        let disks = store.disks.reports();
-        pb::WorkerUsage {
-            memory_used_bytes: store.budget.used(),
-            memory_limit_bytes: store.budget.bytes_max(),
-            disk_used_bytes: disks.iter().map(|disk| disk.used_bytes).sum(),
-            disk_free_bytes: disks.iter().fold(0, |sum, disk| sum.saturating_add(disk.room_bytes)),
-            locations: store.locations() as u64,
-            disks: disks.into_iter().map(Into::into).collect(),
-        }
-    }
-
-    async fn take(&self, answer: &pb::HeartbeatAnswer) {
-        for job in &answer.expired_jobs {
-            match job_id(job, "expired_jobs") {
-                Ok(job) => {
-                    tracing::debug!(%job, "deleting the data of an ended job");
-                    self.store.release_job(job).await;
-                }
-                Err(error) => tracing::warn!(%error, "the master named a job that is none"),
-            }
+    fn tell(&self, failure: Option<&Status>) {
+        let (worker, master) = (&self.reporter.address.worker, &self.master.1);
+        match failure.map(Status::message) {
+            None => tracing::info!(%worker, master, "registered at the shuffle master"),
+            Some(reason) => tracing::warn!(%worker, master, reason, "shuffle master not reached"),
         }
     }
 }
 
-impl From<DiskReport> for pb::DiskUsage {
-    fn from(disk: DiskReport) -> Self {
-        Self {
-            path: disk.path,
-            class: disk.class.to_string(),
-            state: disk.state.to_string(),
-            used_bytes: disk.used_bytes,
-            room_bytes: disk.room_bytes,
-            queued_bytes: disk.queued_bytes,
-            errors: disk.errors,
+fn client(network: &Arc<dyn Network>, master: &str) -> ShuffleMasterClient<Channel> {
+    ShuffleMasterClient::new(grpc::channel(Arc::clone(network), master))
+        .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX)
+        .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
+}
+
+impl Reporter {
+    async fn report(
+        &self,
+        mut client: ShuffleMasterClient<Channel>,
+        leaving: bool,
+    ) -> Result<pb::HeartbeatAnswer, Status> {
+        let (jobs, job_usage, usage) = usage::of(&self.store);
+        let standing = self.store.standing.get();
+        let site = self.site.clone();
+        let report = pb::WorkerHeartbeat {
+            build: build().to_owned(),
+            address: Some((&self.address).into()),
+            usage: Some(usage),
+            jobs,
+            draining: standing.draining || leaving,
+            zone: site.zone,
+            rack: site.rack,
+            host: site.host,
+            tags: site.tags,
+            weight: site.weight,
+            admin: self.admin.clone(),
+            leaves_at_ms: standing.leaves_at.map_or(0, |at| at.as_millis()),
+            job_usage,
+        };
+        match tokio::time::timeout(ANSWER_TIMEOUT, client.heartbeat(report)).await {
+            Ok(answer) => Ok(answer?.into_inner()),
+            Err(_) => Err(Status::deadline_exceeded("no answer in time")),
         }
     }
+
+    async fn obey(&self, master: usize, answer: &pb::HeartbeatAnswer) {
+        match pb::DrainOrder::try_from(answer.drain) {
+            Ok(pb::DrainOrder::Drain) if self.store.standing.set_draining(true) => {
+                tracing::info!(worker = %self.address.worker, "draining, as the master says");
+            }
+            Ok(pb::DrainOrder::Serve) if self.store.standing.set_draining(false) => {
+                tracing::info!(worker = %self.address.worker, "serving again, as the master says");
+            }
+            _ => {}
+        }
+        let said = match said(answer) {
+            Ok(said) => said,
+            Err(error) => return tracing::warn!(%error, "the master named a job that is none"),
+        };
+        let (ended, over_quota) = {
+            let mut orders = self.orders();
+            (orders.take(master, said), orders.over_quota())
+        };
+        for job in self.store.jobs_known.set_over_quota(over_quota) {
+            tracing::warn!(%job, "its quota is used up: its pushes are refused");
+        }
+        for job in ended {
+            tracing::debug!(%job, "deleting the data of an ended job");
+            self.store.release_job(job).await;
+        }
+    }
+
+    /// Whether any master was ever reached.
+    fn note_registered(&self, reached: bool) -> bool {
+        self.registered.send_if_modified(|registered| {
+            let first = reached && !*registered;
+            *registered |= first;
+            first
+        });
+        *self.registered.borrow()
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn said(answer: &pb::HeartbeatAnswer) -> Result<Said, DecodeError> {
+    let jobs = |jobs: &[bytes::Bytes], field| {
+        jobs.iter().map(|job| job_id(job, field)).collect::<Result<std::collections::BTreeSet<JobId>, _>>()
+    };
+    Ok(Said {
+        at: Instant::now(),
+        released: jobs(&answer.released_jobs, "released_jobs")?,
+        expired: jobs(&answer.expired_jobs, "expired_jobs")?,
+        over_quota: jobs(&answer.over_quota_jobs, "over_quota_jobs")?,
+    })
 }

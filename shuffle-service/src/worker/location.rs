@@ -168,6 +168,21 @@ pub(super) enum Chunk {
     End,
 }
 
+/// A location in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Summary {
+    pub phase: &'static str,
+    /// Accepted bytes that it holds.
+    pub bytes: u64,
+    pub disk_bytes: u64,
+}
+
+impl Summary {
+    pub fn is_open(&self) -> bool {
+        self.phase == "open"
+    }
+}
+
 impl Location {
     pub fn new(budget: &Arc<Budget>, life: Incarnation) -> Self {
         Self::with(Gate::new(), budget, life, Vec::new(), OnceCell::new_with(Some(Ok(()))))
@@ -267,6 +282,20 @@ impl Location {
         let may_flush =
             state.gate.may_write() && matches!(state.gate.phase(), Phase::Open | Phase::Committed);
         if may_flush { state.end - state.stored } else { 0 }
+    }
+
+    /// What an operator and the masters see of it.
+    pub fn summary(&self) -> Summary {
+        let state = self.state();
+        let phase = match state.gate.phase() {
+            Phase::Open => "open",
+            Phase::Closing => "closing",
+            Phase::Committed => "committed",
+            Phase::Broken { .. } => "broken",
+            Phase::Released => "released",
+        };
+        let bytes = if state.records.is_empty() { state.stored } else { state.end };
+        Summary { phase, bytes, disk_bytes: state.stored }
     }
 
     pub fn is_committed(&self) -> bool {

@@ -125,6 +125,11 @@ impl Budget {
         }
     }
 
+    /// Whether pushes wait for room now.
+    pub fn is_paused(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     async fn acquire(self: &Arc<Self>, share: Share, bytes: usize) -> Result<Charge, NoRoom> {
         let bytes = u32::try_from(bytes).map_err(|_| NoRoom::Exhausted)?;
         let closed = |_: AcquireError| NoRoom::Exhausted;

@@ -29,10 +29,13 @@ use self::{record::Record, released::Released};
 use super::{
     config::Durability,
     disks::Disks,
+    jobs::Jobs,
     link::Link,
     location::{Location, Taken},
     memory::{Budget, Charge},
+    pace::Pace,
     recovery::Recovered,
+    standing::Standing,
     tiers::Tiers,
     write_out::Named,
 };
@@ -53,6 +56,9 @@ pub(super) struct Store {
     pub tiers: Tiers,
     pub durability: Durability,
     pub locations_max: usize,
+    pub standing: Standing,
+    pub pace: Pace,
+    pub jobs_known: Jobs,
     /// Former lives of which something is served.
     former_lives: BTreeSet<Incarnation>,
     split_from_bytes: u64,
@@ -91,6 +97,9 @@ impl Store {
             tiers,
             durability,
             locations_max,
+            standing: Standing::default(),
+            pace: Pace::default(),
+            jobs_known: Jobs::default(),
             split_from_bytes,
             stopping,
             former_lives,
@@ -186,6 +195,10 @@ impl Store {
             Ok(shuffle) => shuffle,
             Err(refusal) => return Pushed::refused(refusal, &push),
         };
+        if self.jobs_known.is_over_quota(push.head.shuffle.job) {
+            metrics::refused_batches(Refusal::OverQuota, push.entries.len() as u64);
+            return Pushed::refused(Refusal::OverQuota, &push);
+        }
         let locations = read(&shuffle.locations);
         let (mut accepted, mut accepted_bytes) = (0, 0);
         let mut pushed = Pushed::default();

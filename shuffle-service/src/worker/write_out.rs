@@ -116,6 +116,7 @@ impl Store {
         match outcome {
             Ok(()) => {
                 metrics::flushed(write.bytes, started.elapsed());
+                self.pace.flush.record(write.bytes, started.elapsed());
                 let written =
                     named.location.end_write(Ok(Stored { place: write.place, crc32c, synced: sync }));
                 if named.location.is_committed() {

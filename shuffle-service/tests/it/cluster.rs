@@ -26,11 +26,19 @@ use uuid::Uuid;
 
 pub struct Cluster {
     pub clock: Arc<TestClock>,
+    /// The first of `masters`.
     pub master: master::Handle,
+    pub masters: Vec<Master>,
     pub workers: Vec<Worker>,
     pub owner: Arc<Owner>,
     pub ledger: Arc<Ledger>,
     pub client: ShuffleClient,
+    tasks: Tasks,
+}
+
+pub struct Master {
+    pub handle: master::Handle,
+    pub config: master::Config,
     tasks: Tasks,
 }
 
@@ -51,6 +59,10 @@ pub struct Setup {
     pub locations_max: usize,
     pub options: ClientOptions,
     pub network: Arc<dyn Network>,
+    pub masters: usize,
+    pub configure_master: fn(&mut master::Config),
+    /// By the worker's number.
+    pub configure_worker: fn(usize, &mut worker::Config),
     /// Any other setting of the workers.
     pub configure: fn(&mut worker::Config),
     pub copies: u32,
@@ -68,6 +80,9 @@ impl Default for Setup {
             locations_max: 1000,
             options: ClientOptions::default(),
             network: Arc::new(Tcp),
+            masters: 1,
+            configure_master: |_| {},
+            configure_worker: |_, _| {},
             configure: |_| {},
             copies: 1,
             revive: false,
@@ -104,27 +119,32 @@ pub fn winner(map: u32, number: u32) -> Winner {
 pub async fn cluster(setup: Setup) -> Cluster {
     let clock = Arc::new(TestClock::at(Timestamp::from_millis(1_000_000)));
     let tasks = Tasks::new("test");
-    let config = master::Config {
-        control_listen: "127.0.0.1:0".into(),
-        admin_listen: "127.0.0.1:0".into(),
-        heartbeat_interval_ms: 20,
-        ..Default::default()
-    };
-    let master = master::start(config, Arc::new(Tcp), clock.clone(), tasks.clone()).await.unwrap();
-    let address = master.control.to_string();
-    let owner = Arc::new(Owner::new(Arc::new(Tcp), vec![address.clone()]).with_copies(setup.copies));
+    let mut masters = Vec::new();
+    for _ in 0..setup.masters {
+        let mut config = master::Config {
+            control_listen: "127.0.0.1:0".into(),
+            admin_listen: "127.0.0.1:0".into(),
+            heartbeat_interval_ms: 20,
+            ..Default::default()
+        };
+        (setup.configure_master)(&mut config);
+        masters.push(start_master(config, &clock, &tasks).await);
+    }
+    let addresses: Vec<_> = masters.iter().map(|master| master.handle.control.to_string()).collect();
+    let owner = Arc::new(Owner::new(Arc::new(Tcp), addresses.clone()).with_copies(setup.copies));
     let ledger = Arc::new(Ledger::new(Arc::clone(&owner)));
     let (network, options) = (Arc::clone(&setup.network), setup.options.clone());
     let client = match setup.revive {
         true => ShuffleClient::with_reviver(network, options, ledger.clone(), tasks.clone()),
         false => ShuffleClient::new(network, options, tasks.clone()),
     };
-    let mut cluster = Cluster { clock, master, workers: Vec::new(), owner, ledger, client, tasks };
+    let master = masters[0].handle.clone();
+    let mut cluster = Cluster { clock, master, masters, workers: Vec::new(), owner, ledger, client, tasks };
     for index in 0..setup.workers {
         let mut config = worker::Config {
             name: format!("w{index}"),
             admin_listen: String::new(),
-            masters: vec![address.clone()],
+            masters: addresses.clone(),
             data_dirs: vec!["data".into()],
             memory_bytes_max: setup.memory,
             disk_reserve_bytes: ByteSize(0),
@@ -133,6 +153,7 @@ pub async fn cluster(setup: Setup) -> Cluster {
             heartbeat_interval_ms: 20,
             ..Default::default()
         };
+        (setup.configure_worker)(index, &mut config);
         (setup.configure)(&mut config);
         let disk = Arc::new(MemoryDisk::with_bytes_max(setup.disk));
         let worker = cluster.start(config, disk).await;
@@ -141,7 +162,32 @@ pub async fn cluster(setup: Setup) -> Cluster {
     cluster
 }
 
+async fn start_master(config: master::Config, clock: &Arc<TestClock>, tasks: &Tasks) -> Master {
+    let tasks = tasks.child("master");
+    let handle = master::start(config.clone(), Arc::new(Tcp), clock.clone(), tasks.clone()).await.unwrap();
+    Master { handle, config, tasks }
+}
+
+impl Master {
+    pub async fn stop(&self) {
+        self.tasks.stop(Duration::from_secs(10)).await.unwrap();
+    }
+}
+
 impl Cluster {
+    /// A master that knows nothing, at the address of a former one.
+    pub async fn restart_master(&self, master: &Master) -> Master {
+        let control_listen = master.handle.control.to_string();
+        start_master(master::Config { control_listen, ..master.config.clone() }, &self.clock, &self.tasks)
+            .await
+    }
+
+    /// An owner of its own.
+    pub fn owner_at(&self, masters: &[&Master]) -> Owner {
+        let masters = masters.iter().map(|master| master.handle.control.to_string()).collect();
+        Owner::new(Arc::new(Tcp), masters)
+    }
+
     pub async fn start(&self, config: worker::Config, disk: Arc<MemoryDisk>) -> Worker {
         let tasks = self.tasks.child("worker");
         let faults = Arc::new(FaultyDisk::new(disk.clone()));

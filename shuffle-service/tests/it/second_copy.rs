@@ -89,6 +89,7 @@ async fn reserve(cluster: &Cluster, partitions: &[u32], replica: Option<&WorkerA
         shuffle: Some(SHUFFLE.into()),
         locations: partitions.iter().map(key).collect(),
         replica: replica.map(Into::into),
+        user: String::new(),
     };
     control.reserve(request).await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! Calls with their deadlines and retries: one table for all of them.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::atomic::Ordering, time::Duration};
 
 use penstock_common::{grpc, retry};
 use penstock_protocol::{
@@ -25,11 +25,23 @@ pub(super) const RESERVE: Policy = Policy { deadline: Duration::from_secs(10), t
 pub(super) const COMMIT: Policy = Policy { deadline: Duration::from_secs(60), tries: 3 };
 pub(super) const RELEASE: Policy = Policy { deadline: Duration::from_secs(2), tries: 1 };
 
+/// How long the first round waits for one of several masters before the next one is asked: a takeover is to take no more
+/// than 3 s.
+const FAILOVER: Duration = Duration::from_secs(1);
+
 /// Channels that are kept; addresses of restarted workers would pile up otherwise.
 const CHANNELS_MAX: usize = 1024;
 
+/// Why a round over all masters gave no answer.
+enum Asked {
+    Refused(OwnerError),
+    /// None of them answered; another round may help.
+    Silent(String),
+}
+
 impl Owner {
-    /// Asks one master after the other until one answers.
+    /// Asks one master after the other, beginning with the one that answered last, until one answers. Masters that know
+    /// no workers (yet) are passed over.
     pub(super) async fn ask_master<T, Call>(
         &self,
         call: impl Fn(ShuffleMasterClient<Channel>) -> Call,
@@ -37,32 +49,85 @@ impl Owner {
     where
         Call: Future<Output = Result<T, Status>>,
     {
-        let mut last = None;
-        let tries = MASTER.tries as usize * self.masters.len().max(1);
+        let mut deadline = if self.masters.len() > 1 { FAILOVER } else { MASTER.deadline };
         let mut waits = backoff(0, MASTER.tries);
-        for address in self.masters.iter().cycle().take(tries) {
-            let client = ShuffleMasterClient::new(self.channel(address))
-                .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
-            match within(MASTER.deadline, call(client)).await {
+        loop {
+            let failure = match self.ask_round(deadline, &call).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) if error.code == ErrorCode::NoRoom => {
-                    return Err(OwnerError::NoWorkers { reason: error.message });
-                }
-                Err(error) => {
-                    let retry = error.may_be_retried();
-                    last = Some(error);
-                    if !retry {
-                        break;
-                    }
-                }
+                Err(Asked::Refused(refused)) => return Err(refused),
+                Err(Asked::Silent(failure)) => failure,
+            };
+            match waits.next() {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(self.master_failed(failure)),
             }
-            if let Some(wait) = waits.next() {
-                tokio::time::sleep(wait).await;
+            deadline = MASTER.deadline;
+        }
+    }
+
+    async fn ask_round<T, Call>(
+        &self,
+        deadline: Duration,
+        call: &impl Fn(ShuffleMasterClient<Channel>) -> Call,
+    ) -> Result<T, Asked>
+    where
+        Call: Future<Output = Result<T, Status>>,
+    {
+        let masters = self.masters.len();
+        let first = self.answering.load(Ordering::Relaxed);
+        let (mut no_workers, mut silent) = (None, "no address is configured".to_owned());
+        for index in (0..masters).map(|offset| (first + offset) % masters) {
+            let error = match within(deadline, call(self.master(index))).await {
+                Ok(answer) => {
+                    self.answering.store(index, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            match error.code {
+                ErrorCode::NoRoom => no_workers = Some(error.message),
+                ErrorCode::QuotaExceeded => {
+                    return Err(Asked::Refused(OwnerError::OverQuota { reason: error.message }));
+                }
+                _ if error.may_be_retried() => silent = error.message,
+                _ => return Err(Asked::Refused(self.master_failed(error.message))),
             }
         }
-        let reason = last.map_or_else(|| "no address is configured".to_owned(), |error| error.message);
-        Err(OwnerError::Master { addresses: self.masters.join(", "), reason })
+        Err(match no_workers {
+            Some(reason) => Asked::Refused(OwnerError::NoWorkers { reason }),
+            None => Asked::Silent(silent),
+        })
+    }
+
+    /// Tells all masters the same, so that each of them can take over; one that hears it is enough.
+    pub(super) async fn tell_masters<Call>(
+        &self,
+        call: impl Fn(ShuffleMasterClient<Channel>) -> Call,
+    ) -> Result<(), OwnerError>
+    where
+        Call: Future<Output = Result<(), Status>>,
+    {
+        let tell = async |index: usize| {
+            let waits = backoff(index as u64, MASTER.tries);
+            let once = || within(MASTER.deadline, call(self.master(index)));
+            retry::retry(waits, RpcError::may_be_retried, once).await
+        };
+        let told = futures::future::join_all((0..self.masters.len()).map(tell)).await;
+        if told.iter().any(Result::is_ok) {
+            return Ok(());
+        }
+        let reasons: Vec<_> = told.into_iter().filter_map(Result::err).map(|error| error.message).collect();
+        Err(self.master_failed(reasons.join("; ")))
+    }
+
+    fn master_failed(&self, reason: String) -> OwnerError {
+        OwnerError::Master { addresses: self.masters.join(", "), reason }
+    }
+
+    fn master(&self, index: usize) -> ShuffleMasterClient<Channel> {
+        ShuffleMasterClient::new(self.channel(&self.masters[index]))
+            .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX)
     }
 
     pub(super) async fn ask_worker<T, Call>(

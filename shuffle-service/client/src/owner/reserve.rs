@@ -62,6 +62,7 @@ impl Owner {
         refused: &[WorkerId],
     ) -> Result<Vec<Location>, OwnerError> {
         let started = tokio::time::Instant::now();
+        let profile = self.profile(shuffle.job);
         let names = |workers: &[WorkerId]| workers.iter().map(|worker| worker.as_str().to_owned()).collect();
         let mut request = pb::PlaceRequest {
             shuffle: Some(shuffle.into()),
@@ -69,6 +70,9 @@ impl Owner {
             epoch: 0,
             excluded: names(&[suspects, refused].concat()),
             copies: self.copies,
+            user: profile.user,
+            tags: profile.tags,
+            ..Default::default()
         };
         loop {
             let placed = self.ask_master(async |mut master| master.place(request.clone()).await).await;
@@ -94,12 +98,14 @@ impl Owner {
         shuffle: ShuffleId,
         locations: &[Location],
     ) -> Result<(), (Arc<WorkerAddress>, RpcError)> {
+        let user = self.profile(shuffle.job).user;
         let reserve = by_role(locations).into_iter().map(|((worker, replica), locations)| {
             let request = pb::ReserveRequest {
                 incarnation: worker.incarnation.0,
                 shuffle: Some(shuffle.into()),
                 locations,
                 replica: replica.map(Into::into),
+                user: user.clone(),
             };
             async move {
                 let reserved = self.ask_worker(worker, calls::RESERVE, async |mut client| {

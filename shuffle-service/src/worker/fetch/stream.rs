@@ -128,6 +128,7 @@ impl OutgoingStream {
                 }
                 Chunk::Stored { place, offset, available } => {
                     let stored = Stored { place, offset, available };
+                    let started = tokio::time::Instant::now();
                     match self.read_stored(store, &stored, bytes_max).await {
                         // It moved between the answer and the opening: the location knows where to (invariant 28).
                         Err(ReadError::Io(error))
@@ -135,6 +136,7 @@ impl OutgoingStream {
                                 && !stored.is_still_in(&location, self.offset) => {}
                         Err(error) => return Err(error),
                         Ok(batches) => {
+                            store.pace.fetch.record(batches.len() as u64, started.elapsed());
                             self.offset += batches.len() as u64;
                             return Ok(Some(vec![batches]));
                         }

@@ -1,0 +1,210 @@
+//! `penstock shuffle`: the shuffle service, through the admin views of its masters.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use penstock_common::bytes::ByteSize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    args::Global,
+    client::Masters,
+    commands::cluster,
+    exit::{Exit, Failed},
+    output,
+};
+
+mod tables;
+
+const POLL: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  penstock shuffle workers
+  penstock shuffle partitions JOB
+  penstock shuffle decommission worker-3 --wait
+  penstock shuffle exclude worker-3 --seconds 3600 --reason 'slow disk'
+  penstock shuffle quota --user ann --bytes 500GiB
+  penstock shuffle settings job_locations_max=200000")]
+pub struct Arguments {
+    /// Admin addresses of all masters, with commas between them [default: those of the local cluster, 127.0.0.1:7073]
+    #[arg(
+        long,
+        global = true,
+        env = "PENSTOCK_SHUFFLE_MASTERS",
+        value_name = "HOST:PORT",
+        value_delimiter = ','
+    )]
+    masters: Vec<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the workers: how they stand and what they hold
+    Workers,
+    /// Show the jobs that the service holds something of
+    Jobs,
+    /// Show which worker holds what of a job
+    Partitions {
+        /// The job's id
+        job: String,
+    },
+    /// Empty a worker: nothing new goes to it, and once its jobs have ended it may be stopped
+    Decommission {
+        worker: String,
+        /// Wait until it holds nothing any more
+        #[arg(long)]
+        wait: bool,
+        /// Seconds after which to stop waiting (exit code 8); it goes on draining
+        #[arg(long, value_name = "SECONDS", requires = "wait")]
+        timeout: Option<u64>,
+    },
+    /// Let a worker serve again
+    Recommission { worker: String },
+    /// Give a worker nothing new for a while
+    Exclude {
+        worker: String,
+        #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: u64,
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// End the exclusion of a worker before its time
+    Include { worker: String },
+    /// Show the quotas of users, or set one until the masters start again
+    Quota(Quota),
+    /// Show the masters' settings, or change some until they start again
+    Settings {
+        /// KEY=VALUE
+        changes: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Quota {
+    /// Whose quota to set; with neither --bytes nor --locations it gets that of all users again
+    #[arg(long)]
+    user: Option<String>,
+    /// Bytes that the user's jobs may hold together, such as 500GiB; 0 for no limit
+    #[arg(long, requires = "user")]
+    bytes: Option<ByteSize>,
+    /// Locations (files at most) that they may hold together; 0 for no limit
+    #[arg(long, requires = "user")]
+    locations: Option<u64>,
+}
+
+pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> {
+    let masters = Masters::new(&addresses(arguments.masters))?;
+    match arguments.command {
+        Command::Workers => show(global, &masters.get(&["workers"]).await?, tables::workers),
+        Command::Jobs => show(global, &masters.get(&["jobs"]).await?, tables::jobs),
+        Command::Partitions { job } => {
+            show(global, &masters.get(&["jobs", &job, "partitions"]).await?, tables::partitions)
+        }
+        Command::Decommission { worker, wait, timeout } => {
+            let mut view = masters.post(&["workers", &worker, "decommission"], &json!({})).await?;
+            if wait {
+                view = until_drained(&masters, &worker, timeout).await?;
+            }
+            show(global, &view, tables::worker)
+        }
+        Command::Recommission { worker } => order(global, &masters, &worker, "recommission", json!({})).await,
+        Command::Exclude { worker, seconds, reason } => {
+            order(global, &masters, &worker, "exclude", json!({ "seconds": seconds, "reason": reason })).await
+        }
+        Command::Include { worker } => order(global, &masters, &worker, "include", json!({})).await,
+        Command::Quota(quota) => show(global, &quotas(&masters, quota).await?, tables::quotas),
+        Command::Settings { changes } if changes.is_empty() => {
+            show(global, &masters.get(&["settings"]).await?, tables::settings)
+        }
+        Command::Settings { changes } => {
+            let changes = settings(&changes)?;
+            show(global, &masters.post(&["settings"], &changes).await?, tables::changed)
+        }
+    }
+}
+
+fn addresses(given: Vec<String>) -> Vec<String> {
+    if !given.is_empty() {
+        return given;
+    }
+    let running = cluster::running_shuffle_masters();
+    if running.is_empty() { vec!["127.0.0.1:7073".to_owned()] } else { running }
+}
+
+fn show(global: &Global, answer: &Value, table: fn(&Value) -> String) -> anyhow::Result<Exit> {
+    if global.json {
+        output::print_json(answer)?;
+    } else {
+        println!("{}", table(answer));
+    }
+    Ok(Exit::Ok)
+}
+
+async fn order(
+    global: &Global,
+    masters: &Masters,
+    worker: &str,
+    what: &str,
+    body: Value,
+) -> anyhow::Result<Exit> {
+    let view = masters.post(&["workers", worker, what], &body).await?;
+    show(global, &view, tables::worker)
+}
+
+/// The worker once it holds nothing any more, or is gone: whoever emptied it may have stopped it already.
+async fn until_drained(masters: &Masters, worker: &str, timeout: Option<u64>) -> anyhow::Result<Value> {
+    let drained = async {
+        loop {
+            let view = masters.get(&["workers"]).await?;
+            let workers =
+                view["workers"].as_array().context("the master's list of workers cannot be read")?;
+            let found = workers.iter().find(|shown| shown["worker"] == worker);
+            match found {
+                Some(found) if found["drained"] == false && found["alive"] == true => {}
+                Some(found) if found["drained"] == false => {
+                    let message = format!("worker {worker} fell silent before it was drained");
+                    return Err(Failed::new(Exit::Infrastructure, message).into());
+                }
+                found => return anyhow::Ok(found.cloned().unwrap_or_default()),
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    match timeout {
+        None => drained.await,
+        Some(seconds) => tokio::time::timeout(Duration::from_secs(seconds), drained).await.map_err(|_| {
+            Failed::new(
+                Exit::StillRunning,
+                format!("worker {worker} still holds data after {seconds} seconds"),
+            )
+        })?,
+    }
+}
+
+async fn quotas(masters: &Masters, quota: Quota) -> anyhow::Result<Value> {
+    let Some(user) = quota.user else { return masters.get(&["quotas"]).await };
+    let mut body = json!({ "user": user });
+    if let Some(bytes) = quota.bytes {
+        body["bytes"] = json!(bytes);
+    }
+    if let Some(locations) = quota.locations {
+        body["locations"] = json!(locations);
+    }
+    masters.post(&["quotas"], &body).await
+}
+
+/// A value is JSON if it can be read so, else text.
+fn settings(changes: &[String]) -> anyhow::Result<Value> {
+    let mut settings = Map::new();
+    for change in changes {
+        let (key, value) =
+            change.split_once('=').ok_or_else(|| Failed::usage(format!("`{change}` is not KEY=VALUE")))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        settings.insert(key.to_owned(), value);
+    }
+    Ok(Value::Object(settings))
+}

@@ -1,0 +1,60 @@
+//! The shuffle service from an operator's chair.
+
+use nix::sys::signal::Signal;
+
+use crate::support::{ProcessCluster, World, signal, until};
+
+#[test]
+fn workers_are_listed_excluded_and_decommissioned_by_name() {
+    let world = World::new();
+    let _cluster = ProcessCluster::up(&world, &[]);
+    let listed = world.json(&["shuffle", "workers", "--json"]);
+    let names: Vec<_> =
+        listed["workers"].as_array().expect("a list").iter().map(|worker| worker["worker"].clone()).collect();
+    assert_eq!(names, ["worker-1", "worker-2"]);
+    assert!(world.ok(&["shuffle", "workers"]).contains("serving"));
+
+    let excluded = world.ok(&["shuffle", "exclude", "worker-1", "--seconds", "60", "--reason", "slow"]);
+    assert!(excluded.contains("worker-1 is excluded until"), "{excluded}");
+    assert_eq!(world.ok(&["shuffle", "include", "worker-1"]), "worker-1 is serving\n");
+
+    let drained = world.ok(&["shuffle", "decommission", "worker-2", "--wait", "--timeout", "60"]);
+    assert_eq!(drained, "worker-2 is drained\n");
+    world.ok(&["submit", "--wait", "-e", GROUPED]);
+    world.ok(&["shuffle", "recommission", "worker-2"]);
+    until("the worker serves again", || {
+        let listed = world.ok(&["shuffle", "workers"]);
+        (!listed.contains("drain")).then_some(())
+    });
+
+    let unknown = world.penstock(&["shuffle", "exclude", "nobody"]);
+    assert_eq!(unknown.exit, 2, "{unknown:?}");
+    assert!(unknown.stderr.contains("nobody"), "{unknown:?}");
+    let nowhere = world.penstock(&["shuffle", "workers", "--masters", "127.0.0.1:1"]);
+    assert_eq!(nowhere.exit, 6, "{nowhere:?}");
+}
+
+const GROUPED: &str = "select value % 7 as k, count(*) as n from generate_series(1, 1000) group by value % 7";
+
+#[test]
+fn a_quota_fails_a_job_by_name_and_settings_are_read_again_at_sighup() {
+    let world = World::new();
+    let settings = |locations: u32| format!("[shuffle-master]\nuser_locations_max = {locations}\n");
+    let file = world.file("penstock.toml", settings(1));
+    let cluster = ProcessCluster::up(&world, &["--config", file.to_str().expect("is text")]);
+    let refused = world.penstock(&["submit", "--wait", "-e", GROUPED]);
+    assert_eq!(refused.exit, 5, "{refused:?}");
+    assert!(refused.stderr.contains("quota"), "{refused:?}");
+
+    world.file("penstock.toml", settings(10_000));
+    signal(cluster.pid_of("shuffle-master-1"), Signal::SIGHUP);
+    until("the master took it", || {
+        let settings = world.json(&["shuffle", "settings", "--json"]);
+        (settings["user_locations_max"] == 10_000).then_some(())
+    });
+    world.ok(&["submit", "--wait", "-e", GROUPED]);
+    let own = world.ok(&["shuffle", "quota", "--user", "ann", "--bytes", "5GiB"]);
+    assert!(own.contains("ann") && own.contains("5 GiB"), "{own}");
+    assert_eq!(world.ok(&["shuffle", "settings", "placement=load"]), "changed: placement\n");
+    assert_eq!(world.penstock(&["shuffle", "settings", "control_listen=x:1"]).exit, 2);
+}

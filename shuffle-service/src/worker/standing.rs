@@ -1,0 +1,44 @@
+//! Whether this worker stays: it serves, drains at an operator's word, or was told that its machine goes away.
+//!
+//! Masters hear it with the next report, which is made at once. Kept for one life: a worker that starts again serves.
+
+use penstock_common::clock::Timestamp;
+use tokio::sync::watch;
+
+#[derive(Debug)]
+pub(super) struct Standing(watch::Sender<State>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct State {
+    /// Nothing new is wanted here; what is here stays until it is released.
+    pub draining: bool,
+    /// When the machine goes, if somebody said so.
+    pub leaves_at: Option<Timestamp>,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self(watch::Sender::new(State::default()))
+    }
+}
+
+impl Standing {
+    pub fn get(&self) -> State {
+        *self.0.borrow()
+    }
+
+    /// Starts or ends draining; true if that is news.
+    pub fn set_draining(&self, draining: bool) -> bool {
+        self.0.send_if_modified(|state| std::mem::replace(&mut state.draining, draining) != draining)
+    }
+
+    /// Takes a notice that the machine goes, or that it stays after all.
+    pub fn set_leaves_at(&self, leaves_at: Option<Timestamp>) {
+        self.0.send_if_modified(|state| std::mem::replace(&mut state.leaves_at, leaves_at) != leaves_at);
+    }
+
+    /// Resolves at the next change after the last one seen.
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.0.subscribe()
+    }
+}

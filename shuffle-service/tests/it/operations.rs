@@ -1,0 +1,168 @@
+//! What operators do with workers: exclude, decommission, announce that a machine goes; and jobs with tags.
+
+use std::{collections::BTreeSet, net::SocketAddr};
+
+use penstock_protocol::shuffle::ShuffleTarget;
+use penstock_shuffle_client::owner::{OwnerError, Profile};
+use penstock_shuffle_service::worker;
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{Cluster, JOB, SHUFFLE, Setup, cluster, eventually, payload, shuffle, winner},
+    http::{delete, get, get_text, post},
+};
+
+fn with_admin(_: usize, config: &mut worker::Config) {
+    config.admin_listen = "127.0.0.1:0".into();
+}
+
+fn two_workers() -> Setup {
+    Setup { configure_worker: with_admin, ..Setup::default() }
+}
+
+fn workers_of(target: &ShuffleTarget) -> BTreeSet<&str> {
+    target.locations.iter().map(|location| location.worker.worker.as_str()).collect()
+}
+
+async fn worker(admin: SocketAddr, name: &str) -> Value {
+    let view = get(admin, "/api/v1/workers").await;
+    view["workers"].as_array().unwrap().iter().find(|worker| worker["worker"] == name).unwrap().clone()
+}
+
+async fn until_state(cluster: &Cluster, name: &str, state: &str) {
+    let admin = cluster.master.admin.unwrap();
+    eventually(&format!("{name} is {state}"), async || worker(admin, name).await["state"] == state).await;
+}
+
+#[tokio::test]
+async fn an_excluded_worker_gets_nothing_new_and_keeps_what_it_has() {
+    let cluster = cluster(two_workers()).await;
+    let admin = cluster.master.admin.unwrap();
+    let before = cluster.reserve(SHUFFLE, 2).await;
+    let order = json!({ "seconds": 60, "reason": "disk swap" });
+    let (status, view) = post(admin, "/api/v1/workers/w0/exclude", order).await;
+    assert_eq!(
+        (status, &view["state"], &view["excluded_because"]),
+        (200, &json!("excluded"), &json!("disk swap"))
+    );
+    assert_eq!(workers_of(&*cluster.reserve(shuffle(1), 4).await), BTreeSet::from(["w1"]));
+    cluster.write(&before, 0, 0, [(0, payload(0, 0, 0, 10)), (1, payload(0, 1, 0, 10))]).await.unwrap();
+    assert_eq!(post(admin, "/api/v1/workers/w0/include", json!({})).await.0, 200);
+    assert_eq!(workers_of(&*cluster.reserve(shuffle(2), 4).await), BTreeSet::from(["w0", "w1"]));
+    assert_eq!(post(admin, "/api/v1/workers/nobody/exclude", json!({})).await.0, 404);
+    assert_eq!(post(admin, "/api/v1/workers/w0/exclude", json!({ "seconds": 0 })).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_decommissioned_worker_is_drained_once_its_jobs_have_ended_and_may_come_back() {
+    let cluster = cluster(two_workers()).await;
+    let admin = cluster.master.admin.unwrap();
+    let target = cluster.reserve(SHUFFLE, 2).await;
+    let output =
+        cluster.write(&target, 0, 0, [(0, payload(0, 0, 0, 10)), (1, payload(0, 1, 0, 10))]).await.unwrap();
+    assert_eq!(post(admin, "/api/v1/workers/w0/decommission", json!({})).await.0, 200);
+    until_state(&cluster, "w0", "draining").await;
+    // What was there can be committed and read.
+    for source in cluster.sources(&target, &[winner(0, 0)], &[output]).await {
+        assert_eq!(cluster.read(SHUFFLE, &[winner(0, 0)], source).await.unwrap().len(), 1);
+    }
+    assert_eq!(workers_of(&*cluster.reserve(shuffle(1), 4).await), BTreeSet::from(["w1"]));
+    let own = cluster.workers[0].handle.admin.unwrap();
+    eventually("the worker heard it", async || get(own, "/api/v1/worker").await["draining"] == true).await;
+    assert_eq!(get(own, "/api/v1/worker").await["drained"], false);
+    cluster.owner.release_job(JOB).await.unwrap();
+    until_state(&cluster, "w0", "drained").await;
+    post(admin, "/api/v1/workers/w0/recommission", json!({})).await;
+    until_state(&cluster, "w0", "serving").await;
+}
+
+// Soft state: the worker remembers it, so a master that knows nothing learns it.
+#[tokio::test]
+async fn a_new_master_learns_that_a_worker_drains() {
+    let cluster = cluster(two_workers()).await;
+    let own = cluster.workers[0].handle.admin.unwrap();
+    assert_eq!(post(own, "/api/v1/decommission", json!({})).await.0, 200);
+    cluster.masters[0].stop().await;
+    let again = cluster.restart_master(&cluster.masters[0]).await;
+    let admin = again.handle.admin.unwrap();
+    let both_report = async || get(admin, "/api/v1/workers").await["workers"].as_array().unwrap().len() == 2;
+    eventually("both workers report", both_report).await;
+    assert_eq!(worker(admin, "w0").await["draining"], true);
+    let target = cluster.owner.reserve(SHUFFLE, 4).await.unwrap();
+    assert_eq!(workers_of(&target), BTreeSet::from(["w1"]));
+}
+
+#[tokio::test]
+async fn a_worker_whose_machine_goes_gets_nothing_while_others_can_take_it() {
+    let cluster = cluster(two_workers()).await;
+    let own = cluster.workers[0].handle.admin.unwrap();
+    assert_eq!(post(own, "/api/v1/interruption", json!({ "seconds": 120 })).await.0, 200);
+    until_state(&cluster, "w0", "leaving").await;
+    assert_eq!(workers_of(&*cluster.reserve(SHUFFLE, 4).await), BTreeSet::from(["w1"]));
+    assert_eq!(delete(own, "/api/v1/interruption").await, 200);
+    until_state(&cluster, "w0", "serving").await;
+    assert_eq!(workers_of(&*cluster.reserve(shuffle(1), 4).await), BTreeSet::from(["w0", "w1"]));
+}
+
+#[tokio::test]
+async fn a_job_that_asks_for_tags_gets_workers_that_have_them() {
+    let configure_worker = |index: usize, config: &mut worker::Config| {
+        config.tags = if index == 1 { vec!["nvme".into()] } else { Vec::new() };
+    };
+    let cluster = cluster(Setup { workers: 3, configure_worker, ..Setup::default() }).await;
+    cluster.owner.describe(JOB, Profile { tags: vec!["nvme".into()], ..Profile::default() });
+    assert_eq!(workers_of(&*cluster.reserve(SHUFFLE, 4).await), BTreeSet::from(["w1"]));
+}
+
+#[tokio::test]
+async fn the_partitions_of_a_job_are_listed_with_their_workers() {
+    let cluster = cluster(two_workers()).await;
+    let admin = cluster.master.admin.unwrap();
+    let target = cluster.reserve(SHUFFLE, 2).await;
+    cluster.write(&target, 0, 0, [(1, payload(0, 1, 0, 10))]).await.unwrap();
+    let path = format!("/api/v1/jobs/{JOB}/partitions");
+    eventually("the workers report the job", async || get_text(admin, &path).await.0 == 200).await;
+    eventually("both are listed", async || get(admin, &path).await["total"] == 2).await;
+    let view = get(admin, &path).await;
+    let listed: Vec<_> = view["locations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|l| {
+            (l["partition"].as_u64().unwrap(), l["phase"].as_str().unwrap(), l["bytes"].as_u64().unwrap() > 0)
+        })
+        .collect();
+    assert_eq!(listed, [(0, "open", false), (1, "open", true)]);
+    assert_eq!(get_text(admin, "/api/v1/jobs/nonsense/partitions").await.0, 400);
+    let nobodys = uuid::Uuid::from_u128(99);
+    assert_eq!(get_text(admin, &format!("/api/v1/jobs/{nobodys}/partitions")).await.0, 404);
+}
+
+#[tokio::test]
+async fn settings_change_at_run_time_and_those_that_cannot_are_named() {
+    let cluster = cluster(two_workers()).await;
+    let admin = cluster.master.admin.unwrap();
+    let (status, answer) = post(admin, "/api/v1/settings", json!({ "job_locations_max": 3 })).await;
+    assert_eq!((status, &answer["changed"]), (200, &json!(["job_locations_max"])));
+    let error = cluster.owner.reserve(SHUFFLE, 4).await.unwrap_err();
+    assert!(matches!(error, OwnerError::OverQuota { .. }), "{error}");
+
+    let both = json!({ "job_locations_max": 9, "control_listen": "127.0.0.1:1" });
+    let (status, answer) = post(admin, "/api/v1/settings", both).await;
+    assert_eq!(status, 400);
+    assert!(answer["error"]["message"].as_str().unwrap().contains("control_listen"), "{answer}");
+    assert_eq!(get(admin, "/api/v1/settings").await["job_locations_max"], 3, "all or nothing");
+    assert_eq!(post(admin, "/api/v1/settings", json!({ "failures_max": 0 })).await.0, 400);
+    assert_eq!(post(admin, "/api/v1/settings", json!({ "no_such": 0 })).await.0, 400);
+
+    // A file that was read again: what can change does.
+    let config = penstock_shuffle_service::master::Config {
+        job_locations_max: 9,
+        admin_listen: String::new(),
+        ..cluster.masters[0].config.clone()
+    };
+    let reloaded = cluster.master.reload(config).unwrap();
+    assert_eq!(reloaded.changed, ["job_locations_max"]);
+    assert_eq!(reloaded.refused, ["admin_listen"]);
+    cluster.reserve(SHUFFLE, 4).await;
+}

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct ClientOptions {
     /// Batches of one writer for one worker are merged into frames of about this many bytes.
     pub frame_bytes: usize,
-    /// Bytes that were pushed to one worker and are not acknowledged yet.
+    /// Bytes that were pushed to one worker and are not acknowledged yet, at most: fewer at first, and after the worker said
+    /// that it is congested.
     pub push_window_bytes: usize,
     /// Frames that were pushed to one worker and are not acknowledged yet.
     pub push_window_requests: usize,

@@ -8,6 +8,7 @@
 mod connection;
 mod progress;
 mod sent;
+mod window;
 
 use std::{
     collections::HashMap,
@@ -24,6 +25,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use self::connection::Connection;
 pub(crate) use self::progress::{News, Progress, Returned, Ticket, Why};
+use self::window::Window;
 use crate::{error::PushError, metrics, options::ClientOptions, revive::Reviver};
 
 /// All push connections of a process.
@@ -42,7 +44,7 @@ pub(crate) struct Pushers {
 #[derive(Debug)]
 pub(crate) struct Pusher {
     queue: mpsc::Sender<Request>,
-    window: Arc<Semaphore>,
+    window: Arc<Window>,
     requests: Arc<Semaphore>,
 }
 
@@ -97,19 +99,18 @@ impl Pushers {
 
     async fn ticket(&self, pusher: &Pusher, bytes: usize, progress: &Arc<Progress>) -> Option<Ticket> {
         let started = tokio::time::Instant::now();
-        let total = permits(bytes, self.options.push_bytes_total);
-        let window = permits(bytes, self.options.push_window_bytes);
+        // A frame that is larger than everything together gets through alone.
+        let total = bytes.min(self.options.push_bytes_total);
+        let total = u32::try_from(total).expect("the sum of all windows is below 4 GiB");
         // Always in this order; each is given back by acknowledgements alone, so nobody waits for a waiter.
-        let permits = [
-            Arc::clone(&self.total).acquire_many_owned(total).await.ok()?,
-            Arc::clone(&pusher.window).acquire_many_owned(window).await.ok()?,
-            Arc::clone(&pusher.requests).acquire_owned().await.ok()?,
-        ];
+        let total = Arc::clone(&self.total).acquire_many_owned(total).await.ok()?;
+        let flight = pusher.window.room(bytes).await;
+        let request = Arc::clone(&pusher.requests).acquire_owned().await.ok()?;
         let waited = started.elapsed();
         if waited > Duration::ZERO {
             metrics::push_waited(waited);
         }
-        Some(Ticket::new(Arc::clone(progress), permits))
+        Some(Ticket::new(Arc::clone(progress), flight, [total, request]))
     }
 
     fn pusher(&self, worker: &Arc<WorkerAddress>) -> Arc<Pusher> {
@@ -128,17 +129,12 @@ impl Pushers {
         self.tasks.spawn("push-connection", OnFailure::Log, connection.run(self.tasks.stop_token()));
         let pusher = Arc::new(Pusher {
             queue,
-            window: Arc::new(Semaphore::new(self.options.push_window_bytes)),
+            window: Arc::new(Window::new(self.options.push_window_bytes)),
             requests: Arc::new(Semaphore::new(self.options.push_window_requests)),
         });
         workers.insert(Arc::clone(worker), Arc::clone(&pusher));
         pusher
     }
-}
-
-/// A frame that is larger than the whole window gets through alone.
-fn permits(bytes: usize, window: usize) -> u32 {
-    u32::try_from(bytes.min(window)).expect("windows are below 4 GiB")
 }
 
 fn stopping(shuffle: ShuffleId) -> PushError {

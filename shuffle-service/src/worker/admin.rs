@@ -52,6 +52,7 @@ async fn worker(State(admin): State<Arc<Admin>>) -> Json<Value> {
         "open_locations": usage.open_locations,
         "memory_used_bytes": usage.memory_used_bytes,
         "memory_limit_bytes": usage.memory_limit_bytes,
+        "memory_state": admin.store.budget.state().to_string(),
         "paused": usage.paused,
         "disk_used_bytes": usage.disk_used_bytes,
         "disk_free_bytes": usage.disk_free_bytes,

@@ -10,6 +10,7 @@
 //! The configured limit is about the resident memory of the process: what an idle one takes is not handed out.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -50,6 +51,29 @@ pub(super) struct Budget {
     pressure: Notify,
     /// Tells those who wait that no room will come.
     exhausted: Notify,
+}
+
+/// What a worker does about its memory; each includes what stands before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum MemoryState {
+    Normal,
+    /// Data moves to disk.
+    Flushing,
+    /// Users that push the most are asked to push less at a time.
+    Short,
+    /// Pushes wait; second copies from other workers still find room. Ends by itself as data reaches the disks.
+    Paused,
+}
+
+impl fmt::Display for MemoryState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Normal => "normal",
+            Self::Flushing => "flushing",
+            Self::Short => "short",
+            Self::Paused => "paused",
+        })
+    }
 }
 
 /// Why there is no room.
@@ -125,9 +149,17 @@ impl Budget {
         }
     }
 
-    /// Whether pushes wait for room now.
-    pub fn is_paused(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+    pub fn state(&self) -> MemoryState {
+        let used = self.used();
+        // Half of the way from the mark where flushing begins to where clients get nothing more.
+        let clients_max = self.bytes_max - self.bytes_max / REPLICAS_PART;
+        let short_from = self.flush_from.midpoint(clients_max);
+        match () {
+            () if self.waiting.load(Ordering::Relaxed) > 0 => MemoryState::Paused,
+            () if used >= short_from => MemoryState::Short,
+            () if used > self.flush_from => MemoryState::Flushing,
+            () => MemoryState::Normal,
+        }
     }
 
     async fn acquire(self: &Arc<Self>, share: Share, bytes: usize) -> Result<Charge, NoRoom> {
@@ -286,6 +318,25 @@ mod tests {
         assert_eq!(budget.flush_goal(), 250);
         drop(held);
         assert_eq!(budget.flush_goal(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_state_tells_what_is_done_about_memory() {
+        let budget = budget();
+        let mut held = Charge::none(&budget);
+        for (bytes, state) in
+            [(700, MemoryState::Normal), (24, MemoryState::Flushing), (1, MemoryState::Short)]
+        {
+            held.merge(budget.take(Share::Clients, bytes, PATIENCE).await.expect("room"));
+            assert_eq!(budget.state(), state, "{} bytes in use", budget.used());
+        }
+        let waiting = budget.take(Share::Clients, 100, PATIENCE);
+        tokio::pin!(waiting);
+        assert!(futures::poll!(&mut waiting).is_pending());
+        assert_eq!(budget.state(), MemoryState::Paused);
+        drop(held);
+        waiting.await.expect("room");
+        assert_eq!(budget.state(), MemoryState::Normal);
     }
 
     // Invariant 27: clients leave room for second copies, and get all of theirs back.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use penstock_protocol::{ids::JobId, pb, wire::common::job_bytes};
 
-use super::{disks::DiskReport, store::Store, write_out::Named};
+use super::{disks::DiskReport, memory::MemoryState, store::Store, write_out::Named};
 use crate::metrics;
 
 /// All jobs, what each holds, and the worker as a whole.
@@ -19,7 +19,7 @@ pub(super) fn of(store: &Store) -> (Vec<bytes::Bytes>, Vec<pb::JobUsage>, pb::Wo
     usage.disks = disks.into_iter().map(Into::into).collect();
     usage.memory_used_bytes = store.budget.used();
     usage.memory_limit_bytes = store.budget.bytes_max();
-    usage.paused = store.budget.is_paused();
+    usage.paused = store.budget.state() == MemoryState::Paused;
     usage.flush_us_per_mib = store.pace.flush.us_per_mib();
     usage.fetch_us_per_mib = store.pace.fetch.us_per_mib();
     metrics::worker_usage(&usage);

@@ -11,6 +11,7 @@ use penstock_protocol::{
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
+use super::window::Flight;
 use crate::error::PushError;
 
 /// Counts the frames of one attempt that are in flight; keeps its first error and the batches that were not taken.
@@ -121,18 +122,30 @@ impl Progress {
 pub(crate) struct Ticket {
     progress: Arc<Progress>,
     outcome: Option<Result<News, PushError>>,
-    _permits: [OwnedSemaphorePermit; 3],
+    flight: Flight,
+    _permits: [OwnedSemaphorePermit; 2],
 }
 
 impl Ticket {
-    pub fn new(progress: Arc<Progress>, permits: [OwnedSemaphorePermit; 3]) -> Self {
+    pub fn new(progress: Arc<Progress>, flight: Flight, permits: [OwnedSemaphorePermit; 2]) -> Self {
         progress.state().in_flight += 1;
-        Self { progress, outcome: None, _permits: permits }
+        Self { progress, outcome: None, flight, _permits: permits }
     }
 
     /// All of it was taken.
-    pub fn accepted(self) {
+    pub fn accepted(mut self) {
+        self.taken();
         self.ended(News::default());
+    }
+
+    /// The worker could take even more at a time.
+    pub fn taken(&mut self) {
+        self.flight.taken();
+    }
+
+    /// The worker asks to be sent less at a time.
+    pub fn congested(&mut self) {
+        self.flight.congested();
     }
 
     /// Some of it came back, or some of its epochs end.
@@ -147,7 +160,7 @@ impl Ticket {
 
     /// The frame was never queued.
     pub fn withdraw(self) {
-        self.accepted();
+        self.ended(News::default());
     }
 }
 

@@ -27,7 +27,7 @@ impl Sent {
         Self { request: number, body_bytes, pieces: batches.finish(head), ticket }
     }
 
-    pub fn answered(self, answer: &Answer) {
+    pub fn answered(mut self, answer: &Answer) {
         if answer.verdicts.iter().all(|verdict| *verdict == PushVerdict::Accepted) {
             metrics::pushed(self.body_bytes as u64);
             return self.ticket.accepted();
@@ -47,6 +47,11 @@ impl Sent {
                     news.returned.push(Returned { partition, epoch, batch, why });
                 }
             }
+        }
+        if answer.verdicts.contains(&PushVerdict::Congested) {
+            self.ticket.congested();
+        } else if news.returned.is_empty() {
+            self.ticket.taken();
         }
         self.ticket.ended(news);
     }

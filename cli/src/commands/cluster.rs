@@ -9,8 +9,10 @@ use penstock_common::bytes::ByteSize;
 
 use crate::{args::Global, client::Client, exit::Exit, output, paths};
 
+mod launch;
 mod process;
 mod record;
+mod restart;
 mod up;
 
 use process::Liveness;
@@ -24,6 +26,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(20);
   penstock cluster up
   penstock cluster up --executors 4 --memory 1GiB
   penstock cluster status
+  penstock cluster restart shuffle-worker-1 shuffle-worker-2
   penstock cluster down")]
 pub struct Arguments {
     #[command(subcommand)]
@@ -41,6 +44,14 @@ enum Command {
         /// Also remove tables, job records, event logs and logs of the cluster
         #[arg(long)]
         purge: bool,
+    },
+    /// Stop processes in order and start them again on what they had stored, one after the other
+    Restart {
+        #[command(flatten)]
+        folder: Folder,
+        /// Such as shuffle-worker-1
+        #[arg(required = true, value_name = "PROCESS")]
+        names: Vec<String>,
     },
     /// Show the processes
     Status {
@@ -92,6 +103,7 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
     match arguments.command {
         Command::Up(arguments) => up::run(global, &arguments).await,
         Command::Down { folder, purge } => down(global, &folder.path()?, purge).await,
+        Command::Restart { folder, names } => restart::run(global, &folder.path()?, &names).await,
         Command::Status { folder } => status(global, &folder.path()?).await,
     }
 }

@@ -1,5 +1,7 @@
 //! Two copies of shuffled data: losing a shuffle worker costs nothing.
 
+use std::path::{Path, PathBuf};
+
 use nix::sys::signal::Signal;
 
 use crate::{
@@ -37,23 +39,43 @@ fn epochs_added(cluster: &ProcessCluster<'_>, job: &str) -> u64 {
         .sum()
 }
 
+/// The tables that [`LONG_JOIN`] reads; where their files are.
+fn create_tables(world: &World) -> PathBuf {
+    let data = tpch::data();
+    world.ok(&["submit", "--wait", "-e", &tpch::create_tables(&data)]);
+    data
+}
+
+/// A job of which so many tasks have finished.
+fn under_way(world: &World, tasks: u64) -> String {
+    let submit = ["submit", "--json", "-e", LONG_JOIN, "--set", "penstock.partitions=4"];
+    let job = world.json(&submit)["job_id"].as_str().expect("an id").to_owned();
+    until("the job is under way", || (tasks_finished(world, &job) >= tasks).then_some(()));
+    job
+}
+
+fn assert_runs(world: &World, job: &str) {
+    assert_eq!(world.json(&["status", job, "--json"])["state"], "RUNNING", "the fault came in time");
+}
+
+fn assert_joined_at_once(world: &World, cluster: &ProcessCluster<'_>, job: &str, data: &Path) {
+    assert_eq!(world.ok(&["wait", job]), "SUCCEEDED\n");
+    assert_nothing_ran_twice(cluster, job);
+    world.ok(&["results", job, "--output", "joined.parquet"]);
+    let found = oracle::parquet_rows(&world.work().join("joined.parquet"));
+    oracle::assert_equal("the join", found, oracle::rows(data, LONG_JOIN, 2));
+}
+
 /// Kills one of three workers when so many tasks have finished; how many epochs that cost.
 fn survives_a_kill_after(tasks: u64, victim: &str) -> u64 {
     let world = World::new();
     let cluster = two_copies(&world);
-    let data = tpch::data();
-    world.ok(&["submit", "--wait", "-e", &tpch::create_tables(&data)]);
-    let submit = ["submit", "--json", "-e", LONG_JOIN, "--set", "penstock.partitions=4"];
-    let job = world.json(&submit)["job_id"].as_str().expect("an id").to_owned();
+    let data = create_tables(&world);
     let victim = cluster.pid_of(victim);
-    until("the job is under way", || (tasks_finished(&world, &job) >= tasks).then_some(()));
+    let job = under_way(&world, tasks);
     signal(victim, Signal::SIGKILL);
-    assert_eq!(world.json(&["status", &job, "--json"])["state"], "RUNNING", "the kill came in time");
-    assert_eq!(world.ok(&["wait", &job]), "SUCCEEDED\n");
-    assert_nothing_ran_twice(&cluster, &job);
-    world.ok(&["results", &job, "--output", "joined.parquet"]);
-    let found = oracle::parquet_rows(&world.work().join("joined.parquet"));
-    oracle::assert_equal("the join", found, oracle::rows(&data, LONG_JOIN, 2));
+    assert_runs(&world, &job);
+    assert_joined_at_once(&world, &cluster, &job, &data);
     epochs_added(&cluster, &job)
 }
 
@@ -65,6 +87,38 @@ fn a_shuffle_worker_killed_while_maps_push_costs_no_task() {
 #[test]
 fn a_shuffle_worker_killed_while_tasks_read_costs_no_task() {
     survives_a_kill_after(5, "shuffle-worker-2");
+}
+
+#[test]
+fn a_shuffle_worker_that_stands_still_costs_no_task() {
+    let world = World::new();
+    let cluster = two_copies(&world);
+    let data = create_tables(&world);
+    let victim = cluster.pid_of("shuffle-worker-1");
+    let job = under_way(&world, 1);
+    signal(victim, Signal::SIGSTOP);
+    assert_runs(&world, &job);
+    world.ok(&["wait", &job]);
+    signal(victim, Signal::SIGCONT);
+    assert_joined_at_once(&world, &cluster, &job, &data);
+}
+
+#[test]
+fn all_shuffle_workers_are_restarted_in_turn_under_load_and_no_task_runs_again() {
+    let world = World::new();
+    let cluster = two_copies(&world);
+    let data = create_tables(&world);
+    let restarted_under = |worker: &str| {
+        let before = cluster.pid_of(worker);
+        let job = under_way(&world, 1);
+        world.ok(&["cluster", "restart", worker]);
+        assert_ne!(cluster.pid_of(worker), before);
+        job
+    };
+    let jobs = ["shuffle-worker-1", "shuffle-worker-2", "shuffle-worker-3"].map(restarted_under);
+    for job in jobs {
+        assert_joined_at_once(&world, &cluster, &job, &data);
+    }
 }
 
 #[test]

@@ -12,6 +12,15 @@ use serde_json::{Value, json};
 
 use super::process::{self, Liveness};
 
+/// Flags that say where a role listens, and what the role calls it.
+const LISTENING: [(&str, &str); 5] = [
+    ("--rest-addr", "rest"),
+    ("--grpc-addr", "grpc"),
+    ("--control-listen", "control"),
+    ("--admin-listen", "admin"),
+    ("--listen", "http"),
+];
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cluster {
     pub url: String,
@@ -26,6 +35,9 @@ pub struct Process {
     /// In clock ticks since boot: with it a pid is never taken for another process.
     pub started: u64,
     pub log: PathBuf,
+    /// The role and its flags; started again, it listens where it did.
+    #[serde(default)]
+    pub command: Vec<String>,
     #[serde(default)]
     pub addresses: BTreeMap<String, String>,
 }
@@ -37,6 +49,18 @@ impl Process {
 
     pub fn is_running(&self) -> bool {
         self.liveness() == Liveness::Running
+    }
+
+    /// Takes note of where it listens. What others know stays where it is when the process is started again.
+    pub fn listens_on(&mut self, addresses: BTreeMap<String, String>) {
+        let of_flag = |flag: &str| LISTENING.iter().find(|(known, _)| *known == flag).map(|(_, what)| *what);
+        for position in 1..self.command.len() {
+            let known = of_flag(&self.command[position - 1]).and_then(|what| addresses.get(what));
+            if let Some(address) = known {
+                self.command[position].clone_from(address);
+            }
+        }
+        self.addresses = addresses;
     }
 
     pub fn addresses_shown(&self) -> String {

@@ -6,7 +6,9 @@ use anyhow::Context;
 use penstock_common::signal;
 
 use super::{
-    STOP_DEADLINE, UpArgs, process,
+    STOP_DEADLINE, UpArgs,
+    launch::{self, READY_DEADLINE},
+    process,
     record::{self, Cluster, Process},
 };
 use crate::{
@@ -19,7 +21,6 @@ use crate::{
     progress::Progress,
 };
 
-const READY_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
 pub async fn run(global: &Global, arguments: &UpArgs) -> anyhow::Result<Exit> {
@@ -141,28 +142,16 @@ impl Starter<'_> {
     ) -> anyhow::Result<Addresses> {
         let name = format!("{role}-{number}");
         progress.message(format!("starting {name}"));
-        let log = self.folder.join("logs").join(format!("{name}.log"));
-        let ready_file = self.folder.join("run").join(format!("{name}.ready"));
-        let mut command = vec![role.to_owned(), "--ready-file".to_owned(), ready_file.display().to_string()];
+        let mut command = vec![role.to_owned()];
         if let Some(config) = &self.arguments.config {
             command.extend(["--config".to_owned(), config.display().to_string()]);
         }
         command.extend(flags.iter().flat_map(|(flag, value)| [format!("--{flag}"), value.clone()]));
-        let child = process::spawn(&command, &log)?;
-        let pid = child.id();
-        let started = process::start_of(pid).unwrap_or_default();
-        self.processes.push(Process {
-            name: name.clone(),
-            pid,
-            started,
-            log: log.clone(),
-            addresses: Addresses::new(),
-        });
-        let addresses = until_ready(child, &ready_file, &name, &log).await?;
-        if let Some(process) = self.processes.last_mut() {
-            process.addresses.clone_from(&addresses);
-        }
-        Ok(addresses)
+        let (process, child) = launch::spawn(self.folder, name, command)?;
+        self.processes.push(process);
+        let process = self.processes.last_mut().context("a process was just started")?;
+        launch::until_ready(process, child, self.folder).await?;
+        Ok(process.addresses.clone())
     }
 
     async fn until_executors_are_connected(&self, url: &str) -> anyhow::Result<()> {
@@ -193,38 +182,4 @@ impl Starter<'_> {
 
 fn of(addresses: &Addresses, what: &str) -> anyhow::Result<String> {
     addresses.get(what).cloned().with_context(|| format!("the process does not listen for {what}"))
-}
-
-async fn until_ready(
-    mut child: std::process::Child,
-    ready_file: &Path,
-    name: &str,
-    log: &Path,
-) -> anyhow::Result<Addresses> {
-    let ready = async {
-        loop {
-            if let Ok(text) = fs::read(ready_file) {
-                return serde_json::from_slice(&text).context("reading where a process listens");
-            }
-            if child.try_wait()?.is_some() {
-                return Err(could_not_start(name, log));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    tokio::time::timeout(READY_DEADLINE, ready).await.unwrap_or_else(|_| {
-        let message =
-            format!("{name} was not ready after {} s, see {}", READY_DEADLINE.as_secs(), log.display());
-        Err(Failed::new(Exit::Infrastructure, message).into())
-    })
-}
-
-/// What the process said last, which is why it left.
-fn could_not_start(name: &str, log: &Path) -> anyhow::Error {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let reason = text.lines().rev().find_map(|line| line.strip_prefix("error: "));
-    let reason = reason.or_else(|| text.lines().last()).unwrap_or("it said nothing");
-    Failed::new(Exit::Infrastructure, format!("{name} did not start: {reason}"))
-        .advise(format!("its log is {}", log.display()))
-        .into()
 }

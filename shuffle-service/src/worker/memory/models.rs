@@ -92,7 +92,7 @@ fn two_workers_that_replicate_to_each_other_do_not_wait_for_each_other() {
         for task in tasks {
             task.await.unwrap();
         }
-        flushers.each_ref().map(JoinHandle::abort);
+        flushers.iter().for_each(JoinHandle::abort);
         for worker in &workers {
             worker.stored.lock().unwrap().clear();
             assert_eq!(worker.budget.used(), 0);

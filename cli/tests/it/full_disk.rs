@@ -73,9 +73,10 @@ impl Drop for SmallDisk {
 /// The only folder in `parent`, once it is there.
 fn only_folder_in(parent: &Path) -> PathBuf {
     until("the process has its folder", || {
-        let folders =
-            fs::read_dir(parent).ok()?.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
-        folders.reduce(|_, _| panic!("more than one folder in {}", parent.display()))
+        let entries = fs::read_dir(parent).ok()?.flatten().map(|entry| entry.path());
+        let folders: Vec<_> = entries.filter(|path| path.is_dir()).collect();
+        assert!(folders.len() < 2, "more than one folder in {}: {folders:?}", parent.display());
+        folders.into_iter().next()
     })
 }
 

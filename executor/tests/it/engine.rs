@@ -48,7 +48,7 @@ async fn stage(numbers: &Path, sql: &str) -> Stage {
         .await
         .unwrap();
     let plan = context.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
-    let mut graph = cut(plan, RootOutput::Result, &context).unwrap();
+    let mut graph = cut(plan, RootOutput::Result).unwrap();
     assert_eq!(graph.stages.len(), 1, "{graph:?}");
     graph.stages.remove(0)
 }

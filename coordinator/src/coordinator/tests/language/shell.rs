@@ -12,7 +12,7 @@ use penstock_protocol::{
     task::FailureClass,
 };
 
-use super::World;
+use super::{World, plan};
 use crate::{
     effect::{Dispatch, Effect},
     event::Event,

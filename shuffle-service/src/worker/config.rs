@@ -287,3 +287,58 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeMap;
+
+    use penstock_common::config::load_with_env;
+
+    use super::*;
+
+    fn load(text: &str) -> Config {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("penstock.toml");
+        std::fs::write(&file, text).unwrap();
+        load_with_env("shuffle-worker", Some(&file), [], &BTreeMap::new()).unwrap().value
+    }
+
+    #[test]
+    fn disks_that_differ_are_named_one_by_one() {
+        let config = load(
+            r#"
+            [shuffle-worker]
+            fsync = "commit"
+            [[shuffle-worker.disks]]
+            path = "/mnt/nvme0"
+            class = "nvme"
+            quota = "200GiB"
+            reserve = "10GiB"
+            [[shuffle-worker.disks]]
+            path = "/mnt/hdd0"
+            class = "hdd"
+            "#,
+        );
+        assert_eq!(config.validate(), Ok(()));
+        let nvme = DiskConfig {
+            path: "/mnt/nvme0".into(),
+            class: DiskClass::Nvme,
+            quota: ByteSize::gib(200),
+            reserve: Some(ByteSize::gib(10)),
+        };
+        let hdd = DiskConfig { path: "/mnt/hdd0".into(), class: DiskClass::Hdd, ..DiskConfig::default() };
+        assert_eq!(config.disks(), [nvme, hdd]);
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_named() {
+        let refused = |config: Config| config.validate().unwrap_err().setting;
+        let same = || DiskConfig { path: "/mnt/a".into(), ..DiskConfig::default() };
+        assert_eq!(refused(Config { disks: vec![same(), same()], ..Config::default() }), "disks");
+        assert_eq!(refused(Config { create_in: Tier::Object, ..Config::default() }), "create_in");
+        assert_eq!(refused(Config { data_dirs: Vec::new(), ..Config::default() }), "data_dirs");
+        assert_eq!(refused(Config { evict_to_percent: 90, ..Config::default() }), "evict_to_percent");
+    }
+}

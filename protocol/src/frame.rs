@@ -160,10 +160,12 @@ pub enum Refusal {
     Full = 28,
     /// The second copy was not stored.
     ReplicaLost = 29,
+    /// The token does not open this job.
+    Denied = 40,
 }
 
 impl Refusal {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Unknown,
         Self::Expired,
         Self::OtherIncarnation,
@@ -178,6 +180,7 @@ impl Refusal {
         Self::Stopping,
         Self::Full,
         Self::ReplicaLost,
+        Self::Denied,
     ];
 
     /// Whether the location lives and takes nothing more: a hard split. Everything else is a failure.
@@ -208,6 +211,9 @@ impl std::fmt::Display for Refusal {
             Self::Stopping => "the worker is stopping",
             Self::Full => "the location is full",
             Self::ReplicaLost => "its second copy cannot be written",
+            Self::Denied => {
+                "the token does not open this job: are all services given the same cluster secret?"
+            }
         })
     }
 }

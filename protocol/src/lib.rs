@@ -5,6 +5,7 @@
 //! anything that acts.
 
 pub mod arc;
+pub mod credentials;
 pub mod decode;
 pub mod event;
 pub mod frame;
@@ -13,6 +14,7 @@ pub mod pb;
 pub mod shuffle;
 pub mod status;
 pub mod task;
+pub mod token;
 pub mod wire;
 
 /// What both ends of a connection must agree on to the letter: hashing and plan encoding are stable within one build

@@ -21,8 +21,12 @@ use penstock_common::{
     },
     telemetry,
 };
-use penstock_protocol::pb::shuffle_master_server::ShuffleMasterServer;
-use tonic::service::Routes;
+use penstock_protocol::{
+    credentials::Admission,
+    pb::shuffle_master_server::ShuffleMasterServer,
+    token::{ClusterSecret, SecretError},
+};
+use tonic::service::{Routes, interceptor::InterceptedService};
 
 pub use self::config::{Config, InvalidConfig};
 use self::{leases::Leases, members::Members, service::Service};
@@ -32,6 +36,8 @@ use self::{leases::Leases, members::Members, service::Service};
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] InvalidConfig),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
@@ -52,6 +58,7 @@ pub async fn start(
     tasks: Tasks,
 ) -> Result<Handle, StartError> {
     config.validate()?;
+    let secret = ClusterSecret::load(&config.cluster_secret_file)?;
     // Metrics and the admin view are read by tools: they stay plain.
     let admin_network = Arc::clone(&network);
     let network = tls::wrap(network, &config.tls, &tasks)?;
@@ -65,6 +72,7 @@ pub async fn start(
     let server = ShuffleMasterServer::from_arc(service)
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
+    let server = InterceptedService::new(server, Admission(secret));
     tasks.spawn(
         "control",
         OnFailure::StopAll,

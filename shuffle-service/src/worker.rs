@@ -11,6 +11,7 @@ mod durable;
 mod evict;
 mod fetch;
 mod flush;
+mod guard;
 mod heartbeat;
 mod link;
 mod location;
@@ -37,12 +38,14 @@ use penstock_common::{
     telemetry,
 };
 use penstock_protocol::{
+    credentials::{Admission, Credentials},
     ids::{Incarnation, WorkerId},
     pb::shuffle_worker_server::ShuffleWorkerServer,
     shuffle::WorkerAddress,
+    token::{ClusterSecret, SecretError},
 };
 use tokio::sync::{oneshot, watch};
-use tonic::service::Routes;
+use tonic::service::{Routes, interceptor::InterceptedService};
 
 pub use self::config::{Config, DiskClass, DiskConfig, EvictFirst, Fsync, InvalidConfig, Tier};
 pub(crate) use self::disks::DiskState;
@@ -52,6 +55,7 @@ use self::{
     durable::Recorder,
     evict::Evictor,
     flush::Flusher,
+    guard::Guard,
     heartbeat::Heartbeat,
     link::Links,
     memory::Budget,
@@ -70,6 +74,8 @@ const RECORD_INTERVAL: Duration = Duration::from_secs(1);
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] InvalidConfig),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
@@ -122,6 +128,7 @@ pub async fn start_on(
 ) -> Result<Handle, StartError> {
     config.validate()?;
     let config = config.with_marks_of_tier();
+    let secret = ClusterSecret::load(&config.cluster_secret_file)?;
     // Metrics and health checks are read by tools: they stay plain.
     let admin_network = Arc::clone(&network);
     let network = tls::wrap(network, &config.tls, &tasks)?;
@@ -149,8 +156,9 @@ pub async fn start_on(
         config.locations_max,
     );
     store.adopt(recovered);
-    let store = Arc::new(store.splitting_from(config.split_from_bytes.as_u64()));
-    let links = Links::new(Arc::clone(&network), store.budget.bytes_max(), tasks.clone());
+    let store = store.splitting_from(config.split_from_bytes.as_u64()).guarded(Guard::new(secret.clone()));
+    let store = Arc::new(store);
+    let links = Links::new(Arc::clone(&network), secret.clone(), store.budget.bytes_max(), tasks.clone());
     watch_disks(&config, &store, &tasks).await;
     let (registered, watch_registered) = watch::channel(false);
     let handle = Handle {
@@ -160,7 +168,8 @@ pub async fn start_on(
         address: address.clone(),
         registered: watch_registered,
     };
-    serve_control(&config, control, &store, links, &tasks);
+    let credentials = Credentials::new(secret.as_ref());
+    serve_control(&config, control, &store, links, secret, &tasks);
     let connections = connection::accept(data, Arc::clone(&store), config.connections_max, tasks.clone());
     tasks.spawn("data-plane", OnFailure::StopAll, connections);
     let flusher = Flusher { store: Arc::clone(&store), parallelism: config.flush_parallelism };
@@ -184,6 +193,7 @@ pub async fn start_on(
             address: address.clone(),
             interval: Duration::from_millis(config.heartbeat_interval_ms),
             registered: registered.clone(),
+            credentials: credentials.clone(),
         };
         let report = heartbeat.run(Arc::clone(&network), master.clone(), tasks.stop_token());
         tasks.spawn("heartbeat", OnFailure::StopAll, report);
@@ -239,12 +249,14 @@ fn serve_control(
     listener: Box<dyn Listener>,
     store: &Arc<Store>,
     links: Links,
+    secret: Option<ClusterSecret>,
     tasks: &Tasks,
 ) {
     let commit_patience = Duration::from_millis(config.commit_timeout_ms);
     let server = ShuffleWorkerServer::new(Control { store: Arc::clone(store), links, commit_patience })
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
+    let server = InterceptedService::new(server, Admission(secret));
     let serve = grpc::serve(listener, Routes::new(server), tasks.stop_token());
     tasks.spawn("control", OnFailure::StopAll, serve);
 }

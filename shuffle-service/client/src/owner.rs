@@ -18,13 +18,14 @@ use std::{
 
 use penstock_common::net::Network;
 use penstock_protocol::{
+    credentials::{Calls, Credentials},
     ids::{JobId, ShuffleId, WorkerId},
     pb,
     shuffle::{Location, WorkerAddress},
     status::RpcError,
+    token::ClusterSecret,
     wire::common::job_bytes,
 };
-use tonic::transport::Channel;
 
 pub use self::{
     epochs::{Epochs, UnknownEpoch},
@@ -51,7 +52,8 @@ pub enum OwnerError {
 pub struct Owner {
     network: Arc<dyn Network>,
     masters: Vec<String>,
-    channels: Mutex<HashMap<String, Channel>>,
+    channels: Mutex<HashMap<String, Calls>>,
+    credentials: Credentials,
     /// Workers that each location lies on, if there are so many.
     copies: u32,
     /// Where data of each job may be, so that a release reaches it at once. The master's expiry does not depend on it.
@@ -61,12 +63,18 @@ pub struct Owner {
 impl Owner {
     /// `masters` are `host:port` of the control service; the first that answers is asked.
     pub fn new(network: Arc<dyn Network>, masters: Vec<String>) -> Self {
-        Self { network, masters, channels: Mutex::default(), copies: 1, placed: Mutex::default() }
+        let (channels, placed) = (Mutex::default(), Mutex::default());
+        Self { network, masters, channels, credentials: Credentials::default(), copies: 1, placed }
     }
 
     /// Keeps each location on two workers, or on one. With two the loss of a worker loses nothing.
     pub fn with_copies(self, copies: u32) -> Self {
         Self { copies, ..self }
+    }
+
+    /// Shows with every call that it comes from the cluster.
+    pub fn with_secret(self, secret: Option<&ClusterSecret>) -> Self {
+        Self { credentials: Credentials::new(secret), ..self }
     }
 
     /// Deletes everything of a job: at once on the workers that this owner placed it on, and through the master on all.

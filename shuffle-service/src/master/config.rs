@@ -1,5 +1,7 @@
 //! A master's settings.
 
+use std::path::PathBuf;
+
 use penstock_common::net::tls::TlsFiles;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,10 @@ pub struct Config {
     /// Milliseconds that the data of a job stays after its owner last said that it is wanted, and after this master
     /// first heard of it.
     pub job_lease_ms: u64,
+    /// File with the secret that coordinator, masters and workers of a cluster share. With it, data of a job is only taken
+    /// from and given to those who show the job's token, and control calls only those who know the secret. Empty: everybody
+    /// may.
+    pub cluster_secret_file: PathBuf,
     /// Certificates for control calls. Off while nothing is set.
     pub tls: TlsFiles,
 }
@@ -30,6 +36,7 @@ impl Default for Config {
             heartbeat_interval_ms: 1000,
             worker_timeout_ms: 5000,
             job_lease_ms: 600_000,
+            cluster_secret_file: PathBuf::new(),
             tls: TlsFiles::default(),
         }
     }

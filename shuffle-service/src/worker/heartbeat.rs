@@ -5,13 +5,13 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use penstock_common::{grpc, lifecycle::CancellationToken, net::Network};
 use penstock_protocol::{
     BUILD,
+    credentials::{Calls, Credentials},
     decode::job_id,
     pb::{self, shuffle_master_client::ShuffleMasterClient},
     shuffle::WorkerAddress,
     wire::common::job_bytes,
 };
 use tokio::sync::watch;
-use tonic::transport::Channel;
 
 use super::{disks::DiskReport, store::Store};
 use crate::metrics;
@@ -25,6 +25,7 @@ pub(super) struct Heartbeat {
     pub address: WorkerAddress,
     pub interval: Duration,
     pub registered: watch::Sender<bool>,
+    pub credentials: Credentials,
 }
 
 impl Heartbeat {
@@ -35,7 +36,8 @@ impl Heartbeat {
         master: String,
         stop: CancellationToken,
     ) -> Result<(), Infallible> {
-        let client = ShuffleMasterClient::new(grpc::channel(network, &master))
+        let calls = Calls::new(grpc::channel(network, &master), self.credentials.clone());
+        let client = ShuffleMasterClient::new(calls)
             .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX)
             .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX);
         let (mut interval, mut reached) = (self.interval, None);
@@ -84,7 +86,7 @@ impl Heartbeat {
 
     async fn report(
         &self,
-        mut client: ShuffleMasterClient<Channel>,
+        mut client: ShuffleMasterClient<Calls>,
         draining: bool,
     ) -> Result<pb::HeartbeatAnswer, tonic::Status> {
         let report = pb::WorkerHeartbeat {

@@ -29,6 +29,7 @@ use self::{record::Record, released::Released};
 use super::{
     config::Durability,
     disks::Disks,
+    guard::Guard,
     link::Link,
     location::{Location, Taken},
     memory::{Budget, Charge},
@@ -58,6 +59,7 @@ pub(super) struct Store {
     split_from_bytes: u64,
     /// The worker leaves: batches go elsewhere.
     stopping: AtomicBool,
+    pub guard: Guard,
     shuffles: RwLock<BTreeMap<ShuffleId, Arc<Shuffle>>>,
     released: Mutex<Released>,
 }
@@ -94,6 +96,7 @@ impl Store {
             split_from_bytes,
             stopping,
             former_lives,
+            guard: Guard::default(),
             shuffles,
             released,
         }
@@ -117,6 +120,11 @@ impl Store {
     /// Whether anything is served for that life: reads and releases, never pushes and commits (invariant 16).
     pub fn serves(&self, life: Incarnation) -> bool {
         life == self.incarnation || self.former_lives.contains(&life)
+    }
+
+    /// Asks everybody for tokens, if the guard does.
+    pub fn guarded(self, guard: Guard) -> Self {
+        Self { guard, ..self }
     }
 
     /// Locations ask their clients for a new epoch from this size.
@@ -176,6 +184,9 @@ impl Store {
 
     /// Takes the batches of one frame, each on its own; their bytes lie in a buffer of `buffer_bytes`.
     pub fn push(&self, push: Push, buffer_bytes: usize, mut charge: Charge) -> Pushed {
+        if let Err(denied) = self.guard.check(push.head.shuffle.job, push.head.token) {
+            return Pushed::refused(denied, &push);
+        }
         if push.head.incarnation != self.incarnation {
             return Pushed::refused(Refusal::OtherIncarnation, &push);
         }

@@ -3,6 +3,7 @@
 
 mod admin;
 mod backpressure;
+mod bad_input;
 mod cluster;
 mod commit;
 mod data_plane;
@@ -10,6 +11,7 @@ mod disks;
 mod exchange;
 mod expiry;
 mod faults;
+mod fuzz_corpus;
 mod map_ranges;
 mod network;
 mod replication;
@@ -18,3 +20,4 @@ mod second_copy;
 mod splits;
 mod tiers;
 mod tls;
+mod watch;

@@ -4,11 +4,12 @@ use std::{future::Future, time::Duration};
 
 use penstock_common::{grpc, retry};
 use penstock_protocol::{
+    credentials::Calls,
     pb::{shuffle_master_client::ShuffleMasterClient, shuffle_worker_client::ShuffleWorkerClient},
     shuffle::WorkerAddress,
     status::{ErrorCode, RpcError},
 };
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use super::{Owner, OwnerError, lock};
 
@@ -32,7 +33,7 @@ impl Owner {
     /// Asks one master after the other until one answers.
     pub(super) async fn ask_master<T, Call>(
         &self,
-        call: impl Fn(ShuffleMasterClient<Channel>) -> Call,
+        call: impl Fn(ShuffleMasterClient<Calls>) -> Call,
     ) -> Result<T, OwnerError>
     where
         Call: Future<Output = Result<T, Status>>,
@@ -41,7 +42,7 @@ impl Owner {
         let tries = MASTER.tries as usize * self.masters.len().max(1);
         let mut waits = backoff(0, MASTER.tries);
         for address in self.masters.iter().cycle().take(tries) {
-            let client = ShuffleMasterClient::new(self.channel(address))
+            let client = ShuffleMasterClient::new(self.calls(address))
                 .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
             match within(MASTER.deadline, call(client)).await {
@@ -69,12 +70,12 @@ impl Owner {
         &self,
         worker: &WorkerAddress,
         policy: Policy,
-        call: impl Fn(ShuffleWorkerClient<Channel>) -> Call,
+        call: impl Fn(ShuffleWorkerClient<Calls>) -> Call,
     ) -> Result<T, RpcError>
     where
         Call: Future<Output = Result<T, Status>>,
     {
-        let client = ShuffleWorkerClient::new(self.channel(&worker.control))
+        let client = ShuffleWorkerClient::new(self.calls(&worker.control))
             .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
         let waits = backoff(worker.incarnation.0, policy.tries);
@@ -83,17 +84,17 @@ impl Owner {
         retry::retry(waits, retry_may_help, || within(policy.deadline, call(client.clone()))).await
     }
 
-    fn channel(&self, address: &str) -> Channel {
+    fn calls(&self, address: &str) -> Calls {
         let mut channels = lock(&self.channels);
-        if let Some(channel) = channels.get(address) {
-            return channel.clone();
+        if let Some(calls) = channels.get(address) {
+            return calls.clone();
         }
         if channels.len() >= CHANNELS_MAX {
             channels.clear();
         }
-        let channel = grpc::channel(self.network.clone(), address);
-        channels.insert(address.to_owned(), channel.clone());
-        channel
+        let calls = Calls::new(grpc::channel(self.network.clone(), address), self.credentials.clone());
+        channels.insert(address.to_owned(), calls.clone());
+        calls
     }
 }
 

@@ -12,6 +12,7 @@ mod durable;
 mod evict;
 mod fetch;
 mod flush;
+mod guard;
 mod heartbeat;
 mod jobs;
 mod link;
@@ -50,12 +51,14 @@ use penstock_common::{
     telemetry,
 };
 use penstock_protocol::{
+    credentials::{Admission, Credentials},
     ids::{Incarnation, WorkerId},
     pb::shuffle_worker_server::ShuffleWorkerServer,
     shuffle::WorkerAddress,
+    token::{ClusterSecret, SecretError},
 };
 use tokio::sync::{oneshot, watch};
-use tonic::service::Routes;
+use tonic::service::{Routes, interceptor::InterceptedService};
 
 pub use self::config::{Config, DiskClass, DiskConfig, EvictFirst, Fsync, InvalidConfig, Tier};
 pub(crate) use self::disks::DiskState;
@@ -65,6 +68,7 @@ use self::{
     durable::Recorder,
     evict::Evictor,
     flush::Flusher,
+    guard::Guard,
     heartbeat::{Heartbeat, Reporter},
     link::Links,
     memory::Budget,
@@ -85,6 +89,8 @@ const RECORD_INTERVAL: Duration = Duration::from_secs(1);
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] InvalidConfig),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
@@ -137,6 +143,7 @@ pub async fn start_on(
 ) -> Result<Handle, StartError> {
     config.validate()?;
     let config = config.with_marks_of_tier();
+    let secret = ClusterSecret::load(&config.cluster_secret_file)?;
     // Metrics and health checks are read by tools: they stay plain.
     let admin_network = Arc::clone(&network);
     let network = tls::wrap(network, &config.tls, &tasks)?;
@@ -164,8 +171,9 @@ pub async fn start_on(
         config.locations_max,
     );
     store.adopt(recovered);
-    let store = Arc::new(store.splitting_from(config.split_from_bytes.as_u64()));
-    let links = Links::new(Arc::clone(&network), store.budget.bytes_max(), tasks.clone());
+    let store = store.splitting_from(config.split_from_bytes.as_u64()).guarded(Guard::new(secret.clone()));
+    let store = Arc::new(store);
+    let links = Links::new(Arc::clone(&network), secret.clone(), store.budget.bytes_max(), tasks.clone());
     watch_disks(&config, &store, &tasks).await;
     let (registered, watch_registered) = watch::channel(false);
     let admin = serve_admin(&config, admin_network.as_ref(), &store, clock, &tasks).await?;
@@ -176,7 +184,8 @@ pub async fn start_on(
         address: address.clone(),
         registered: watch_registered,
     };
-    serve_control(&config, control, &store, links, &tasks);
+    let credentials = Credentials::new(secret.as_ref());
+    serve_control(&config, control, &store, links, secret, &tasks);
     let connections = connection::accept(data, Arc::clone(&store), config.connections_max, tasks.clone());
     tasks.spawn("data-plane", OnFailure::StopAll, connections);
     let flusher = Flusher { store: Arc::clone(&store), parallelism: config.flush_parallelism };
@@ -201,6 +210,7 @@ pub async fn start_on(
         address: address.clone(),
         orders: Mutex::new(Orders::new(config.masters.len())),
         registered,
+        credentials,
     };
     report(&config, reporter, &network, &tasks);
     tracing::info!(worker = %address.worker, incarnation = %address.incarnation, data = %address.data, "shuffle worker started");
@@ -268,12 +278,14 @@ fn serve_control(
     listener: Box<dyn Listener>,
     store: &Arc<Store>,
     links: Links,
+    secret: Option<ClusterSecret>,
     tasks: &Tasks,
 ) {
     let commit_patience = Duration::from_millis(config.commit_timeout_ms);
     let server = ShuffleWorkerServer::new(Control { store: Arc::clone(store), links, commit_patience })
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
+    let server = InterceptedService::new(server, Admission(secret));
     let serve = grpc::serve(listener, Routes::new(server), tasks.stop_token());
     tasks.spawn("control", OnFailure::StopAll, serve);
 }

@@ -81,6 +81,10 @@ pub struct Config {
     pub commit_timeout_ms: u64,
     /// Milliseconds between reports to a master until it says otherwise; at most 1000 count.
     pub heartbeat_interval_ms: u64,
+    /// File with the secret that coordinator, masters and workers of a cluster share. With it, data of a job is only taken
+    /// from and given to those who show the job's token, and control calls only those who know the secret. Empty: everybody
+    /// may.
+    pub cluster_secret_file: PathBuf,
     /// Certificates for control calls and data. Off while nothing is set.
     pub tls: TlsFiles,
 }
@@ -120,6 +124,7 @@ impl Default for Config {
             connections_max: 4096,
             commit_timeout_ms: 30_000,
             heartbeat_interval_ms: 1000,
+            cluster_secret_file: PathBuf::new(),
             tls: TlsFiles::default(),
         }
     }

@@ -29,6 +29,7 @@ use self::{record::Record, released::Released};
 use super::{
     config::Durability,
     disks::Disks,
+    guard::Guard,
     jobs::Jobs,
     link::Link,
     location::{Location, Taken},
@@ -64,6 +65,7 @@ pub(super) struct Store {
     split_from_bytes: u64,
     /// The worker leaves: batches go elsewhere.
     stopping: AtomicBool,
+    pub guard: Guard,
     shuffles: RwLock<BTreeMap<ShuffleId, Arc<Shuffle>>>,
     released: Mutex<Released>,
 }
@@ -103,6 +105,7 @@ impl Store {
             split_from_bytes,
             stopping,
             former_lives,
+            guard: Guard::default(),
             shuffles,
             released,
         }
@@ -126,6 +129,11 @@ impl Store {
     /// Whether anything is served for that life: reads and releases, never pushes and commits (invariant 16).
     pub fn serves(&self, life: Incarnation) -> bool {
         life == self.incarnation || self.former_lives.contains(&life)
+    }
+
+    /// Asks everybody for tokens, if the guard does.
+    pub fn guarded(self, guard: Guard) -> Self {
+        Self { guard, ..self }
     }
 
     /// Locations ask their clients for a new epoch from this size.
@@ -185,6 +193,9 @@ impl Store {
 
     /// Takes the batches of one frame, each on its own; their bytes lie in a buffer of `buffer_bytes`.
     pub fn push(&self, push: Push, buffer_bytes: usize, mut charge: Charge) -> Pushed {
+        if let Err(denied) = self.guard.check(push.head.shuffle.job, push.head.token) {
+            return Pushed::refused(denied, &push);
+        }
         if push.head.incarnation != self.incarnation {
             return Pushed::refused(Refusal::OtherIncarnation, &push);
         }
@@ -196,7 +207,6 @@ impl Store {
             Err(refusal) => return Pushed::refused(refusal, &push),
         };
         if self.jobs_known.is_over_quota(push.head.shuffle.job) {
-            metrics::refused_batches(Refusal::OverQuota, push.entries.len() as u64);
             return Pushed::refused(Refusal::OverQuota, &push);
         }
         let locations = read(&shuffle.locations);

@@ -3,6 +3,7 @@
 
 mod admin;
 mod backpressure;
+mod bad_input;
 mod cluster;
 mod commit;
 mod data_plane;
@@ -11,6 +12,7 @@ mod disks;
 mod exchange;
 mod expiry;
 mod faults;
+mod fuzz_corpus;
 mod http;
 mod map_ranges;
 mod network;
@@ -25,3 +27,4 @@ mod splits;
 mod standby;
 mod tiers;
 mod tls;
+mod watch;

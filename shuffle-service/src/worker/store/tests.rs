@@ -4,6 +4,7 @@ use penstock_common::lifecycle::Tasks;
 use penstock_protocol::{
     frame::{BatchHeader, PushHead, PushRecorder, read_frame},
     ids::{AttemptNumber, BatchId, StageId, TaskIndex},
+    token::JobToken,
 };
 use uuid::Uuid;
 
@@ -56,7 +57,9 @@ async fn push_to(
         let header = BatchHeader::of(TaskIndex(0), AttemptNumber(0), BatchId(index as u32), 1, b"payload");
         recorder.add(PartitionIndex(*partition), Epoch(0), &header, "payload".into());
     }
-    let frame = recorder.finish(PushHead { request: 0, incarnation: life, shuffle: id }).concat();
+    let frame = recorder
+        .finish(PushHead { request: 0, incarnation: life, shuffle: id, token: JobToken::NONE })
+        .concat();
     let frame = read_frame(&mut &frame[..], 1 << 20).await.unwrap().unwrap();
     let mut body = frame.body.to_vec();
     damage(&mut body);

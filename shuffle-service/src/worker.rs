@@ -8,6 +8,7 @@ mod config;
 mod connection;
 mod control;
 mod disks;
+mod drain;
 mod durable;
 mod evict;
 mod fetch;
@@ -113,6 +114,8 @@ pub struct Handle {
     pub data: SocketAddr,
     pub admin: Option<SocketAddr>,
     registered: watch::Receiver<bool>,
+    store: Arc<Store>,
+    drain_patience: Duration,
 }
 
 impl Handle {
@@ -120,6 +123,12 @@ impl Handle {
     pub async fn registered(&self) {
         // An error says that the worker has stopped: then nobody has to wait for it.
         let _ = self.registered.clone().wait_for(|registered| *registered).await;
+    }
+
+    /// Leaves in order, before its tasks are stopped: from now on batches and reservations go elsewhere, while commits and
+    /// reads are served. Returns when a stop loses nothing that somebody may still want, or after `drain_seconds`.
+    pub async fn drain(&self) {
+        drain::drain(&self.store, self.drain_patience).await;
     }
 }
 
@@ -183,6 +192,8 @@ pub async fn start_on(
         admin,
         address: address.clone(),
         registered: watch_registered,
+        store: Arc::clone(&store),
+        drain_patience: Duration::from_secs(config.drain_seconds),
     };
     let credentials = Credentials::new(secret.as_ref());
     serve_control(&config, control, &store, links, secret, &tasks);

@@ -79,6 +79,9 @@ pub struct Config {
     pub connections_max: usize,
     /// Milliseconds that a commit waits for writes in progress before the location fails.
     pub commit_timeout_ms: u64,
+    /// Seconds for which a worker that is asked to stop (SIGTERM) waits for the commits of what it has taken, or, with
+    /// `keep_data = false`, until everything is released. Writers go on elsewhere meanwhile. 0: it stops at once.
+    pub drain_seconds: u64,
     /// Milliseconds between reports to a master until it says otherwise; at most 1000 count.
     pub heartbeat_interval_ms: u64,
     /// File with the secret that coordinator, masters and workers of a cluster share. With it, data of a job is only taken
@@ -123,6 +126,7 @@ impl Default for Config {
             split_from_bytes: ByteSize::gib(1),
             connections_max: 4096,
             commit_timeout_ms: 30_000,
+            drain_seconds: 20,
             heartbeat_interval_ms: 1000,
             cluster_secret_file: PathBuf::new(),
             tls: TlsFiles::default(),

@@ -127,7 +127,7 @@ impl Reporter {
             address: Some((&self.address).into()),
             usage: Some(usage),
             jobs,
-            draining: standing.draining || leaving,
+            draining: standing.takes_nothing() || leaving,
             zone: site.zone,
             rack: site.rack,
             host: site.host,

@@ -302,6 +302,11 @@ impl Location {
         *self.state().gate.phase() == Phase::Committed
     }
 
+    /// Whether somebody may still want its verdict.
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self.state().gate.phase(), Phase::Open | Phase::Closing)
+    }
+
     pub fn has_memory(&self) -> bool {
         !self.state().records.is_empty()
     }

@@ -10,10 +10,7 @@ mod released;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -63,8 +60,6 @@ pub(super) struct Store {
     /// Former lives of which something is served.
     former_lives: BTreeSet<Incarnation>,
     split_from_bytes: u64,
-    /// The worker leaves: batches go elsewhere.
-    stopping: AtomicBool,
     pub guard: Guard,
     shuffles: RwLock<BTreeMap<ShuffleId, Arc<Shuffle>>>,
     released: Mutex<Released>,
@@ -90,7 +85,6 @@ impl Store {
         locations_max: usize,
     ) -> Self {
         let (former_lives, shuffles, released) = Default::default();
-        let (split_from_bytes, stopping) = (u64::MAX, AtomicBool::new(false));
         Self {
             worker,
             incarnation,
@@ -102,8 +96,7 @@ impl Store {
             standing: Standing::default(),
             pace: Pace::default(),
             jobs_known: Jobs::default(),
-            split_from_bytes,
-            stopping,
+            split_from_bytes: u64::MAX,
             former_lives,
             guard: Guard::default(),
             shuffles,
@@ -141,12 +134,6 @@ impl Store {
         Self { split_from_bytes, ..self }
     }
 
-    /// Refuses batches and reservations from now on: the worker leaves, clients go on elsewhere. Commits and reads go on.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a worker that leaves in order will call it"))]
-    pub fn stop_taking(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-    }
-
     /// Reserves all of `keys` or none, each with a second copy at `replica`. Reserving an open location again changes
     /// nothing.
     pub fn reserve(
@@ -155,8 +142,8 @@ impl Store {
         keys: &[LocationKey],
         replica: Option<&Arc<Link>>,
     ) -> Result<(), RpcError> {
-        if self.stopping.load(Ordering::Relaxed) {
-            return Err(RpcError::new(ErrorCode::NoRoom, format!("worker {} is stopping", self.worker)));
+        if self.standing.get().takes_nothing() {
+            return Err(RpcError::new(ErrorCode::NoRoom, format!("worker {} takes nothing new", self.worker)));
         }
         if lock(&self.released).covers(id) {
             return Err(RpcError::new(ErrorCode::Conflict, format!("shuffle {id} was released")));
@@ -199,17 +186,17 @@ impl Store {
         if push.head.incarnation != self.incarnation {
             return Pushed::refused(Refusal::OtherIncarnation, &push);
         }
-        if self.stopping.load(Ordering::Relaxed) {
-            return Pushed::refused(Refusal::Stopping, &push);
-        }
         let shuffle = match self.shuffle(push.head.shuffle) {
             Ok(shuffle) => shuffle,
             Err(refusal) => return Pushed::refused(refusal, &push),
         };
-        if self.jobs_known.is_over_quota(push.head.shuffle.job) {
-            return Pushed::refused(Refusal::OverQuota, &push);
-        }
         let locations = read(&shuffle.locations);
+        if let Some(refusal) = self.refuses(push.head.shuffle.job) {
+            // For good, although this may pass: what follows these batches goes where they go.
+            let touched = |entry: &Entry| locations.get(&(entry.partition, entry.epoch));
+            push.entries.iter().filter_map(touched).for_each(|location| location.split(refusal));
+            return Pushed::refused(refusal, &push);
+        }
         let (mut accepted, mut accepted_bytes) = (0, 0);
         let mut pushed = Pushed::default();
         for (index, entry) in push.entries.iter().enumerate() {
@@ -239,6 +226,14 @@ impl Store {
         self.budget.check_pressure();
         pushed.complete(push);
         pushed
+    }
+
+    /// Why this worker takes nothing of a job at the moment.
+    fn refuses(&self, job: JobId) -> Option<Refusal> {
+        if self.standing.get().takes_nothing() {
+            return Some(Refusal::Stopping);
+        }
+        self.jobs_known.is_over_quota(job).then_some(Refusal::OverQuota)
     }
 
     /// There was no room for a batch: what follows it is refused as well.

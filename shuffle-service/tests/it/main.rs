@@ -9,6 +9,7 @@ mod commit;
 mod data_plane;
 mod disk_faults;
 mod disks;
+mod drain;
 mod exchange;
 mod expiry;
 mod faults;

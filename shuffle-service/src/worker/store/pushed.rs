@@ -141,7 +141,8 @@ impl Forwarded {
 /// To a client, a second copy that failed is one thing, whatever the reason.
 fn of_replica(answer: &Answer, nth: usize) -> PushVerdict {
     match answer.verdict(nth) {
-        PushVerdict::Refused(refusal) if !refusal.is_hard_split() => {
+        // One that stops is not the place for the next copy either.
+        PushVerdict::Refused(refusal) if !refusal.is_hard_split() || refusal == Refusal::Stopping => {
             PushVerdict::Refused(Refusal::ReplicaLost)
         }
         verdict => verdict,

@@ -1,9 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use penstock_common::lifecycle::Tasks;
 use penstock_protocol::{
-    frame::{BatchHeader, PushHead, PushRecorder, read_frame},
+    frame::{BatchHeader, Push, PushHead, PushRecorder, PushVerdict, read_frame},
     ids::{AttemptNumber, BatchId, StageId, TaskIndex},
+    shuffle::{CommitVerdict, Winner},
     token::JobToken,
 };
 use uuid::Uuid;

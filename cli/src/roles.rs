@@ -123,7 +123,7 @@ async fn reload_at_hangups<R: Role>(
     loop {
         hangups.next().await;
         let Some(reload) = &reload else {
-            tracing::warn!(role = R::SECTION, "new settings need a restart of this role");
+            tracing::info!(role = R::SECTION, "settings of this role are read only when it starts");
             continue;
         };
         let loaded = load::<R>(arguments.config.as_deref(), &arguments.settings);

@@ -55,6 +55,18 @@ bench-shuffle: prerequisites ## Measure the shuffle service beside plain TCP, fi
 soak: prerequisites soak-sim ## The long tests: 2,000 simulated clusters, scale 1, a 6 GiB shuffle
 	cargo test --locked --release --package penstock-cli --test it -- --ignored --test-threads 1 --nocapture soak
 
+# Seconds for each of the fuzzer's targets.
+FUZZ_SECONDS ?= 60
+FUZZ := shuffle-service/fuzz
+
+.PHONY: fuzz
+fuzz: ## Look for bytes that break the decoders, for FUZZ_SECONDS each; what is new in the corpus is worth a commit
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "needs nightly Rust and cargo-fuzz: cargo install cargo-fuzz"; exit 1; }
+	@for target in frame batches control; do \
+		cargo +nightly fuzz run --fuzz-dir $(FUZZ) $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096; \
+		cargo +nightly fuzz cmin --fuzz-dir $(FUZZ) $$target; \
+	done
+
 .PHONY: fmt
 fmt: ## Format all code
 	cargo fmt --all

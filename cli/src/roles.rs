@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
+use futures::future::BoxFuture;
 use penstock_common::{
     clock::{Clock, SystemClock},
     config::{self, Loaded, Reloaded},
@@ -34,16 +35,20 @@ pub type Addresses = BTreeMap<&'static str, SocketAddr>;
 /// Gives a running role new settings; says which it took and which need a restart.
 pub type Reload<C> = Box<dyn Fn(C) -> anyhow::Result<Reloaded> + Send + Sync>;
 
+/// What a role does before it stops, while it still takes calls.
+pub type Drain = BoxFuture<'static, ()>;
+
 /// A role that takes calls.
 pub struct Started<C> {
     pub addresses: Addresses,
     /// None: all settings of this role need a restart.
     pub reload: Option<Reload<C>>,
+    pub drain: Option<Drain>,
 }
 
 impl<C> From<Addresses> for Started<C> {
     fn from(addresses: Addresses) -> Self {
-        Self { addresses, reload: None }
+        Self { addresses, reload: None, drain: None }
     }
 }
 
@@ -68,13 +73,14 @@ pub fn load<R: Role>(
     config::load(R::SECTION, file, flags).map_err(|refused| Failed::usage(refused.to_string()).into())
 }
 
-/// Runs a role until it fails or a signal asks it to leave; a second signal does not wait.
+/// Runs a role until it fails or a signal asks it to leave; a second signal ends its draining if it drains, and the next one
+/// does not wait for anything.
 pub async fn run<R: Role>(arguments: RoleArgs<R>) -> anyhow::Result<Exit> {
     let loaded = load::<R>(arguments.config.as_deref(), &arguments.settings)?;
     let tasks = Tasks::new(R::SECTION);
     penstock_common::telemetry::prometheus();
     let started = R::start(loaded.value, Arc::new(Tcp), Arc::new(SystemClock), tasks.clone()).await;
-    let Started { addresses, reload } = match started {
+    let Started { addresses, reload, drain } = match started {
         Ok(started) => started,
         Err(cause) => {
             tasks.stop(Duration::from_secs(2)).await.ok();
@@ -93,6 +99,14 @@ pub async fn run<R: Role>(arguments: RoleArgs<R>) -> anyhow::Result<Exit> {
             return Err(Failed::new(Exit::Internal, failure.to_string()).into());
         }
     };
+    if let Some(drain) = drain {
+        tracing::info!(role = R::SECTION, "draining");
+        tokio::select! {
+            () = drain => {}
+            _ = signal::terminated() => {}
+            _ = tasks.failed() => {}
+        }
+    }
     tracing::info!(role = R::SECTION, "stopping");
     tokio::select! {
         stopped = tasks.stop(STOP_DEADLINE) => stopped.map(|()| Exit::Ok).map_err(Into::into),
@@ -109,7 +123,7 @@ async fn reload_at_hangups<R: Role>(
     loop {
         hangups.next().await;
         let Some(reload) = &reload else {
-            tracing::warn!(role = R::SECTION, "new settings need a restart of this role");
+            tracing::info!(role = R::SECTION, "settings of this role are read only when it starts");
             continue;
         };
         let loaded = load::<R>(arguments.config.as_deref(), &arguments.settings);

@@ -56,6 +56,9 @@ pub struct Config {
     pub planning_memory_bytes: u64,
     /// Largest accepted script or request body in bytes. Default 4 MiB.
     pub request_bytes_max: usize,
+    /// File with the secret that coordinator and shuffle service share. Executors are told the tokens of the jobs that they
+    /// work for. Empty: the shuffle service asks for none.
+    pub cluster_secret_file: PathBuf,
     /// Certificates for talking to the shuffle service. Off while nothing is set.
     pub shuffle_tls: TlsFiles,
 }
@@ -84,6 +87,7 @@ impl Default for Config {
             planning_threads: 2,
             planning_memory_bytes: 1 << 30,
             request_bytes_max: 4 << 20,
+            cluster_secret_file: PathBuf::new(),
             shuffle_tls: TlsFiles::default(),
         }
     }

@@ -21,7 +21,10 @@ use penstock_common::{
     },
 };
 use penstock_engine::session::runtime_env;
-use penstock_protocol::pb::executor_api_server::ExecutorApiServer;
+use penstock_protocol::{
+    pb::executor_api_server::ExecutorApiServer,
+    token::{ClusterSecret, SecretError},
+};
 use penstock_shuffle_client::{ClientOptions, ShuffleClient, owner::Owner};
 
 use crate::{
@@ -79,6 +82,8 @@ pub enum StartError {
     Catalog(#[from] TablesError),
     #[error(transparent)]
     EventLog(#[from] event_log::OpenError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error("preparing the planner")]
@@ -144,8 +149,8 @@ pub async fn start_with(
         Some(planner) => planner,
         None => engine_planner(&config, &tasks)?,
     };
-    let shuffle_network = tls::wrap(network, &config.shuffle_tls, &tasks)?;
-    let shuffles = shuffles(&config, &shuffle_network, &tasks);
+    let secret = ClusterSecret::load(&config.cluster_secret_file)?;
+    let shuffles = shuffles(&config, network, secret.clone(), &tasks)?;
     recovery::clean_up(ended, &publisher, &shuffles, &tasks).await?;
     let handle = Handle { rest: addr(rest.as_ref()), grpc: addr(executors_and_flight.as_ref()) };
     let core = Coordinator::new(config.core_options());
@@ -160,7 +165,7 @@ pub async fn start_with(
         results: Arc::new(results),
         publisher,
         event_log,
-        executors: Arc::new(Executors::default()),
+        executors: Arc::new(Executors::new(secret)),
         board: Arc::new(StatusBoard::default()),
         replies: Arc::new(Replies::default()),
         inbox,
@@ -226,11 +231,18 @@ fn folder_url(folder: &str) -> Result<String, StartError> {
     url::Url::from_directory_path(absolute).map(String::from).map_err(|()| refused())
 }
 
-fn shuffles(config: &Config, network: &Arc<dyn Network>, tasks: &Tasks) -> Arc<RemoteShuffles> {
-    let owner =
-        Owner::new(Arc::clone(network), config.shuffle_masters.clone()).with_copies(config.shuffle_copies);
-    let client = ShuffleClient::new(Arc::clone(network), ClientOptions::default(), tasks.clone());
-    Arc::new(RemoteShuffles::new(owner, client))
+fn shuffles(
+    config: &Config,
+    network: Arc<dyn Network>,
+    secret: Option<ClusterSecret>,
+    tasks: &Tasks,
+) -> Result<Arc<RemoteShuffles>, StartError> {
+    let network = tls::wrap(network, &config.shuffle_tls, tasks)?;
+    let owner = Owner::new(Arc::clone(&network), config.shuffle_masters.clone())
+        .with_copies(config.shuffle_copies)
+        .with_secret(secret.as_ref());
+    let client = ShuffleClient::new(network, ClientOptions::default(), tasks.clone()).with_secret(secret);
+    Ok(Arc::new(RemoteShuffles::new(owner, client)))
 }
 
 fn run_loop(event_loop: EventLoop, effects: &Arc<Effects>, tasks: &Tasks) {

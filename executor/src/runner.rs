@@ -14,7 +14,11 @@ use penstock_engine::{
     error::FREE_SPILL_SPACE,
     exchange::store::ShuffleStore,
 };
-use penstock_protocol::task::{AttemptMetrics, Failure, StageDefinition, TaskAssignment, TaskOutput};
+use penstock_protocol::{
+    ids::JobId,
+    task::{AttemptMetrics, Failure, StageDefinition, TaskAssignment, TaskOutput},
+    token::JobToken,
+};
 
 /// How an attempt ended, and always what it used.
 pub type Outcome = (Result<TaskOutput, Failure>, AttemptMetrics);
@@ -22,6 +26,9 @@ pub type Outcome = (Result<TaskOutput, Failure>, AttemptMetrics);
 pub trait TaskRunner: fmt::Debug + Send + Sync + 'static {
     /// Does once what all tasks of a stage share. Runs on a thread for query work; may panic.
     fn prepare(&self, stage: &StageDefinition) -> Result<Arc<dyn PreparedStage>, Failure>;
+
+    /// From now on the job's shuffle data is read and written with this token.
+    fn grant(&self, _job: JobId, _token: JobToken) {}
 }
 
 pub trait PreparedStage: Send + Sync + 'static {
@@ -50,6 +57,10 @@ impl TaskRunner for EngineRunner {
         let (env, store, scratch) =
             (Arc::clone(&self.env), Arc::clone(&self.store), Arc::clone(&self.scratch));
         Ok(Arc::new(EngineStage { stage, env, store, scratch }))
+    }
+
+    fn grant(&self, job: JobId, token: JobToken) {
+        self.store.grant(job, token);
     }
 }
 

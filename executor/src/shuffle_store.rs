@@ -19,8 +19,9 @@ use futures::{
 };
 use penstock_engine::exchange::store::{ShuffleError, ShuffleStore, ShuffleWriter};
 use penstock_protocol::{
-    ids::{AttemptId, PartitionIndex, ShuffleId},
+    ids::{AttemptId, JobId, PartitionIndex, ShuffleId},
     shuffle::{MapOutput, PartitionSource, ShuffleTarget, Winner},
+    token::JobToken,
 };
 use penstock_shuffle_client::{FetchError, PushError, ShuffleClient, Writer};
 use tokio::runtime::Handle;
@@ -60,6 +61,10 @@ impl ShuffleStore for RemoteShuffle {
         // Opened at the first poll, in the context of the I/O runtime like every later one.
         let opened = stream::once(async move { client.read(shuffle, winners, source) }).flatten();
         on_io(&io, opened).map(|payload| payload.map_err(fetch_error)).boxed()
+    }
+
+    fn grant(&self, job: JobId, token: JobToken) {
+        self.client.grant(job, token);
     }
 }
 

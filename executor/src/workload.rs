@@ -57,6 +57,7 @@ impl Workload {
     /// Carries out one order. An answer is due at once if the attempt cannot even start.
     pub fn take(&mut self, order: ToExecutor) -> Option<&AttemptReport> {
         match order {
+            ToExecutor::GrantJob(job, token) => self.attempts.runner.grant(job, token),
             ToExecutor::DefineStage(definition) => self.stages.define(*definition),
             ToExecutor::Run(task) => return self.start(*task),
             ToExecutor::Cancel(attempt) => self.slots.cancel(attempt),

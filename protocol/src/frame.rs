@@ -162,10 +162,12 @@ pub enum Refusal {
     ReplicaLost = 29,
     /// The job, or all jobs of its user, hold as much as they may.
     OverQuota = 30,
+    /// The token does not open this job.
+    Denied = 40,
 }
 
 impl Refusal {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Unknown,
         Self::Expired,
         Self::OtherIncarnation,
@@ -181,6 +183,7 @@ impl Refusal {
         Self::Full,
         Self::ReplicaLost,
         Self::OverQuota,
+        Self::Denied,
     ];
 
     /// Whether the location lives and takes nothing more: a hard split. Everything else is a failure.
@@ -212,6 +215,9 @@ impl std::fmt::Display for Refusal {
             Self::Full => "the location is full",
             Self::ReplicaLost => "its second copy cannot be written",
             Self::OverQuota => "the quota of its job or user is used up",
+            Self::Denied => {
+                "the token does not open this job: are all services given the same cluster secret?"
+            }
         })
     }
 }

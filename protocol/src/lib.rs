@@ -6,6 +6,7 @@
 
 pub mod arc;
 pub mod build;
+pub mod credentials;
 pub mod decode;
 pub mod event;
 pub mod frame;
@@ -14,6 +15,7 @@ pub mod pb;
 pub mod shuffle;
 pub mod status;
 pub mod task;
+pub mod token;
 pub mod wire;
 
 pub use build::build;

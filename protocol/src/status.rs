@@ -35,12 +35,14 @@ pub enum ErrorCode {
     /// No answer in time: it may or may not have happened.
     DeadlineExceeded,
     Cancelled,
+    /// The caller does not show what it must.
+    Denied,
     /// A bug.
     Internal,
 }
 
 impl ErrorCode {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::InvalidMessage,
         Self::BuildMismatch,
         Self::NotFound,
@@ -52,6 +54,7 @@ impl ErrorCode {
         Self::Unavailable,
         Self::DeadlineExceeded,
         Self::Cancelled,
+        Self::Denied,
         Self::Internal,
     ];
 
@@ -68,6 +71,7 @@ impl ErrorCode {
             Self::Unavailable => "unavailable",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::Cancelled => "cancelled",
+            Self::Denied => "denied",
             Self::Internal => "internal",
         }
     }
@@ -92,6 +96,7 @@ impl ErrorCode {
             Self::Unavailable => Code::Unavailable,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::Cancelled => Code::Cancelled,
+            Self::Denied => Code::Unauthenticated,
             Self::Internal => Code::Internal,
         }
     }
@@ -108,6 +113,7 @@ impl ErrorCode {
             Code::Unavailable | Code::Unknown => Self::Unavailable,
             Code::DeadlineExceeded => Self::DeadlineExceeded,
             Code::Cancelled => Self::Cancelled,
+            Code::Unauthenticated => Self::Denied,
             _ => Self::Internal,
         }
     }

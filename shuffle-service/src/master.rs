@@ -29,21 +29,27 @@ use penstock_common::{
     },
     telemetry,
 };
-use penstock_protocol::pb::shuffle_master_server::ShuffleMasterServer;
-use tonic::service::Routes;
+use penstock_protocol::{
+    credentials::{Admission, Credentials},
+    pb::shuffle_master_server::ShuffleMasterServer,
+    token::{ClusterSecret, SecretError},
+};
+use tonic::service::{Routes, interceptor::InterceptedService};
 
-use self::service::Service;
 pub use self::{
     config::{Config, InvalidConfig},
     placement::Policy,
     quotas::Limit,
 };
+use self::{locations::Asking, service::Service};
 
 /// Why a master did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] InvalidConfig),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
@@ -72,6 +78,7 @@ pub async fn start(
     tasks: Tasks,
 ) -> Result<Handle, StartError> {
     config.validate()?;
+    let secret = ClusterSecret::load(&config.cluster_secret_file)?;
     // Metrics and the admin view are read by tools: they stay plain.
     let admin_network = Arc::clone(&network);
     let network = tls::wrap(network, &config.tls, &tasks)?;
@@ -79,10 +86,12 @@ pub async fn start(
     let control = listener.local_addr().map_err(StartError::Bind)?;
     let tasks = tasks.child("shuffle-master");
     let service = Arc::new(Service::new(config.clone(), clock));
-    let admin = serve_admin(&config, admin_network.as_ref(), &network, &service, &tasks).await?;
+    let asking = Asking { network, credentials: Credentials::new(secret.as_ref()) };
+    let admin = serve_admin(&config, admin_network.as_ref(), asking, &service, &tasks).await?;
     let server = ShuffleMasterServer::from_arc(Arc::clone(&service))
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
+    let server = InterceptedService::new(server, Admission(secret));
     tasks.spawn(
         "control",
         OnFailure::StopAll,
@@ -95,7 +104,7 @@ pub async fn start(
 async fn serve_admin(
     config: &Config,
     admin_network: &dyn Network,
-    network: &Arc<dyn Network>,
+    asking: Asking,
     service: &Arc<Service>,
     tasks: &Tasks,
 ) -> Result<Option<SocketAddr>, StartError> {
@@ -105,7 +114,7 @@ async fn serve_admin(
     let listener = admin_network.bind(&config.admin_listen).await.map_err(StartError::Bind)?;
     let address = listener.local_addr().map_err(StartError::Bind)?;
     telemetry::prometheus();
-    let routes = admin::routes(Arc::clone(service), Arc::clone(network));
+    let routes = admin::routes(Arc::clone(service), asking);
     tasks.spawn("admin", OnFailure::StopAll, http::serve(listener, routes, tasks.stop_token()));
     Ok(Some(address))
 }

@@ -48,6 +48,8 @@ const DISK_ROOM_BYTES: &str = "penstock_shuffle_disk_room_bytes";
 const FETCHED_BYTES: &str = "penstock_shuffle_fetched_bytes_total";
 /// Streams that were refused; label `reason` is a [`Refusal`].
 const REFUSED_STREAMS: &str = "penstock_shuffle_refused_streams_total";
+/// Connections that the worker gave up; label `reason` is a [`Refusal`].
+const FAULTED_CONNECTIONS: &str = "penstock_shuffle_faulted_connections_total";
 /// Data connections that are open.
 const CONNECTIONS: &str = "penstock_shuffle_connections";
 /// Locations committed; label `verdict` is `committed`, `empty` or `failed`.
@@ -127,6 +129,10 @@ pub(crate) fn fetched(bytes: u64) {
 
 pub(crate) fn refused_stream(refusal: Refusal) {
     metrics::counter!(REFUSED_STREAMS, "reason" => format!("{refusal:?}")).increment(1);
+}
+
+pub(crate) fn faulted_connection(refusal: Refusal) {
+    metrics::counter!(FAULTED_CONNECTIONS, "reason" => format!("{refusal:?}")).increment(1);
 }
 
 /// Counts a connection for as long as it lives.

@@ -8,10 +8,12 @@ mod config;
 mod connection;
 mod control;
 mod disks;
+mod drain;
 mod durable;
 mod evict;
 mod fetch;
 mod flush;
+mod guard;
 mod heartbeat;
 mod jobs;
 mod link;
@@ -52,12 +54,14 @@ use penstock_common::{
     telemetry,
 };
 use penstock_protocol::{
+    credentials::{Admission, Credentials},
     ids::{Incarnation, WorkerId},
     pb::shuffle_worker_server::ShuffleWorkerServer,
     shuffle::WorkerAddress,
+    token::{ClusterSecret, SecretError},
 };
 use tokio::sync::{oneshot, watch};
-use tonic::service::Routes;
+use tonic::service::{Routes, interceptor::InterceptedService};
 
 pub use self::config::{Config, DiskClass, DiskConfig, EvictFirst, Fsync, InvalidConfig, Tier};
 pub(crate) use self::disks::DiskState;
@@ -67,6 +71,7 @@ use self::{
     durable::Recorder,
     evict::Evictor,
     flush::Flusher,
+    guard::Guard,
     heartbeat::{Heartbeat, Reporter},
     link::Links,
     memory::Budget,
@@ -87,6 +92,8 @@ const RECORD_INTERVAL: Duration = Duration::from_secs(1);
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] InvalidConfig),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
@@ -109,6 +116,8 @@ pub struct Handle {
     pub data: SocketAddr,
     pub admin: Option<SocketAddr>,
     registered: watch::Receiver<bool>,
+    store: Arc<Store>,
+    drain_patience: Duration,
 }
 
 impl Handle {
@@ -116,6 +125,12 @@ impl Handle {
     pub async fn registered(&self) {
         // An error says that the worker has stopped: then nobody has to wait for it.
         let _ = self.registered.clone().wait_for(|registered| *registered).await;
+    }
+
+    /// Leaves in order, before its tasks are stopped: from now on batches and reservations go elsewhere, while commits and
+    /// reads are served. Returns when a stop loses nothing that somebody may still want, or after `drain_seconds`.
+    pub async fn drain(&self) {
+        drain::drain(&self.store, self.drain_patience).await;
     }
 }
 
@@ -139,6 +154,7 @@ pub async fn start_on(
 ) -> Result<Handle, StartError> {
     config.validate()?;
     let config = config.with_marks_of_tier();
+    let secret = ClusterSecret::load(&config.cluster_secret_file)?;
     // Metrics and health checks are read by tools: they stay plain.
     let admin_network = Arc::clone(&network);
     let network = tls::wrap(network, &config.tls, &tasks)?;
@@ -166,8 +182,9 @@ pub async fn start_on(
         config.locations_max,
     );
     store.adopt(recovered);
-    let store = Arc::new(store.splitting_from(config.split_from_bytes.as_u64()));
-    let links = Links::new(Arc::clone(&network), store.budget.bytes_max(), tasks.clone());
+    let store = store.splitting_from(config.split_from_bytes.as_u64()).guarded(Guard::new(secret.clone()));
+    let store = Arc::new(store);
+    let links = Links::new(Arc::clone(&network), secret.clone(), store.budget.bytes_max(), tasks.clone());
     watch_disks(&config, &store, &tasks).await;
     let (registered, watch_registered) = watch::channel(false);
     let admin = serve_admin(&config, admin_network.as_ref(), &store, clock, &tasks).await?;
@@ -177,8 +194,11 @@ pub async fn start_on(
         admin,
         address: address.clone(),
         registered: watch_registered,
+        store: Arc::clone(&store),
+        drain_patience: Duration::from_secs(config.drain_seconds),
     };
-    serve_control(&config, control, &store, links, &tasks);
+    let credentials = Credentials::new(secret.as_ref());
+    serve_control(&config, control, &store, links, secret, &tasks);
     let connections = connection::accept(data, Arc::clone(&store), config.connections_max, tasks.clone());
     tasks.spawn("data-plane", OnFailure::StopAll, connections);
     let flusher = Flusher { store: Arc::clone(&store), parallelism: config.flush_parallelism };
@@ -203,6 +223,7 @@ pub async fn start_on(
         address: address.clone(),
         orders: Mutex::new(Orders::new(config.masters.len())),
         registered,
+        credentials,
     };
     report(&config, reporter, &network, &tasks);
     tracing::info!(worker = %address.worker, incarnation = %address.incarnation, data = %address.data, "shuffle worker started");
@@ -270,12 +291,14 @@ fn serve_control(
     listener: Box<dyn Listener>,
     store: &Arc<Store>,
     links: Links,
+    secret: Option<ClusterSecret>,
     tasks: &Tasks,
 ) {
     let commit_patience = Duration::from_millis(config.commit_timeout_ms);
     let server = ShuffleWorkerServer::new(Control { store: Arc::clone(store), links, commit_patience })
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
+    let server = InterceptedService::new(server, Admission(secret));
     let serve = grpc::serve(listener, Routes::new(server), tasks.stop_token());
     tasks.spawn("control", OnFailure::StopAll, serve);
 }

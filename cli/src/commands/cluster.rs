@@ -19,7 +19,7 @@ use process::Liveness;
 use record::{Cluster, Process};
 
 /// How long a process may take to leave in order before it is killed.
-const STOP_DEADLINE: Duration = Duration::from_secs(20);
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

@@ -169,7 +169,8 @@ async fn until_drained(masters: &Masters, worker: &str, timeout: Option<u64>) ->
                     let message = format!("worker {worker} fell silent before it was drained");
                     return Err(Failed::new(Exit::Infrastructure, message).into());
                 }
-                found => return anyhow::Ok(found.cloned().unwrap_or_default()),
+                Some(found) => return anyhow::Ok(found.clone()),
+                None => return anyhow::Ok(json!({ "worker": worker, "state": "gone" })),
             }
             tokio::time::sleep(POLL).await;
         }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use penstock_common::{clock::Clock, lifecycle::Tasks, net::Network};
 
-use super::{Addresses, Role, Started};
+use super::{Addresses, Drain, Reload, Role, Started};
 
 /// How long a role waits for those that it reports to before it says that it is ready.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -59,7 +59,8 @@ impl Role for ShuffleMaster {
     ) -> anyhow::Result<Started<Self::Config>> {
         let handle = penstock_shuffle_service::master::start(config, network, clock, tasks).await?;
         let addresses = with_admin([("control", handle.control)], handle.admin);
-        Ok(Started { addresses, reload: Some(Box::new(move |config| Ok(handle.reload(config)?))) })
+        let reload: Reload<Self::Config> = Box::new(move |config| Ok(handle.reload(config)?));
+        Ok(Started { reload: Some(reload), ..addresses.into() })
     }
 }
 
@@ -76,7 +77,9 @@ impl Role for ShuffleWorker {
         let handle = penstock_shuffle_service::worker::start(config, network, clock, tasks).await?;
         // Once a master knows it, jobs find room. A master that comes later is no reason to wait here.
         tokio::time::timeout(SETTLE, handle.registered()).await.ok();
-        Ok(with_admin([("control", handle.control), ("data", handle.data)], handle.admin).into())
+        let addresses = with_admin([("control", handle.control), ("data", handle.data)], handle.admin);
+        let drain: Drain = Box::pin(async move { handle.drain().await });
+        Ok(Started { drain: Some(drain), ..addresses.into() })
     }
 }
 

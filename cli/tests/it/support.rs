@@ -57,6 +57,7 @@ impl World {
             .env("XDG_STATE_HOME", self.root.path().join("state"))
             .env("PENSTOCK_CLUSTER_STATE", self.cluster_state())
             .env_remove("PENSTOCK_URL")
+            .env_remove("PENSTOCK_SHUFFLE_MASTERS")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -12,12 +12,14 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use penstock_protocol::{
     ids::{AttemptId, ExecutorId, Incarnation, JobId, StageId},
     pb,
     shuffle::ShuffleTarget,
     task::{StageDefinition, TaskAssignment},
-    wire::executor::ToExecutor,
+    token::ClusterSecret,
+    wire::{common::job_bytes, executor::ToExecutor},
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +45,8 @@ pub struct NotConnected {
 
 #[derive(Debug, Default)]
 pub struct Executors {
+    /// Tokens of jobs come from it, where shuffle workers ask for any.
+    secret: Option<ClusterSecret>,
     connections: Mutex<HashMap<ExecutorId, Connection>>,
     next: AtomicU64,
 }
@@ -59,6 +63,10 @@ struct Connection {
 }
 
 impl Executors {
+    pub fn new(secret: Option<ClusterSecret>) -> Self {
+        Self { secret, ..Self::default() }
+    }
+
     /// Registers a stream. An older one of the same executor is closed.
     pub fn connect(
         &self,
@@ -100,6 +108,9 @@ impl Executors {
         let task = assignment.attempt.task;
         self.with(executor, incarnation, |connection| {
             if connection.defined.insert((task.job, task.stage), version) != Some(version) {
+                if let Some(secret) = &self.secret {
+                    connection.send(grant(task.job, secret));
+                }
                 connection.send(pb::to_executor::Message::DefineStage(definition().into()));
             }
             connection.send(pb::to_executor::Message::Run(assignment.into()));
@@ -196,6 +207,11 @@ impl Connection {
             self.close.cancel();
         }
     }
+}
+
+fn grant(job: JobId, secret: &ClusterSecret) -> pb::to_executor::Message {
+    let shuffle_token = Bytes::copy_from_slice(&secret.job_token(job).to_bytes());
+    pb::to_executor::Message::GrantJob(pb::GrantJob { job: job_bytes(job), shuffle_token })
 }
 
 /// A channel for one stream.

@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use penstock_protocol::{
-    ids::{AttemptId, PartitionIndex, ShuffleId},
+    ids::{AttemptId, JobId, PartitionIndex, ShuffleId},
     shuffle::{MapOutput, PartitionSource, ShuffleTarget, Winner},
+    token::JobToken,
 };
 
 /// Why shuffle data could not be written or read.
@@ -45,6 +46,9 @@ pub trait ShuffleStore: std::fmt::Debug + Send + Sync {
         winners: Arc<[Winner]>,
         source: PartitionSource,
     ) -> BoxStream<'static, Result<Bytes, ShuffleError>>;
+
+    /// From now on the job's data is read and written with this token, where anybody asks for one.
+    fn grant(&self, _job: JobId, _token: JobToken) {}
 }
 
 /// Takes the payloads of one attempt.

@@ -6,9 +6,12 @@ use bytes::{BufMut, Bytes};
 
 use super::{
     FRAME_HEAD_BYTES, FrameError, FrameHead, Kind, Refusal,
-    fields::{Fields, frame, put_shuffle, put_text},
+    fields::{Fields, frame, put_shuffle, put_text, put_token},
 };
-use crate::ids::{Epoch, Incarnation, PartitionIndex, ShuffleId, TaskIndex};
+use crate::{
+    ids::{Epoch, Incarnation, PartitionIndex, ShuffleId, TaskIndex},
+    token::JobToken,
+};
 
 /// Asks for the batches of one location.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +20,7 @@ pub struct Open {
     pub stream: u32,
     pub incarnation: Incarnation,
     pub shuffle: ShuffleId,
+    pub token: JobToken,
     pub partition: PartitionIndex,
     pub epoch: Epoch,
     /// Where to start: how many bytes of this stream were received before, all of them whole batches.
@@ -33,6 +37,7 @@ impl Open {
             body.put_u32_le(self.stream);
             body.put_u64_le(self.incarnation.0);
             put_shuffle(body, self.shuffle);
+            put_token(body, self.token);
             body.put_u32_le(self.partition.0);
             body.put_u32_le(self.epoch.0);
             body.put_u64_le(self.offset);
@@ -50,6 +55,7 @@ impl Open {
             stream: fields.u32("stream")?,
             incarnation: Incarnation(fields.u64("incarnation")?),
             shuffle: fields.shuffle()?,
+            token: fields.token()?,
             partition: PartitionIndex(fields.u32("partition")?),
             epoch: Epoch(fields.u32("epoch")?),
             offset: fields.u64("offset")?,

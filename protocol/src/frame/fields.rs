@@ -4,7 +4,10 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
 use super::{FrameError, FrameHead, Kind};
-use crate::ids::{JobId, ShuffleId, StageId};
+use crate::{
+    ids::{JobId, ShuffleId, StageId},
+    token::{JobToken, TOKEN_BYTES},
+};
 
 pub(super) const SHUFFLE_BYTES: usize = 24;
 
@@ -43,6 +46,11 @@ impl Fields {
         Ok(ShuffleId { job, exchange: StageId(self.u32("exchange")?), run: self.u32("run")? })
     }
 
+    pub fn token(&mut self) -> Result<JobToken, FrameError> {
+        let bytes = self.bytes(TOKEN_BYTES, "token")?;
+        Ok(JobToken::from_bytes(bytes[..].try_into().expect("as many bytes as were taken")))
+    }
+
     pub fn end(self) -> Result<(), FrameError> {
         match self.0.len() {
             0 => Ok(()),
@@ -55,6 +63,10 @@ pub(super) fn put_shuffle(body: &mut BytesMut, shuffle: ShuffleId) {
     body.put_slice(shuffle.job.0.as_bytes());
     body.put_u32_le(shuffle.exchange.0);
     body.put_u32_le(shuffle.run);
+}
+
+pub(super) fn put_token(body: &mut BytesMut, token: JobToken) {
+    body.put_slice(&token.to_bytes());
 }
 
 pub(super) fn put_text(body: &mut BytesMut, text: &str) {

@@ -7,16 +7,19 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
     Batch, BatchHeader, FRAME_HEAD_BYTES, FrameError, FrameHead, Kind, PushVerdict,
-    fields::{Fields, SHUFFLE_BYTES, frame, put_shuffle},
+    fields::{Fields, SHUFFLE_BYTES, frame, put_shuffle, put_token},
 };
-use crate::ids::{Epoch, Incarnation, PartitionIndex, ShuffleId};
+use crate::{
+    ids::{Epoch, Incarnation, PartitionIndex, ShuffleId},
+    token::{JobToken, TOKEN_BYTES},
+};
 
 /// Payloads up to this size are copied into the frame: an entry of a vectored write costs more than the copy.
 const COPY_BYTES_MAX: usize = 2 << 10;
 /// Partition and epoch in front of each batch.
 pub const ENTRY_BYTES: usize = 8;
-/// Request, incarnation, shuffle and number of batches.
-pub const PUSH_HEAD_BYTES: usize = 8 + 8 + SHUFFLE_BYTES + 4;
+/// Request, incarnation, shuffle, token and number of batches.
+pub const PUSH_HEAD_BYTES: usize = 8 + 8 + SHUFFLE_BYTES + TOKEN_BYTES + 4;
 
 /// What a push is about; the same for all its batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +28,7 @@ pub struct PushHead {
     pub request: u64,
     pub incarnation: Incarnation,
     pub shuffle: ShuffleId,
+    pub token: JobToken,
 }
 
 /// A push frame as it came in. Its batches are complete; their payloads are not checked yet.
@@ -73,6 +77,7 @@ impl PushHead {
             request: fields.u64("request")?,
             incarnation: Incarnation(fields.u64("incarnation")?),
             shuffle: fields.shuffle()?,
+            token: fields.token()?,
         };
         Ok((head, fields.u32("number of batches")?))
     }
@@ -88,6 +93,7 @@ impl PushHead {
         start.put_u64_le(self.request);
         start.put_u64_le(self.incarnation.0);
         put_shuffle(&mut start, self.shuffle);
+        put_token(&mut start, self.token);
         start.put_u32_le(count);
         start.freeze()
     }

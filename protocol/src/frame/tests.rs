@@ -4,8 +4,9 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::ids::{
-    AttemptNumber, BatchId, Epoch, Incarnation, JobId, PartitionIndex, ShuffleId, StageId, TaskIndex,
+use crate::{
+    ids::{AttemptNumber, BatchId, Epoch, Incarnation, JobId, PartitionIndex, ShuffleId, StageId, TaskIndex},
+    token::JobToken,
 };
 
 fn shuffle() -> ShuffleId {
@@ -13,8 +14,10 @@ fn shuffle() -> ShuffleId {
 }
 
 fn push_head() -> PushHead {
-    PushHead { request: 7, incarnation: Incarnation(99), shuffle: shuffle() }
+    PushHead { request: 7, incarnation: Incarnation(99), shuffle: shuffle(), token: TOKEN }
 }
+
+const TOKEN: JobToken = JobToken::from_bytes([7; 16]);
 
 fn join(pieces: &[Bytes]) -> Vec<u8> {
     pieces.concat()
@@ -120,6 +123,7 @@ fn every_small_frame_survives_the_wire() {
             stream: 1,
             incarnation: Incarnation(5),
             shuffle: shuffle(),
+            token: TOKEN,
             partition: PartitionIndex(2),
             epoch: Epoch(1),
             offset: 1 << 40,

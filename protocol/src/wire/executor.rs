@@ -9,12 +9,15 @@ pub mod stage;
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::{
     decode::{DecodeError, Required, each, job_id, required},
     ids::{AttemptId, ExecutorId, Incarnation, JobId, ShuffleId, WorkerId},
     pb,
     shuffle::{EndedEpoch, ShuffleTarget},
     task::{AttemptReport, StageDefinition, TaskAssignment},
+    token::JobToken,
     wire::common::job_bytes,
 };
 
@@ -105,6 +108,8 @@ pub enum ToExecutor {
         request: u64,
         outcome: Result<ShuffleTarget, String>,
     },
+    /// What opens the job's data on shuffle workers.
+    GrantJob(JobId, JobToken),
 }
 
 impl From<ToCoordinator> for pb::ToCoordinator {
@@ -149,6 +154,10 @@ impl From<ToExecutor> for pb::ToExecutor {
             ToExecutor::ReportTaken(attempt) => Message::ReportTaken(attempt.into()),
             ToExecutor::ForgetJob(job) => Message::ForgetJob(pb::ForgetJob { job: job_bytes(job) }),
             ToExecutor::Epochs { request, outcome } => Message::Epochs(epochs::answer(request, outcome)),
+            ToExecutor::GrantJob(job, token) => Message::GrantJob(pb::GrantJob {
+                job: job_bytes(job),
+                shuffle_token: Bytes::copy_from_slice(&token.to_bytes()),
+            }),
         };
         Self { message: Some(message) }
     }
@@ -171,6 +180,12 @@ impl TryFrom<pb::ToExecutor> for ToExecutor {
             Message::Epochs(answer) => {
                 let (request, outcome) = epochs::outcome(answer).map_err(|error| error.within("epochs"))?;
                 Self::Epochs { request, outcome }
+            }
+            Message::GrantJob(grant) => {
+                let token = grant.shuffle_token[..]
+                    .try_into()
+                    .map_err(|_| DecodeError::invalid("grant_job.shuffle_token", "a token of 16 bytes"))?;
+                Self::GrantJob(job_id(&grant.job, "grant_job.job")?, JobToken::from_bytes(token))
             }
         })
     }

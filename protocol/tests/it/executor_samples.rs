@@ -10,6 +10,7 @@ use penstock_protocol::{
         WorkerAddress,
     },
     task::*,
+    token::JobToken,
     wire::executor::{
         AttemptProgress, EpochsRequest, Heartbeat, Hello, NodeSample, ToCoordinator, ToExecutor,
     },
@@ -288,6 +289,8 @@ pub fn to_executor() -> impl Strategy<Value = ToExecutor> {
         job().prop_map(ToExecutor::ForgetJob),
         (any::<u64>(), prop_oneof![target().prop_map(Ok), ".*".prop_map(Err)])
             .prop_map(|(request, outcome)| ToExecutor::Epochs { request, outcome }),
+        (job(), any::<[u8; 16]>())
+            .prop_map(|(job, token)| ToExecutor::GrantJob(job, JobToken::from_bytes(token))),
     ]
 }
 

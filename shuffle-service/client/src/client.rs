@@ -6,8 +6,9 @@ use bytes::Bytes;
 use futures::Stream;
 use penstock_common::{lifecycle::Tasks, net::Network};
 use penstock_protocol::{
-    ids::{AttemptId, ShuffleId, TaskIndex},
+    ids::{AttemptId, JobId, ShuffleId, TaskIndex},
     shuffle::{PartitionSource, ShuffleTarget, Winner},
+    token::{ClusterSecret, JobToken},
 };
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     options::ClientOptions,
     push::Pushers,
     revive::Reviver,
+    tokens::Tokens,
     writer::Writer,
 };
 
@@ -26,16 +28,13 @@ use crate::{
 pub struct ShuffleClient {
     pushers: Arc<Pushers>,
     fetchers: Arc<Fetchers>,
+    tokens: Arc<Tokens>,
 }
 
 impl ShuffleClient {
     /// Connections are opened when they are needed and closed when `tasks` stops.
     pub fn new(network: Arc<dyn Network>, options: ClientOptions, tasks: Tasks) -> Self {
-        let tasks = tasks.child("shuffle-client");
-        Self {
-            pushers: Arc::new(Pushers::new(Arc::clone(&network), options.clone(), None, tasks.clone())),
-            fetchers: Arc::new(Fetchers::new(network, options, tasks)),
-        }
+        Self::with(network, options, None, tasks)
     }
 
     /// As [`Self::new`]; writers go on in a new epoch when an old one takes nothing more. Without anybody to ask, a batch
@@ -46,12 +45,34 @@ impl ShuffleClient {
         reviver: Arc<dyn Reviver>,
         tasks: Tasks,
     ) -> Self {
+        Self::with(network, options, Some(reviver), tasks)
+    }
+
+    fn with(
+        network: Arc<dyn Network>,
+        options: ClientOptions,
+        reviver: Option<Arc<dyn Reviver>>,
+        tasks: Tasks,
+    ) -> Self {
         let tasks = tasks.child("shuffle-client");
+        let tokens = Arc::new(Tokens::default());
         let (push_network, push_options) = (Arc::clone(&network), options.clone());
-        Self {
-            pushers: Arc::new(Pushers::new(push_network, push_options, Some(reviver), tasks.clone())),
-            fetchers: Arc::new(Fetchers::new(network, options, tasks)),
+        let pushers = Pushers::new(push_network, push_options, reviver, tasks.clone(), Arc::clone(&tokens));
+        let fetchers = Fetchers::new(network, options, tasks, Arc::clone(&tokens));
+        Self { pushers: Arc::new(pushers), fetchers: Arc::new(fetchers), tokens }
+    }
+
+    /// Opens every job of the cluster, if its services ask for tokens. Executors are granted tokens instead.
+    pub fn with_secret(self, secret: Option<ClusterSecret>) -> Self {
+        if let Some(secret) = secret {
+            self.tokens.derive_from(secret);
         }
+        self
+    }
+
+    /// From now on the data of `job` is pushed and fetched with this token.
+    pub fn grant(&self, job: JobId, token: JobToken) {
+        self.tokens.grant(job, token);
     }
 
     /// A writer for one attempt of one map task; the map is the attempt's task index. Dropping it without `finish`

@@ -31,7 +31,7 @@ use penstock_protocol::{
 };
 
 use self::{connection::Connection, partition::PartitionReader};
-use crate::{error::FetchError, options::ClientOptions};
+use crate::{error::FetchError, options::ClientOptions, tokens::Tokens};
 
 /// All fetch connections of a process.
 #[derive(Debug)]
@@ -39,13 +39,14 @@ pub(crate) struct Fetchers {
     network: Arc<dyn Network>,
     options: ClientOptions,
     tasks: Tasks,
+    tokens: Arc<Tokens>,
     streams: AtomicUsize,
     workers: Mutex<HashMap<Arc<WorkerAddress>, Arc<Connection>>>,
 }
 
 impl Fetchers {
-    pub fn new(network: Arc<dyn Network>, options: ClientOptions, tasks: Tasks) -> Self {
-        Self { network, options, tasks, streams: AtomicUsize::new(0), workers: Mutex::default() }
+    pub fn new(network: Arc<dyn Network>, options: ClientOptions, tasks: Tasks, tokens: Arc<Tokens>) -> Self {
+        Self { network, options, tasks, tokens, streams: AtomicUsize::new(0), workers: Mutex::default() }
     }
 
     /// The connection to a worker; started if there is none.

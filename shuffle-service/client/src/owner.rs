@@ -18,13 +18,14 @@ use std::{
 
 use penstock_common::net::Network;
 use penstock_protocol::{
+    credentials::{Calls, Credentials},
     ids::{JobId, ShuffleId, WorkerId},
     pb,
     shuffle::{Location, WorkerAddress},
     status::RpcError,
+    token::ClusterSecret,
     wire::common::job_bytes,
 };
-use tonic::transport::Channel;
 
 pub use self::{
     epochs::{Epochs, UnknownEpoch},
@@ -67,7 +68,8 @@ pub struct Owner {
     answering: AtomicUsize,
     /// What the masters should know of jobs when they place.
     profiles: Mutex<BTreeMap<JobId, Profile>>,
-    channels: Mutex<HashMap<String, Channel>>,
+    channels: Mutex<HashMap<String, Calls>>,
+    credentials: Credentials,
     /// Workers that each location lies on, if there are so many.
     copies: u32,
     /// Where data of each job may be, so that a release reaches it at once. The master's expiry does not depend on it.
@@ -83,6 +85,7 @@ impl Owner {
             answering: AtomicUsize::new(0),
             profiles: Mutex::default(),
             channels: Mutex::default(),
+            credentials: Credentials::default(),
             copies: 1,
             placed: Mutex::default(),
         }
@@ -100,6 +103,11 @@ impl Owner {
     /// Keeps each location on two workers, or on one. With two the loss of a worker loses nothing.
     pub fn with_copies(self, copies: u32) -> Self {
         Self { copies, ..self }
+    }
+
+    /// Shows with every call that it comes from the cluster.
+    pub fn with_secret(self, secret: Option<&ClusterSecret>) -> Self {
+        Self { credentials: Credentials::new(secret), ..self }
     }
 
     /// Deletes everything of a job: at once on the workers that this owner placed it on, and through the master on all.

@@ -20,13 +20,13 @@ use penstock_common::{
     lifecycle::{OnFailure, Tasks},
     net::Network,
 };
-use penstock_protocol::{frame::PushRecorder, ids::ShuffleId, shuffle::WorkerAddress};
+use penstock_protocol::{frame::PushRecorder, ids::ShuffleId, shuffle::WorkerAddress, token::JobToken};
 use tokio::sync::{Semaphore, mpsc};
 
 use self::connection::Connection;
 pub(crate) use self::progress::{News, Progress, Returned, Ticket, Why};
 use self::window::Window;
-use crate::{error::PushError, metrics, options::ClientOptions, revive::Reviver};
+use crate::{error::PushError, metrics, options::ClientOptions, revive::Reviver, tokens::Tokens};
 
 /// All push connections of a process.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ pub(crate) struct Pushers {
     /// Whom to ask for new epochs; without, what came back fails its attempt.
     pub reviver: Option<Arc<dyn Reviver>>,
     tasks: Tasks,
+    tokens: Arc<Tokens>,
     total: Arc<Semaphore>,
     workers: Mutex<HashMap<Arc<WorkerAddress>, Arc<Pusher>>>,
 }
@@ -52,6 +53,7 @@ pub(crate) struct Pusher {
 #[derive(Debug)]
 struct Request {
     shuffle: ShuffleId,
+    token: JobToken,
     batches: PushRecorder,
     ticket: Ticket,
 }
@@ -62,9 +64,10 @@ impl Pushers {
         options: ClientOptions,
         reviver: Option<Arc<dyn Reviver>>,
         tasks: Tasks,
+        tokens: Arc<Tokens>,
     ) -> Self {
         let total = Arc::new(Semaphore::new(options.push_bytes_total));
-        Self { network, options, reviver, tasks, total, workers: Mutex::default() }
+        Self { network, options, reviver, tasks, tokens, total, workers: Mutex::default() }
     }
 
     /// Queues a frame as soon as the windows have room for it. Its outcome shows in `progress`.
@@ -75,14 +78,14 @@ impl Pushers {
         batches: PushRecorder,
         progress: &Arc<Progress>,
     ) -> Result<(), PushError> {
-        let bytes = batches.body_bytes();
+        let (bytes, token) = (batches.body_bytes(), self.tokens.of(shuffle.job));
         loop {
             let pusher = self.pusher(worker);
             let ticket = self.ticket(&pusher, bytes, progress).await;
             let Some(ticket) = ticket else { return Err(stopping(shuffle)) };
             match pusher.queue.try_reserve() {
                 Ok(slot) => {
-                    slot.send(Request { shuffle, batches, ticket });
+                    slot.send(Request { shuffle, token, batches, ticket });
                     return Ok(());
                 }
                 // The connection had been idle and its task ended just now: the next round starts another.

@@ -94,6 +94,13 @@ impl FaultyDisk {
         lock(&self.plan).rules.push(rule);
     }
 
+    /// Goes wrong at random from now on, as one that was made with this seed.
+    pub fn start_over(&self, seed: u64, odds: Odds) {
+        let mut plan = lock(&self.plan);
+        plan.odds = odds;
+        plan.random = SplitMix64(seed);
+    }
+
     /// Every matching call goes wrong from now on, until [`Self::heal`].
     pub fn always(&self, below: impl Into<PathBuf>, operation: Operation, fault: Fault) {
         self.add(Rule { below: below.into(), operation, skip: 0, times: u32::MAX, fault });

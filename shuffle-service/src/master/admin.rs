@@ -11,13 +11,17 @@ use axum::{
     extract::{Path, State},
     routing::{get, post},
 };
-use penstock_common::{bytes::ByteSize, net::Network, telemetry};
+use penstock_common::{bytes::ByteSize, telemetry};
 use penstock_protocol::ids::{JobId, WorkerId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::views::{JobView, UserView, WorkerView};
-use super::{locations, quotas::Limit, service::Service};
+use super::{
+    locations::{self, Asking},
+    quotas::Limit,
+    service::Service,
+};
 use crate::problem::Problem;
 
 /// How long a worker is excluded if nobody says how long.
@@ -27,10 +31,10 @@ const LOCATIONS_MAX: usize = 10_000;
 
 struct Admin {
     service: Arc<Service>,
-    network: Arc<dyn Network>,
+    asking: Asking,
 }
 
-pub(super) fn routes(service: Arc<Service>, network: Arc<dyn Network>) -> Router {
+pub(super) fn routes(service: Arc<Service>, asking: Asking) -> Router {
     Router::new()
         .route("/api/v1/workers", get(workers))
         .route("/api/v1/workers/{worker}/exclude", post(exclude))
@@ -41,7 +45,7 @@ pub(super) fn routes(service: Arc<Service>, network: Arc<dyn Network>) -> Router
         .route("/api/v1/jobs/{job}/partitions", get(partitions))
         .route("/api/v1/quotas", get(quotas).post(set_quota))
         .route("/api/v1/settings", get(settings).post(change_settings))
-        .with_state(Arc::new(Admin { service, network }))
+        .with_state(Arc::new(Admin { service, asking }))
         .merge(telemetry::routes())
 }
 
@@ -139,7 +143,7 @@ async fn partitions(State(admin): State<Arc<Admin>>, Path(job): Path<String>) ->
     if holders.is_empty() {
         return Err(Problem::not_found(format!("no shuffle worker holds anything of job {job}")));
     }
-    let listed = locations::of(&admin.network, job, holders, LOCATIONS_MAX).await;
+    let listed = locations::of(&admin.asking, job, holders, LOCATIONS_MAX).await;
     if listed.locations.is_empty() && !listed.silent.is_empty() {
         let silent = listed.silent.join(", ");
         return Err(Problem::unavailable(format!("these workers hold it and do not answer: {silent}")));

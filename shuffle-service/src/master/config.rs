@@ -1,6 +1,6 @@
 //! A master's settings.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use penstock_common::{bytes::ByteSize, net::tls::TlsFiles};
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,10 @@ pub struct Config {
     pub user_locations_max: u64,
     /// By user name, `{ bytes, locations }` in place of the two limits above. Can change at run time.
     pub user_quotas: BTreeMap<String, Limit>,
+    /// File with the secret that coordinator, masters and workers of a cluster share. With it, data of a job is only taken
+    /// from and given to those who show the job's token, and control calls only those who know the secret. Empty: everybody
+    /// may.
+    pub cluster_secret_file: PathBuf,
     /// Certificates for control calls. Off while nothing is set.
     pub tls: TlsFiles,
 }
@@ -68,6 +72,7 @@ impl Default for Config {
             user_bytes_max: ByteSize(0),
             user_locations_max: 0,
             user_quotas: BTreeMap::new(),
+            cluster_secret_file: PathBuf::new(),
             tls: TlsFiles::default(),
         }
     }
@@ -83,7 +88,8 @@ pub struct InvalidConfig {
 
 impl Config {
     /// Settings that are read once, at start. The others can change at run time.
-    pub const FIXED: [&'static str; 4] = ["control_listen", "admin_listen", "heartbeat_interval_ms", "tls"];
+    pub const FIXED: [&'static str; 5] =
+        ["control_listen", "admin_listen", "heartbeat_interval_ms", "cluster_secret_file", "tls"];
 
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         let rules = [

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use penstock_common::{grpc, net::Network};
 use penstock_protocol::{
+    credentials::{Calls, Credentials},
     ids::JobId,
     pb::{self, shuffle_worker_client::ShuffleWorkerClient},
     shuffle::WorkerAddress,
@@ -12,6 +13,12 @@ use penstock_protocol::{
 use serde::Serialize;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How workers are asked.
+pub(super) struct Asking {
+    pub network: Arc<dyn Network>,
+    pub credentials: Credentials,
+}
 
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Listed {
@@ -38,12 +45,12 @@ pub(super) struct ListedLocation {
 
 /// At most `locations_max` of them, ordered by exchange, partition, epoch and worker.
 pub(super) async fn of(
-    network: &Arc<dyn Network>,
+    asking: &Asking,
     job: JobId,
     holders: Vec<Arc<WorkerAddress>>,
     locations_max: usize,
 ) -> Listed {
-    let ask = holders.iter().map(|worker| ask(network, worker, job, locations_max));
+    let ask = holders.iter().map(|worker| ask(asking, worker, job, locations_max));
     let answers = futures::future::join_all(ask).await;
     let mut listed = Listed::default();
     for (worker, answer) in holders.iter().zip(answers) {
@@ -66,12 +73,13 @@ pub(super) async fn of(
 }
 
 async fn ask(
-    network: &Arc<dyn Network>,
+    asking: &Asking,
     worker: &WorkerAddress,
     job: JobId,
     locations_max: usize,
 ) -> Result<pb::ListLocationsAnswer, tonic::Status> {
-    let mut client = ShuffleWorkerClient::new(grpc::channel(Arc::clone(network), &worker.control))
+    let channel = grpc::channel(Arc::clone(&asking.network), &worker.control);
+    let mut client = ShuffleWorkerClient::new(Calls::new(channel, asking.credentials.clone()))
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX);
     let request = pb::ListLocationsRequest {
         incarnation: worker.incarnation.0,

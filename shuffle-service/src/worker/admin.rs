@@ -44,8 +44,8 @@ async fn worker(State(admin): State<Arc<Admin>>) -> Json<Value> {
     Json(json!({
         "worker": admin.store.worker.to_string(),
         "incarnation": admin.store.incarnation.0,
-        "draining": standing.draining,
-        "drained": standing.draining && jobs.is_empty(),
+        "draining": standing.takes_nothing(),
+        "drained": standing.takes_nothing() && jobs.is_empty(),
         "leaves_at": standing.leaves_at.map(|at| at.to_string()),
         "jobs": jobs.len(),
         "locations": usage.locations,

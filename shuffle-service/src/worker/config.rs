@@ -79,8 +79,15 @@ pub struct Config {
     pub connections_max: usize,
     /// Milliseconds that a commit waits for writes in progress before the location fails.
     pub commit_timeout_ms: u64,
+    /// Seconds for which a worker that is asked to stop (SIGTERM) waits for the commits of what it has taken, or, with
+    /// `keep_data = false`, until everything is released. Writers go on elsewhere meanwhile. 0: it stops at once.
+    pub drain_seconds: u64,
     /// Milliseconds between reports to a master until it says otherwise; at most 1000 count.
     pub heartbeat_interval_ms: u64,
+    /// File with the secret that coordinator, masters and workers of a cluster share. With it, data of a job is only taken
+    /// from and given to those who show the job's token, and control calls only those who know the secret. Empty: everybody
+    /// may.
+    pub cluster_secret_file: PathBuf,
     /// Certificates for control calls and data. Off while nothing is set.
     pub tls: TlsFiles,
 }
@@ -119,7 +126,9 @@ impl Default for Config {
             split_from_bytes: ByteSize::gib(1),
             connections_max: 4096,
             commit_timeout_ms: 30_000,
+            drain_seconds: 20,
             heartbeat_interval_ms: 1000,
+            cluster_secret_file: PathBuf::new(),
             tls: TlsFiles::default(),
         }
     }
@@ -285,5 +294,60 @@ impl Config {
             Some((setting, _, problem)) => Err(InvalidConfig { setting, problem }),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeMap;
+
+    use penstock_common::config::load_with_env;
+
+    use super::*;
+
+    fn load(text: &str) -> Config {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("penstock.toml");
+        std::fs::write(&file, text).unwrap();
+        load_with_env("shuffle-worker", Some(&file), [], &BTreeMap::new()).unwrap().value
+    }
+
+    #[test]
+    fn disks_that_differ_are_named_one_by_one() {
+        let config = load(
+            r#"
+            [shuffle-worker]
+            fsync = "commit"
+            [[shuffle-worker.disks]]
+            path = "/mnt/nvme0"
+            class = "nvme"
+            quota = "200GiB"
+            reserve = "10GiB"
+            [[shuffle-worker.disks]]
+            path = "/mnt/hdd0"
+            class = "hdd"
+            "#,
+        );
+        assert_eq!(config.validate(), Ok(()));
+        let nvme = DiskConfig {
+            path: "/mnt/nvme0".into(),
+            class: DiskClass::Nvme,
+            quota: ByteSize::gib(200),
+            reserve: Some(ByteSize::gib(10)),
+        };
+        let hdd = DiskConfig { path: "/mnt/hdd0".into(), class: DiskClass::Hdd, ..DiskConfig::default() };
+        assert_eq!(config.disks(), [nvme, hdd]);
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_named() {
+        let refused = |config: Config| config.validate().unwrap_err().setting;
+        let same = || DiskConfig { path: "/mnt/a".into(), ..DiskConfig::default() };
+        assert_eq!(refused(Config { disks: vec![same(), same()], ..Config::default() }), "disks");
+        assert_eq!(refused(Config { create_in: Tier::Object, ..Config::default() }), "create_in");
+        assert_eq!(refused(Config { data_dirs: Vec::new(), ..Config::default() }), "data_dirs");
+        assert_eq!(refused(Config { evict_to_percent: 90, ..Config::default() }), "evict_to_percent");
     }
 }

@@ -20,7 +20,7 @@ use super::{
     push,
     store::Store,
 };
-use crate::metrics::OpenConnection;
+use crate::metrics::{self, OpenConnection};
 
 /// A client that does not say hello in this time is none.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -95,6 +95,7 @@ pub(super) async fn accept(
                 match ended {
                     Ended::Lost(error) => tracing::debug!(%peer, %error, "data connection broke"),
                     Ended::Fault(refusal, message) => {
+                        metrics::faulted_connection(refusal);
                         tracing::warn!(%peer, %refusal, message, "data connection refused")
                     }
                 }

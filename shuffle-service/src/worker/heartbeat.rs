@@ -9,13 +9,14 @@ use std::{
 use penstock_common::{grpc, lifecycle::CancellationToken, net::Network};
 use penstock_protocol::{
     build,
+    credentials::{Calls, Credentials},
     decode::{DecodeError, job_id},
     ids::JobId,
     pb::{self, shuffle_master_client::ShuffleMasterClient},
     shuffle::WorkerAddress,
 };
 use tokio::sync::watch;
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
 use super::{
     orders::{Orders, Said},
@@ -39,6 +40,7 @@ pub(super) struct Reporter {
     pub site: Site,
     pub orders: Mutex<Orders>,
     pub registered: watch::Sender<bool>,
+    pub credentials: Credentials,
 }
 
 /// The reports to one master.
@@ -52,7 +54,7 @@ pub(super) struct Heartbeat {
 impl Heartbeat {
     /// Reports to one master until `stop`. Each master gets reports of its own, so that a standby knows everything.
     pub async fn run(self, network: Arc<dyn Network>, stop: CancellationToken) -> Result<(), Infallible> {
-        let connect = || client(&network, &self.master.1);
+        let connect = || self.reporter.client(&network, &self.master.1);
         let mut client = connect();
         let mut standing = self.reporter.store.standing.watch();
         let (mut interval, mut reached) = (self.interval.min(INTERVAL_MAX), None);
@@ -104,16 +106,17 @@ impl Heartbeat {
     }
 }
 
-fn client(network: &Arc<dyn Network>, master: &str) -> ShuffleMasterClient<Channel> {
-    ShuffleMasterClient::new(grpc::channel(Arc::clone(network), master))
-        .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX)
-        .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
-}
-
 impl Reporter {
+    fn client(&self, network: &Arc<dyn Network>, master: &str) -> ShuffleMasterClient<Calls> {
+        let calls = Calls::new(grpc::channel(Arc::clone(network), master), self.credentials.clone());
+        ShuffleMasterClient::new(calls)
+            .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX)
+            .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
+    }
+
     async fn report(
         &self,
-        mut client: ShuffleMasterClient<Channel>,
+        mut client: ShuffleMasterClient<Calls>,
         leaving: bool,
     ) -> Result<pb::HeartbeatAnswer, Status> {
         let (jobs, job_usage, usage) = usage::of(&self.store);
@@ -124,7 +127,7 @@ impl Reporter {
             address: Some((&self.address).into()),
             usage: Some(usage),
             jobs,
-            draining: standing.draining || leaving,
+            draining: standing.takes_nothing() || leaving,
             zone: site.zone,
             rack: site.rack,
             host: site.host,

@@ -21,6 +21,7 @@ use penstock_protocol::{
     frame::{Answer, PUSH_HEAD_BYTES, PushHead, PushRecorder},
     ids::ShuffleId,
     shuffle::WorkerAddress,
+    token::ClusterSecret,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -37,6 +38,7 @@ const WINDOW_BYTES_MAX: u64 = 16 << 20;
 /// All links of a worker.
 pub(super) struct Links {
     network: Arc<dyn Network>,
+    secret: Option<ClusterSecret>,
     tasks: Tasks,
     window: Arc<Semaphore>,
     window_bytes: usize,
@@ -71,11 +73,16 @@ struct Forward {
 pub(super) type Verdicts = oneshot::Receiver<Answer>;
 
 impl Links {
-    pub fn new(network: Arc<dyn Network>, memory_bytes: u64, tasks: Tasks) -> Self {
+    pub fn new(
+        network: Arc<dyn Network>,
+        secret: Option<ClusterSecret>,
+        memory_bytes: u64,
+        tasks: Tasks,
+    ) -> Self {
         let window_bytes = (memory_bytes / WINDOW_PART).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
         let window_bytes = usize::try_from(window_bytes).expect("at most WINDOW_BYTES_MAX");
         let window = Arc::new(Semaphore::new(window_bytes));
-        Self { network, tasks, window, window_bytes, links: Mutex::default() }
+        Self { network, secret, tasks, window, window_bytes, links: Mutex::default() }
     }
 
     /// The link to a replica; started if there is none that works.
@@ -88,7 +95,7 @@ impl Links {
         links.retain(|_, link| link.upgrade().is_some_and(|link| !link.is_broken()));
         let (queue, forwards) = mpsc::channel(QUEUE_MAX);
         let replica = Arc::new(replica);
-        let connection = Connection::new(Arc::clone(&replica), forwards);
+        let connection = Connection::new(Arc::clone(&replica), self.secret.clone(), forwards);
         let run = connection.run(Arc::clone(&self.network), self.tasks.stop_token());
         self.tasks.spawn("replica-link", OnFailure::Log, run);
         let link = Link { queue, window: Arc::clone(&self.window), window_bytes: self.window_bytes };

@@ -1,4 +1,5 @@
-//! Whether this worker stays: it serves, drains at an operator's word, or was told that its machine goes away.
+//! Whether this worker stays: it serves, drains at an operator's word, was asked to stop, or was told that its machine goes
+//! away.
 //!
 //! Masters hear it with the next report, which is made at once. Kept for one life: a worker that starts again serves.
 
@@ -12,8 +13,17 @@ pub(super) struct Standing(watch::Sender<State>);
 pub(super) struct State {
     /// Nothing new is wanted here; what is here stays until it is released.
     pub draining: bool,
+    /// As draining, and for good.
+    pub stopping: bool,
     /// When the machine goes, if somebody said so.
     pub leaves_at: Option<Timestamp>,
+}
+
+impl State {
+    /// Whether batches and reservations are to go elsewhere. Commits and reads are served all the same.
+    pub fn takes_nothing(self) -> bool {
+        self.draining || self.stopping
+    }
 }
 
 impl Default for Standing {
@@ -30,6 +40,11 @@ impl Standing {
     /// Starts or ends draining; true if that is news.
     pub fn set_draining(&self, draining: bool) -> bool {
         self.0.send_if_modified(|state| std::mem::replace(&mut state.draining, draining) != draining)
+    }
+
+    /// The process was asked to stop.
+    pub fn set_stopping(&self) {
+        self.0.send_if_modified(|state| !std::mem::replace(&mut state.stopping, true));
     }
 
     /// Takes a notice that the machine goes, or that it stays after all.

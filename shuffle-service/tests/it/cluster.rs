@@ -13,6 +13,7 @@ use penstock_common::{
 use penstock_protocol::{
     ids::{AttemptId, AttemptNumber, JobId, PartitionIndex, ShuffleId, StageId, TaskId, TaskIndex, WorkerId},
     shuffle::{CommitVerdict, Location, MapOutput, PartitionSource, ShuffleTarget, Winner},
+    token::ClusterSecret,
 };
 use penstock_shuffle_client::{
     ClientOptions, FetchError, PushError, ShuffleClient, Writer,
@@ -34,6 +35,7 @@ pub struct Cluster {
     pub ledger: Arc<Ledger>,
     pub client: ShuffleClient,
     tasks: Tasks,
+    _secret: Option<tempfile::NamedTempFile>,
 }
 
 pub struct Master {
@@ -69,6 +71,8 @@ pub struct Setup {
     /// Whether writers may go on in new epochs.
     pub revive: bool,
     pub split_from: u64,
+    /// Switches tokens on.
+    pub secret: Option<&'static str>,
 }
 
 impl Default for Setup {
@@ -87,6 +91,7 @@ impl Default for Setup {
             copies: 1,
             revive: false,
             split_from: 1 << 30,
+            secret: None,
         }
     }
 }
@@ -119,27 +124,39 @@ pub fn winner(map: u32, number: u32) -> Winner {
 pub async fn cluster(setup: Setup) -> Cluster {
     let clock = Arc::new(TestClock::at(Timestamp::from_millis(1_000_000)));
     let tasks = Tasks::new("test");
+    let secret = setup.secret.map(|secret| ClusterSecret::parse(secret.as_bytes()).unwrap());
+    let secret_file = setup.secret.map(|secret| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), secret).unwrap();
+        file
+    });
+    let secret_path = secret_file.as_ref().map(|file| file.path().to_owned()).unwrap_or_default();
     let mut masters = Vec::new();
     for _ in 0..setup.masters {
         let mut config = master::Config {
             control_listen: "127.0.0.1:0".into(),
             admin_listen: "127.0.0.1:0".into(),
             heartbeat_interval_ms: 20,
+            cluster_secret_file: secret_path.clone(),
             ..Default::default()
         };
         (setup.configure_master)(&mut config);
         masters.push(start_master(config, &clock, &tasks).await);
     }
     let addresses: Vec<_> = masters.iter().map(|master| master.handle.control.to_string()).collect();
-    let owner = Arc::new(Owner::new(Arc::new(Tcp), addresses.clone()).with_copies(setup.copies));
+    let owner = Owner::new(Arc::new(Tcp), addresses.clone());
+    let owner = Arc::new(owner.with_copies(setup.copies).with_secret(secret.as_ref()));
     let ledger = Arc::new(Ledger::new(Arc::clone(&owner)));
     let (network, options) = (Arc::clone(&setup.network), setup.options.clone());
     let client = match setup.revive {
         true => ShuffleClient::with_reviver(network, options, ledger.clone(), tasks.clone()),
         false => ShuffleClient::new(network, options, tasks.clone()),
     };
+    let client = client.with_secret(secret);
     let master = masters[0].handle.clone();
-    let mut cluster = Cluster { clock, master, masters, workers: Vec::new(), owner, ledger, client, tasks };
+    let workers = Vec::new();
+    let mut cluster =
+        Cluster { clock, master, masters, workers, owner, ledger, client, tasks, _secret: secret_file };
     for index in 0..setup.workers {
         let mut config = worker::Config {
             name: format!("w{index}"),
@@ -151,6 +168,7 @@ pub async fn cluster(setup: Setup) -> Cluster {
             locations_max: setup.locations_max,
             split_from_bytes: ByteSize(setup.split_from),
             heartbeat_interval_ms: 20,
+            cluster_secret_file: secret_path.clone(),
             ..Default::default()
         };
         (setup.configure_worker)(index, &mut config);

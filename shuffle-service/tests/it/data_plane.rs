@@ -9,6 +9,7 @@ use penstock_protocol::{
     },
     ids::{AttemptNumber, BatchId, Epoch, Incarnation, PartitionIndex, TaskIndex},
     shuffle::CommitVerdict,
+    token::JobToken,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -50,7 +51,7 @@ fn push(cluster: &Cluster, batches: u32) -> Vec<u8> {
         recorder.add(PartitionIndex(0), Epoch(0), &header, "some payload".into());
     }
     let incarnation = cluster.workers[0].handle.address.incarnation;
-    recorder.finish(PushHead { request: 77, incarnation, shuffle: SHUFFLE }).concat()
+    recorder.finish(PushHead { request: 77, incarnation, shuffle: SHUFFLE, token: JobToken::NONE }).concat()
 }
 
 async fn committed(cluster: &Cluster, target: &penstock_protocol::shuffle::ShuffleTarget) -> CommitVerdict {

@@ -54,7 +54,12 @@ impl Scene {
             recorder.add(PartitionIndex(*partition), Epoch(0), &header, "payload".into());
         }
         let incarnation = self.cluster.workers[0].handle.address.incarnation;
-        let head = PushHead { request: self.requests, incarnation, shuffle: SHUFFLE };
+        let head = PushHead {
+            request: self.requests,
+            incarnation,
+            shuffle: SHUFFLE,
+            token: penstock_protocol::token::JobToken::NONE,
+        };
         self.requests += 1;
         write_all(&mut self.client, &recorder.finish(head)).await.unwrap();
     }

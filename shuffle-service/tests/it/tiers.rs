@@ -13,12 +13,12 @@ use crate::cluster::{Cluster, JOB, SHUFFLE, Setup, cluster, eventually, payload,
 const BATCH: usize = 100_000;
 
 /// One worker with little memory and an object store in a folder.
-struct Tiers {
-    cluster: Cluster,
+pub struct Tiers {
+    pub cluster: Cluster,
     store: tempfile::TempDir,
 }
 
-async fn tiers(configure: impl FnOnce(&mut Config), disk: u64) -> Tiers {
+pub async fn tiers(configure: impl FnOnce(&mut Config), disk: u64) -> Tiers {
     let store = tempfile::tempdir().unwrap();
     let cluster = cluster(Setup { workers: 0, ..Setup::default() }).await;
     let mut config = Config {
@@ -43,14 +43,14 @@ async fn tiers(configure: impl FnOnce(&mut Config), disk: u64) -> Tiers {
 
 impl Tiers {
     /// A committed shuffle of one partition with 120 batches, which is more than memory holds.
-    async fn write(&self, id: ShuffleId) -> PartitionSource {
+    pub async fn write(&self, id: ShuffleId) -> PartitionSource {
         let target = self.cluster.reserve(id, 1).await;
         let batches = (0..120).map(|batch| (0, payload(0, 0, batch, BATCH)));
         let output = self.cluster.write(&target, 0, 0, batches).await.unwrap();
         self.cluster.sources(&target, &[winner(0, 0)], &[output]).await.remove(0)
     }
 
-    async fn assert_readable(&self, id: ShuffleId, source: &PartitionSource) {
+    pub async fn assert_readable(&self, id: ShuffleId, source: &PartitionSource) {
         let expected: Vec<Bytes> = (0..120).map(|batch| payload(0, 0, batch, BATCH)).collect();
         let read = self.cluster.read(id, &[winner(0, 0)], source.clone()).await.unwrap();
         assert!(read == expected, "{} batches", read.len());
@@ -60,8 +60,8 @@ impl Tiers {
         bytes_below(self.store.path())
     }
 
-    /// Bytes of data on the disk, manifests not counted.
-    fn data_files(&self) -> usize {
+    /// Files of data on the disk, manifests not counted.
+    pub fn data_files(&self) -> usize {
         let files = self.cluster.workers[0].disk.files();
         files.iter().filter(|file| !file.ends_with("manifest")).count()
     }
@@ -72,7 +72,7 @@ fn bytes_below(folder: &Path) -> u64 {
     entries.map(|path| if path.is_dir() { bytes_below(&path) } else { path.metadata().unwrap().len() }).sum()
 }
 
-fn quota(bytes: u64) -> Vec<DiskConfig> {
+pub fn quota(bytes: u64) -> Vec<DiskConfig> {
     vec![DiskConfig { path: "data".into(), quota: ByteSize(bytes), ..DiskConfig::default() }]
 }
 

@@ -1,6 +1,9 @@
 //! The whole service over TLS, switched on by configuration.
 
-use std::{fs, path::Path, sync::Arc};
+#[path = "../../../common/src/net/tls/tests/certificates.rs"]
+mod certificates;
+
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -15,37 +18,25 @@ use penstock_shuffle_client::{
     owner::{Owner, sources},
 };
 use penstock_shuffle_service::{disk::MemoryDisk, master, worker};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::cluster::{SHUFFLE, attempt, winner};
 
 /// One certificate for everybody, and proof demanded of everybody.
-fn certificates(folder: &Path) -> TlsFiles {
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority_key = KeyPair::generate().unwrap();
-    let authority_certificate = authority.self_signed(&authority_key).unwrap();
-    let issuer = Issuer::new(authority, authority_key);
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["penstock".to_owned()]).unwrap();
-    let certificate = certificate.signed_by(&key, &issuer).unwrap();
-    let files = TlsFiles {
-        ca_file: folder.join("ca.pem"),
-        certificate_file: folder.join("certificate.pem"),
-        key_file: folder.join("key.pem"),
+fn make(folder: &Path) -> TlsFiles {
+    let made = certificates::make(folder, &["penstock"]);
+    TlsFiles {
+        ca_file: made.authority,
+        certificate_file: made.certificate,
+        key_file: made.key,
         server_name: "penstock".to_owned(),
         demand_client_certificates: true,
-    };
-    fs::write(&files.ca_file, authority_certificate.pem()).unwrap();
-    fs::write(&files.certificate_file, certificate.pem()).unwrap();
-    fs::write(&files.key_file, key.serialize_pem()).unwrap();
-    files
+    }
 }
 
 #[tokio::test]
 async fn an_exchange_runs_over_tls_and_nobody_without_a_certificate_gets_in() {
     let folder = tempfile::tempdir().unwrap();
-    let files = certificates(folder.path());
+    let files = make(folder.path());
     let tasks = Tasks::new("test");
     let config = master::Config {
         control_listen: "127.0.0.1:0".into(),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
+use futures::future::join_all;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -51,11 +52,17 @@ pub fn spawn(arguments: &[String], log: &Path) -> anyhow::Result<Child> {
         .with_context(|| format!("starting penstock {}", arguments.join(" ")))
 }
 
-/// Asks each process to leave, the last started first, and kills what is left after the deadline.
+/// Asks each process to leave, the role that was started last first, and kills what is left after the deadline.
 pub async fn stop_all(processes: &[Process], deadline: Duration) {
-    for process in processes.iter().rev().filter(|process| process.is_running()) {
+    // Executors hand over while the coordinator still listens, and so on down to the shuffle master.
+    for of_role in processes.chunk_by(|one, next| one.role() == next.role()).rev() {
+        join_all(of_role.iter().map(|process| stop(process, deadline))).await;
+    }
+}
+
+async fn stop(process: &Process, deadline: Duration) {
+    if process.is_running() {
         signal(process, Signal::SIGTERM);
-        // Executors hand over while the coordinator still listens, and so on down to the shuffle master.
         if !ended_within(process, deadline).await {
             signal(process, Signal::SIGKILL);
             ended_within(process, Duration::from_secs(2)).await;

@@ -47,6 +47,11 @@ impl Process {
         process::liveness(self.pid, self.started)
     }
 
+    /// Its name without the number.
+    pub fn role(&self) -> &str {
+        self.name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-')
+    }
+
     pub fn is_running(&self) -> bool {
         self.liveness() == Liveness::Running
     }

@@ -1,33 +1,23 @@
 #![allow(clippy::unwrap_used)]
 
+mod certificates;
+
 use std::{fs, path::Path};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::net::Tcp;
 
-/// Writes a new authority and a certificate for loopback into `folder`.
+/// A new authority and a certificate for loopback.
 fn make(folder: &Path) -> TlsFiles {
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority_key = KeyPair::generate().unwrap();
-    let authority_certificate = authority.self_signed(&authority_key).unwrap();
-    let issuer = Issuer::new(authority, authority_key);
-    let key = KeyPair::generate().unwrap();
-    let names = vec!["127.0.0.1".to_owned(), "penstock".to_owned()];
-    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
-    let files = TlsFiles {
-        ca_file: folder.join("ca.pem"),
-        certificate_file: folder.join("certificate.pem"),
-        key_file: folder.join("key.pem"),
+    let made = certificates::make(folder, &["127.0.0.1", "penstock"]);
+    TlsFiles {
+        ca_file: made.authority,
+        certificate_file: made.certificate,
+        key_file: made.key,
         ..TlsFiles::default()
-    };
-    fs::write(&files.ca_file, authority_certificate.pem()).unwrap();
-    fs::write(&files.certificate_file, certificate.pem()).unwrap();
-    fs::write(&files.key_file, key.serialize_pem()).unwrap();
-    files
+    }
 }
 
 fn only_authority(files: &TlsFiles) -> TlsFiles {

@@ -131,6 +131,7 @@ impl LocationReader {
             stream: 0,
             incarnation: self.location.worker.incarnation,
             shuffle: self.shuffle,
+            token: self.fetchers.tokens.of(self.shuffle.job),
             partition: self.location.partition,
             epoch: self.location.epoch,
             offset: self.offset,

@@ -4,11 +4,12 @@ use std::{future::Future, sync::atomic::Ordering, time::Duration};
 
 use penstock_common::{grpc, retry};
 use penstock_protocol::{
+    credentials::Calls,
     pb::{shuffle_master_client::ShuffleMasterClient, shuffle_worker_client::ShuffleWorkerClient},
     shuffle::WorkerAddress,
     status::{ErrorCode, RpcError},
 };
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use super::{Owner, OwnerError, lock};
 
@@ -44,7 +45,7 @@ impl Owner {
     /// no workers (yet) are passed over.
     pub(super) async fn ask_master<T, Call>(
         &self,
-        call: impl Fn(ShuffleMasterClient<Channel>) -> Call,
+        call: impl Fn(ShuffleMasterClient<Calls>) -> Call,
     ) -> Result<T, OwnerError>
     where
         Call: Future<Output = Result<T, Status>>,
@@ -68,7 +69,7 @@ impl Owner {
     async fn ask_round<T, Call>(
         &self,
         deadline: Duration,
-        call: &impl Fn(ShuffleMasterClient<Channel>) -> Call,
+        call: &impl Fn(ShuffleMasterClient<Calls>) -> Call,
     ) -> Result<T, Asked>
     where
         Call: Future<Output = Result<T, Status>>,
@@ -102,7 +103,7 @@ impl Owner {
     /// Tells all masters the same, so that each of them can take over; one that hears it is enough.
     pub(super) async fn tell_masters<Call>(
         &self,
-        call: impl Fn(ShuffleMasterClient<Channel>) -> Call,
+        call: impl Fn(ShuffleMasterClient<Calls>) -> Call,
     ) -> Result<(), OwnerError>
     where
         Call: Future<Output = Result<(), Status>>,
@@ -124,8 +125,8 @@ impl Owner {
         OwnerError::Master { addresses: self.masters.join(", "), reason }
     }
 
-    fn master(&self, index: usize) -> ShuffleMasterClient<Channel> {
-        ShuffleMasterClient::new(self.channel(&self.masters[index]))
+    fn master(&self, index: usize) -> ShuffleMasterClient<Calls> {
+        ShuffleMasterClient::new(self.calls(&self.masters[index]))
             .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX)
     }
@@ -134,12 +135,12 @@ impl Owner {
         &self,
         worker: &WorkerAddress,
         policy: Policy,
-        call: impl Fn(ShuffleWorkerClient<Channel>) -> Call,
+        call: impl Fn(ShuffleWorkerClient<Calls>) -> Call,
     ) -> Result<T, RpcError>
     where
         Call: Future<Output = Result<T, Status>>,
     {
-        let client = ShuffleWorkerClient::new(self.channel(&worker.control))
+        let client = ShuffleWorkerClient::new(self.calls(&worker.control))
             .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
         let waits = backoff(worker.incarnation.0, policy.tries);
@@ -148,17 +149,17 @@ impl Owner {
         retry::retry(waits, retry_may_help, || within(policy.deadline, call(client.clone()))).await
     }
 
-    fn channel(&self, address: &str) -> Channel {
+    fn calls(&self, address: &str) -> Calls {
         let mut channels = lock(&self.channels);
-        if let Some(channel) = channels.get(address) {
-            return channel.clone();
+        if let Some(calls) = channels.get(address) {
+            return calls.clone();
         }
         if channels.len() >= CHANNELS_MAX {
             channels.clear();
         }
-        let channel = grpc::channel(self.network.clone(), address);
-        channels.insert(address.to_owned(), channel.clone());
-        channel
+        let calls = Calls::new(grpc::channel(self.network.clone(), address), self.credentials.clone());
+        channels.insert(address.to_owned(), calls.clone());
+        calls
     }
 }
 

@@ -21,9 +21,9 @@ pub(super) struct Sent {
 
 impl Sent {
     pub fn new(request: Request, number: u64, worker: &WorkerAddress) -> Self {
-        let Request { shuffle, batches, ticket } = request;
+        let Request { shuffle, token, batches, ticket } = request;
         let body_bytes = batches.body_bytes();
-        let head = PushHead { request: number, incarnation: worker.incarnation, shuffle };
+        let head = PushHead { request: number, incarnation: worker.incarnation, shuffle, token };
         Self { request: number, body_bytes, pieces: batches.finish(head), ticket }
     }
 
@@ -76,9 +76,9 @@ impl Sent {
 impl Request {
     /// Gives everything back to the writer without having sent it.
     pub fn returned(self, why: &Why) {
-        let Self { shuffle, batches, ticket } = self;
+        let Self { shuffle, token, batches, ticket } = self;
         let body_bytes = batches.body_bytes();
-        let head = PushHead { request: 0, incarnation: Default::default(), shuffle };
+        let head = PushHead { request: 0, incarnation: Default::default(), shuffle, token };
         Sent { request: 0, body_bytes, pieces: batches.finish(head), ticket }.returned(why);
     }
 
@@ -99,6 +99,7 @@ mod tests {
     use penstock_protocol::{
         frame::{BatchHeader, PushRecorder},
         ids::{AttemptNumber, BatchId, Epoch, JobId, PartitionIndex, ShuffleId, StageId, TaskIndex},
+        token::JobToken,
     };
     use uuid::Uuid;
 
@@ -117,7 +118,7 @@ mod tests {
             recorder.add(PartitionIndex(header.batch.0), Epoch(9), header, payload.clone());
         }
         let shuffle = ShuffleId { job: JobId(Uuid::nil()), exchange: StageId(0), run: 0 };
-        let head = PushHead { request: 1, incarnation: Default::default(), shuffle };
+        let head = PushHead { request: 1, incarnation: Default::default(), shuffle, token: JobToken::NONE };
         let entries = entries(&recorder.finish(head));
         assert_eq!(entries.iter().map(|entry| entry.batch.header).collect::<Vec<_>>(), headers);
         assert_eq!(entries.iter().map(|entry| entry.batch.payload()).collect::<Vec<_>>(), payloads);

@@ -90,10 +90,10 @@ fn answers(ended: &[EndedEpoch], moved: &[Location]) -> bool {
     ended.len() == moved.len() && ended.iter().zip(moved).all(newer)
 }
 
-/// Whether acknowledged batches are gone for good, so that going on is no use.
+/// Whether going on is no use: acknowledged batches are gone for good, or all workers would say the same.
 fn is_loss(why: &Why, location: &Location) -> bool {
     match refusal(why) {
-        Some(Refusal::Expired | Refusal::OtherBuild | Refusal::BadFrame) => true,
+        Some(Refusal::Expired | Refusal::OtherBuild | Refusal::BadFrame | Refusal::Denied) => true,
         // The other copy has them.
         Some(Refusal::Unknown | Refusal::OtherIncarnation | Refusal::Broken) => location.replica.is_none(),
         _ => false,

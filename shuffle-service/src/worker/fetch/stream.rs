@@ -43,7 +43,9 @@ pub(super) enum Next {
 
 impl OutgoingStream {
     pub fn new(open: Open, store: &Store) -> Self {
-        let location = store.location(open.incarnation, open.shuffle, (open.partition, open.epoch));
+        let admitted = store.guard.check(open.shuffle.job, open.token);
+        let location = admitted
+            .and_then(|()| store.location(open.incarnation, open.shuffle, (open.partition, open.epoch)));
         // The offset counts what was sent: the place of that is only known if everything is sent.
         let (offset, skip) = if open.maps.is_some() { (0, open.offset) } else { (open.offset, 0) };
         let credit = open.credit.into();

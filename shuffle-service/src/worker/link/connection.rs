@@ -21,6 +21,7 @@ use penstock_protocol::{
     },
     ids::ShuffleId,
     shuffle::WorkerAddress,
+    token::{ClusterSecret, JobToken},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, BufReader},
@@ -40,6 +41,8 @@ const WRITE_BYTES: usize = 1 << 20;
 
 pub(super) struct Connection {
     replica: Arc<WorkerAddress>,
+    /// Of the cluster that both workers belong to.
+    secret: Option<ClusterSecret>,
     queue: mpsc::Receiver<Forward>,
     unanswered: Mutex<VecDeque<Sent>>,
     next_request: u64,
@@ -76,8 +79,12 @@ impl From<ReadFrameError> for Broken {
 }
 
 impl Connection {
-    pub fn new(replica: Arc<WorkerAddress>, queue: mpsc::Receiver<Forward>) -> Self {
-        Self { replica, queue, unanswered: Mutex::default(), next_request: 0 }
+    pub fn new(
+        replica: Arc<WorkerAddress>,
+        secret: Option<ClusterSecret>,
+        queue: mpsc::Receiver<Forward>,
+    ) -> Self {
+        Self { replica, secret, queue, unanswered: Mutex::default(), next_request: 0 }
     }
 
     /// Runs until the link breaks, nobody uses it any more, or the worker stops.
@@ -101,8 +108,8 @@ impl Connection {
         let body_bytes_max = (welcome.frame_bytes_max as usize).min(FRAME_BYTES_MAX);
         let (reader, mut writer) = tokio::io::split(stream);
         let mut reader = BufReader::new(reader);
-        let Self { replica, queue, unanswered, next_request } = self;
-        let mut sender = Sender { replica, unanswered, next_request, body_bytes_max };
+        let Self { replica, secret, queue, unanswered, next_request } = self;
+        let mut sender = Sender { replica, secret, unanswered, next_request, body_bytes_max };
         tokio::select! {
             ended = sender.run(&mut writer, queue, first) => ended,
             ended = receive(&mut reader, unanswered) => ended,
@@ -126,6 +133,7 @@ async fn connect(network: &Arc<dyn Network>, replica: &WorkerAddress) -> Result<
 
 struct Sender<'a> {
     replica: &'a WorkerAddress,
+    secret: &'a Option<ClusterSecret>,
     unanswered: &'a Mutex<VecDeque<Sent>>,
     next_request: &'a mut u64,
     body_bytes_max: usize,
@@ -189,7 +197,8 @@ impl Sender<'_> {
         let request = *self.next_request;
         *self.next_request += 1;
         lock(self.unanswered).push_back(Sent { request, answer, _window: window });
-        PushHead { request, incarnation: self.replica.incarnation, shuffle }
+        let token = self.secret.as_ref().map_or(JobToken::NONE, |secret| secret.job_token(shuffle.job));
+        PushHead { request, incarnation: self.replica.incarnation, shuffle, token }
     }
 }
 

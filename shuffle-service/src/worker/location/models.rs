@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use penstock_protocol::shuffle::CommitVerdict;
 use shuttle::future::{JoinHandle, spawn};
 
 use super::*;
@@ -122,10 +123,10 @@ fn a_close_without_patience_is_never_taken_back() {
         let writing = Arc::clone(&location);
         let write = spawn(async move { write_out(&writing) });
         let hurried = Arc::clone(&location);
-        let hurried = spawn(async move { hurried.try_commit().unwrap_or_else(|| hurried.out_of_patience()) });
+        let hurried = spawn(async move { hurried.state().try_commit().unwrap_or_else(|| hurried.out_of_patience()) });
         let said = hurried.await.unwrap();
         write.await.unwrap();
-        assert_eq!(location.try_commit(), Some(said));
+        assert_eq!(location.state().try_commit(), Some(said));
     });
 }
 
@@ -175,7 +176,7 @@ fn a_reader_finds_what_moves() {
         let location = Arc::new(location());
         append(&location).unwrap();
         write_out(&location);
-        assert!(matches!(location.try_commit(), Some(CommitVerdict::Committed { .. })));
+        assert!(matches!(location.state().try_commit(), Some(CommitVerdict::Committed { .. })));
         let there = Disk::new(Mutex::new(["file".to_owned()].into()));
         let moving = spawn(evict(Arc::clone(&location), Arc::clone(&there)));
         let readers = [0; 2].map(|_| spawn(read(Arc::clone(&location), Arc::clone(&there))));

@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
+use penstock_protocol::shuffle::CommitVerdict;
 use proptest::prelude::*;
 
 use super::*;
@@ -271,7 +274,7 @@ proptest! {
                     }
                 },
                 Step::Commit if write.is_none() => {
-                    let now = location.try_commit().expect("no write is in progress");
+                    let now = location.state().try_commit().expect("no write is in progress");
                     if let Some(before) = verdict.replace(now.clone()) { prop_assert_eq!(before, now); }
                 }
                 Step::Commit => {}

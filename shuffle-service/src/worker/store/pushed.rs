@@ -7,9 +7,12 @@ use penstock_protocol::{
     ids::ShuffleId,
 };
 
-use crate::worker::{
-    link::{Copies, Link, Verdicts},
-    location::{Location, Pending},
+use crate::{
+    metrics,
+    worker::{
+        link::{Copies, Link, Verdicts},
+        location::{Location, Pending},
+    },
 };
 
 #[derive(Default)]
@@ -38,6 +41,7 @@ pub(in crate::worker) struct Forwarded {
 
 impl Pushed {
     pub fn refused(refusal: Refusal, push: &Push) -> Self {
+        metrics::refused_batches(refusal, push.entries.len() as u64);
         Self { verdicts: vec![PushVerdict::Refused(refusal); push.entries.len()], groups: Vec::new() }
     }
 
@@ -137,7 +141,8 @@ impl Forwarded {
 /// To a client, a second copy that failed is one thing, whatever the reason.
 fn of_replica(answer: &Answer, nth: usize) -> PushVerdict {
     match answer.verdict(nth) {
-        PushVerdict::Refused(refusal) if !refusal.is_hard_split() => {
+        // One that stops is not the place for the next copy either.
+        PushVerdict::Refused(refusal) if !refusal.is_hard_split() || refusal == Refusal::Stopping => {
             PushVerdict::Refused(Refusal::ReplicaLost)
         }
         verdict => verdict,

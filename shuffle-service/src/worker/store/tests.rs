@@ -1,9 +1,13 @@
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use penstock_common::lifecycle::Tasks;
 use penstock_protocol::{
-    frame::{BatchHeader, PushHead, PushRecorder, read_frame},
+    frame::{BatchHeader, Push, PushHead, PushRecorder, PushVerdict, read_frame},
     ids::{AttemptNumber, BatchId, StageId, TaskIndex},
+    shuffle::{CommitVerdict, Winner},
+    token::JobToken,
 };
 use uuid::Uuid;
 
@@ -56,7 +60,9 @@ async fn push_to(
         let header = BatchHeader::of(TaskIndex(0), AttemptNumber(0), BatchId(index as u32), 1, b"payload");
         recorder.add(PartitionIndex(*partition), Epoch(0), &header, "payload".into());
     }
-    let frame = recorder.finish(PushHead { request: 0, incarnation: life, shuffle: id }).concat();
+    let frame = recorder
+        .finish(PushHead { request: 0, incarnation: life, shuffle: id, token: JobToken::NONE })
+        .concat();
     let frame = read_frame(&mut &frame[..], 1 << 20).await.unwrap().unwrap();
     let mut body = frame.body.to_vec();
     damage(&mut body);
@@ -233,11 +239,27 @@ async fn a_worker_that_leaves_takes_nothing_more_and_still_commits() {
     let store = store(100);
     store.reserve(shuffle(1, 0), &[key(0)], None).unwrap();
     push(&store, shuffle(1, 0), &[0]).await;
-    store.stop_taking();
+    store.standing.set_stopping();
     assert_eq!(push(&store, shuffle(1, 0), &[0]).await, [refused(Refusal::Stopping)]);
     assert_eq!(store.reserve(shuffle(1, 1), &[key(0)], None).unwrap_err().code, ErrorCode::NoRoom);
     let verdicts = store.commit(shuffle(1, 0), &[key(0)], vec![], PATIENCE).await;
     assert!(matches!(verdicts[..], [(_, CommitVerdict::Committed { .. })]));
+}
+
+// Invariant 6: a refusal is final for its epoch, so that the batches of one map keep their order.
+#[tokio::test]
+async fn what_was_refused_while_it_drained_or_was_over_quota_is_refused_when_that_has_passed() {
+    let store = store(100);
+    store.reserve(shuffle(1, 0), &[key(0), key(1), key(2)], None).unwrap();
+    store.standing.set_draining(true);
+    assert_eq!(push(&store, shuffle(1, 0), &[0]).await, [refused(Refusal::Stopping)]);
+    store.standing.set_draining(false);
+    store.jobs_known.set_over_quota(BTreeSet::from([shuffle(1, 0).job]));
+    assert_eq!(push(&store, shuffle(1, 0), &[1]).await, [refused(Refusal::OverQuota)]);
+    store.jobs_known.set_over_quota(BTreeSet::new());
+    let verdicts = push(&store, shuffle(1, 0), &[0, 1, 2]).await;
+    let (stopping, over_quota) = (refused(Refusal::Stopping), refused(Refusal::OverQuota));
+    assert_eq!(verdicts, [stopping, over_quota, PushVerdict::Accepted]);
 }
 
 // Invariant 15: what a failed reservation left behind does not decide where the next one sends its second copies.

@@ -1,0 +1,89 @@
+//! Control calls between the services of one cluster show that they come from one, if a cluster secret is configured.
+//!
+//! Callers send the secret's control token as metadata; servers refuse calls without it before they are decoded.
+
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Channel,
+};
+
+use crate::{
+    status::{ErrorCode, RpcError},
+    token::ClusterSecret,
+};
+
+const KEY: &str = "penstock-control-token";
+
+/// A channel whose calls show [`Credentials`].
+pub type Calls = InterceptedService<Channel, Credentials>;
+
+/// The caller's side.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials(Option<MetadataValue<Ascii>>);
+
+impl Credentials {
+    pub fn new(secret: Option<&ClusterSecret>) -> Self {
+        Self(secret.map(|secret| {
+            let mut token = MetadataValue::try_from(secret.control_token()).expect("hexadecimal digits");
+            // Never printed, and never put into a compression table.
+            token.set_sensitive(true);
+            token
+        }))
+    }
+}
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert(KEY, token.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// The server's side. Without a secret everybody may call.
+#[derive(Debug, Clone)]
+pub struct Admission(pub Option<ClusterSecret>);
+
+impl Interceptor for Admission {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        let Some(secret) = &self.0 else { return Ok(request) };
+        match request.metadata().get(KEY) {
+            Some(token) if secret.admits_control(token.as_bytes()) => Ok(request),
+            shown => {
+                let problem = if shown.is_some() { "a wrong" } else { "no" };
+                let message = format!(
+                    "the call shows {problem} control token: are all services given the same cluster secret?"
+                );
+                Err(RpcError::new(ErrorCode::Denied, message).into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> ClusterSecret {
+        ClusterSecret::parse(text.as_bytes()).expect("long enough")
+    }
+
+    fn admitted(caller: Option<&ClusterSecret>, server: Option<&ClusterSecret>) -> Result<(), ErrorCode> {
+        let request = Credentials::new(caller).call(Request::new(())).expect("a caller refuses nothing");
+        let admitted = Admission(server.cloned()).call(request);
+        admitted.map(drop).map_err(|status| RpcError::from(status).code)
+    }
+
+    #[test]
+    fn only_callers_with_the_same_secret_are_admitted() {
+        let (ours, others) = (secret("sixteen bytes of ours"), secret("sixteen bytes of others"));
+        assert_eq!(admitted(Some(&ours), Some(&ours)), Ok(()));
+        assert_eq!(admitted(Some(&others), Some(&ours)), Err(ErrorCode::Denied));
+        assert_eq!(admitted(None, Some(&ours)), Err(ErrorCode::Denied));
+        assert_eq!(admitted(Some(&ours), None), Ok(()));
+        assert_eq!(admitted(None, None), Ok(()));
+    }
+}

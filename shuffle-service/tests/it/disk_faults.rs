@@ -1,0 +1,81 @@
+//! Disks that go wrong at random: whatever they do, what is read is what was written, or there is an error with a name.
+
+use bytes::Bytes;
+use penstock_common::bytes::ByteSize;
+use penstock_protocol::shuffle::CommitVerdict;
+use penstock_shuffle_client::{ClientOptions, owner::sources};
+use penstock_shuffle_service::{
+    disk::Odds,
+    worker::{Config, DiskConfig, Fsync},
+};
+
+use crate::cluster::{Cluster, SHUFFLE, Setup, by_partition, cluster, payload, winner};
+
+const PARTITIONS: u32 = 3;
+
+fn setup() -> Setup {
+    fn configure(config: &mut Config) {
+        let disk = |path: &str| DiskConfig { path: path.into(), ..DiskConfig::default() };
+        config.disks = vec![disk("a"), disk("b")];
+        config.disk_probe_interval_ms = 5;
+        config.disk_hang_ms = 50;
+        config.commit_timeout_ms = 2000;
+        config.fsync = Fsync::Batch;
+    }
+    let options = ClientOptions { connect_tries: 2, ..ClientOptions::default() };
+    Setup { workers: 1, memory: ByteSize::mib(8), options, configure, ..Setup::default() }
+}
+
+fn batches() -> Vec<(u32, Bytes)> {
+    (0..90).map(|batch| (batch % PARTITIONS, payload(0, batch % PARTITIONS, batch, 60_000))).collect()
+}
+
+/// Writes, commits, restarts, and reads; how many partitions were read in the end. Panics if one is not what was written.
+async fn exchange(cluster: &Cluster, restart: bool) -> usize {
+    let target = cluster.reserve(SHUFFLE, PARTITIONS).await;
+    let Ok(output) = cluster.write(&target, 0, 0, batches()).await else { return 0 };
+    let verdicts = cluster.commit(&target, &[winner(0, 0)]).await;
+    let all_committed =
+        verdicts.iter().all(|(_, verdict)| matches!(verdict, CommitVerdict::Committed { .. }));
+    let Ok(sources) = sources(SHUFFLE, &verdicts, [&output]) else {
+        assert!(!all_committed);
+        return 0;
+    };
+    let worker = &cluster.workers[0];
+    let again = if restart {
+        worker.faults.heal();
+        Some(cluster.restart(worker, worker.disk.after_power_loss().into()).await)
+    } else {
+        None
+    };
+    let mut whole = 0;
+    for source in sources {
+        let expected = by_partition(&batches()).remove(&source.partition.0).unwrap();
+        if let Ok(read) = cluster.read(SHUFFLE, &[winner(0, 0)], source).await {
+            assert!(read == expected, "other batches were read than written");
+            whole += 1;
+        }
+    }
+    drop(again);
+    whole
+}
+
+async fn by_chance(seed: u64, odds: Odds) -> (usize, u64) {
+    let cluster = cluster(setup()).await;
+    let faults = &cluster.workers[0].faults;
+    faults.start_over(seed, odds);
+    let whole = exchange(&cluster, seed % 2 == 1).await;
+    (whole, faults.injected())
+}
+
+#[tokio::test]
+async fn whatever_a_disk_does_what_is_read_is_what_was_written() {
+    let odds = Odds { error: 30, no_space: 20, short_write: 30, lost_sync: 200, bit_flip: 60, hang: 10 };
+    let (mut read, mut lost, mut injected) = (0, 0, 0);
+    for seed in 0..40 {
+        let (whole, faults) = by_chance(seed, odds).await;
+        (read, lost, injected) = (read + whole, lost + PARTITIONS as usize - whole, injected + faults);
+    }
+    // Odds at which nothing ever goes wrong, or nothing ever works, would prove nothing.
+    assert!(read > 0 && lost > 0 && injected > 0, "{read} read, {lost} lost, {injected} faults");
+}

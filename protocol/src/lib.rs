@@ -7,6 +7,7 @@
 pub mod arc;
 pub mod build;
 pub mod decode;
+pub mod effort;
 pub mod event;
 pub mod frame;
 pub mod ids;

@@ -3,18 +3,25 @@
 //! An executor asks because an epoch takes nothing more. It is answered when the next one is reserved and journaled; all
 //! who ask for the successor of one epoch get the same. Not here: reserving, journaling.
 
+use std::collections::BTreeSet;
+
+use penstock_common::clock::Timestamp;
 use penstock_protocol::{
-    ids::{Epoch, PartitionIndex},
+    ids::{Epoch, PartitionIndex, WorkerId},
     shuffle::{EndedEpoch, Location, ShuffleTarget},
 };
 use penstock_shuffle_client::owner::Epochs;
 
-use super::Host;
+use super::{
+    Host,
+    history::{Asked, Reasons},
+};
 
 #[derive(Debug)]
 pub struct Growth {
     epochs: Epochs,
     waiting: Vec<Asker>,
+    asked: Asked,
 }
 
 /// Somebody who waits for the next epochs of some partitions.
@@ -39,7 +46,7 @@ pub type Wanted = Vec<(PartitionIndex, Epoch)>;
 
 impl Growth {
     pub fn new(target: &ShuffleTarget) -> Self {
-        Self { epochs: Epochs::new(target), waiting: Vec::new() }
+        Self { epochs: Epochs::new(target), waiting: Vec::new(), asked: Asked::default() }
     }
 
     /// Where attempts that begin now push to.
@@ -58,13 +65,18 @@ impl Growth {
     }
 
     /// Takes a question: answered at once, or as soon as what is wanted is reserved. Asked again it replaces the first one.
-    pub fn ask(&mut self, asker: Asker) -> Result<Wanted, Answer> {
+    pub fn ask(&mut self, now: Timestamp, asker: Asker, suspects: &[WorkerId]) -> Result<Wanted, Answer> {
         self.waiting.retain(|other| (&other.host, other.request) != (&asker.host, asker.request));
         if let Some(answer) = self.answer(&asker) {
             return Err(answer);
         }
         match self.epochs.wanted(&asker.ended) {
             Ok(wanted) => {
+                let partitions: BTreeSet<_> = wanted.iter().map(|(partition, _)| *partition).collect();
+                for ended in asker.ended.iter().filter(|ended| partitions.contains(&ended.partition)) {
+                    self.asked.wants(ended.partition, ended.why, now);
+                }
+                self.asked.suspects(suspects);
                 self.waiting.push(asker);
                 Ok(wanted)
             }
@@ -87,9 +99,15 @@ impl Growth {
         answers
     }
 
+    /// Why these, which are there now, were asked for.
+    pub fn reasons(&mut self, locations: &[Location]) -> Reasons {
+        self.asked.take(locations.iter().map(|location| location.partition))
+    }
+
     /// These could not be reserved: who waited for one of them hears why.
     pub fn not_extended(&mut self, wanted: &[(PartitionIndex, Epoch)], reason: &str) -> Vec<Answer> {
         self.epochs.not_reserved(wanted);
+        self.asked.take(wanted.iter().map(|(partition, _)| *partition));
         let concerned = |asker: &Asker| {
             asker.ended.iter().any(|ended| wanted.iter().any(|(partition, _)| *partition == ended.partition))
         };

@@ -271,6 +271,11 @@ impl Stage {
         self.growth.as_mut().filter(|_| is_pushed_to)
     }
 
+    /// Beyond the first of each partition.
+    pub fn epochs_added(&self) -> u32 {
+        self.growth.as_ref().map_or(0, Growth::epochs_added)
+    }
+
     /// Attempts that are told of their target from now on begin in the newest epochs.
     pub fn grew(&mut self) {
         let Some(newest) = self.growth.as_ref().map(|growth| Arc::new(growth.newest())) else { return };
@@ -451,7 +456,7 @@ impl Stage {
             rows_out: self.rows_out,
             output_bytes: self.output_bytes,
             reruns: Vec::new(),
-            epochs_added: self.growth.as_ref().map_or(0, Growth::epochs_added),
+            epochs_added: self.epochs_added(),
         }
     }
 

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use penstock_protocol::{
+    effort::{FetchEffort, PushEffort},
     ids::{AttemptId, PartitionIndex, ShuffleId},
     shuffle::{MapOutput, PartitionSource, ShuffleTarget, Winner},
 };
@@ -45,6 +46,17 @@ pub trait ShuffleStore: std::fmt::Debug + Send + Sync {
         winners: Arc<[Winner]>,
         source: PartitionSource,
     ) -> BoxStream<'static, Result<Bytes, ShuffleError>>;
+
+    /// As [`Self::read`], and adds up what it takes, if that is more than a look into memory.
+    fn read_counted(
+        &self,
+        shuffle: ShuffleId,
+        winners: Arc<[Winner]>,
+        source: PartitionSource,
+        _effort: Arc<FetchEffort>,
+    ) -> BoxStream<'static, Result<Bytes, ShuffleError>> {
+        self.read(shuffle, winners, source)
+    }
 }
 
 /// Takes the payloads of one attempt.
@@ -57,6 +69,11 @@ pub trait ShuffleWriter: Send {
         rows: u32,
         payload: Bytes,
     ) -> Result<(), ShuffleError>;
+
+    /// What it takes, until now and from now on; nothing if that is no more than a place in memory.
+    fn effort(&self) -> Arc<PushEffort> {
+        Arc::default()
+    }
 
     /// Waits until every payload is acknowledged.
     async fn finish(self: Box<Self>) -> Result<MapOutput, ShuffleError>;

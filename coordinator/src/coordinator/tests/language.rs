@@ -21,7 +21,8 @@ use penstock_protocol::{
         StatementIndex, TaskId, WorkerId,
     },
     shuffle::{
-        CommitVerdict, EndedEpoch, Location, MapOutput, PartitionTotals, ShuffleTarget, WorkerAddress,
+        CommitVerdict, EndedEpoch, EpochEnd, Location, MapOutput, PartitionTotals, ShuffleTarget,
+        WorkerAddress,
     },
     task::{AttemptMetrics, AttemptOutcome, AttemptReport, Failure, FailureClass, TaskOutput, WrittenFile},
     wire::executor::{AttemptProgress, EpochsRequest, Heartbeat, NodeSample},
@@ -309,7 +310,11 @@ impl World {
         let (job, name) = stage.split_once('/').unwrap();
         let job = self.jobs[job];
         let shuffle = ShuffleId { job, exchange: self.stage(job, name), run: 0 };
-        let ended = vec![EndedEpoch { partition: PartitionIndex(0), epoch: epoch.parse().unwrap() }];
+        let ended = vec![EndedEpoch {
+            partition: PartitionIndex(0),
+            epoch: epoch.parse().unwrap(),
+            why: EpochEnd::Grown,
+        }];
         self.requests += 1;
         let request = EpochsRequest { request: self.requests, shuffle, ended, suspects: Vec::new() };
         let Host { executor, incarnation } = self.host(executor);

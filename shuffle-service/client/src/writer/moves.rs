@@ -144,3 +144,27 @@ fn error(returned: &Returned, location: &Location, target: &ShuffleTarget) -> Pu
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_a_reason_that_the_owner_is_told() {
+        let reasons = [
+            (Refusal::Full, EpochEnd::Full),
+            (Refusal::NoRoom, EpochEnd::Full),
+            (Refusal::Closed, EpochEnd::Closing),
+            (Refusal::Stopping, EpochEnd::Closing),
+            (Refusal::ReplicaLost, EpochEnd::ReplicaLost),
+            (Refusal::Corrupt, EpochEnd::Damaged),
+            (Refusal::OtherIncarnation, EpochEnd::WorkerLost),
+            (Refusal::Broken, EpochEnd::WorkerLost),
+        ];
+        for (refusal, why) in reasons {
+            assert_eq!(why_ended(&Why::Refused(refusal)), why, "{refusal:?}");
+        }
+        let unreachable = Why::Unreachable { refusal: None, reason: "connection refused".to_owned() };
+        assert_eq!(why_ended(&unreachable), EpochEnd::WorkerLost);
+    }
+}

@@ -59,7 +59,7 @@ function Row({ executor, now, isTarget }: { executor: ExecutorSeen; now: number;
           <div className="text-bad cluster__reason">{executor.lost_reason}</div>
         )}
       </td>
-      <td>
+      <td className="cluster__seen">
         <Link to={`/jobs/${executor.last_job}?tab=timeline`} title={exact(executor.last_seen)}>
           {ago(executor.last_seen, now)}
         </Link>

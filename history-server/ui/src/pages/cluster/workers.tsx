@@ -55,7 +55,7 @@ function Row({ worker, now, isTarget }: { worker: WorkerSeen; now: number; isTar
           {state.name}
         </Chip>
       </td>
-      <td>
+      <td className="cluster__seen">
         <Link to={`/jobs/${worker.last_job}?tab=shuffle`} title={exact(worker.last_seen)}>
           {ago(worker.last_seen, now)}
         </Link>

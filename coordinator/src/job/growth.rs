@@ -136,3 +136,62 @@ impl Asker {
         Answer { host: self.host, request: self.request, outcome }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use penstock_protocol::{
+        ids::{Incarnation, JobId, ShuffleId, StageId},
+        shuffle::{EpochEnd, WorkerAddress},
+    };
+
+    use super::*;
+
+    fn location(partition: u32, epoch: u32) -> Location {
+        let (control, data) = (String::new(), String::new());
+        let worker = WorkerAddress { worker: "w".into(), incarnation: Incarnation(1), control, data };
+        Location::on(PartitionIndex(partition), Epoch(epoch), Arc::new(worker))
+    }
+
+    fn asker(executor: &str, ended: &[(u32, EpochEnd)]) -> Asker {
+        let host = Host { executor: executor.into(), incarnation: Incarnation(1) };
+        let ended = ended.iter().map(|(partition, why)| EndedEpoch {
+            partition: PartitionIndex(*partition),
+            epoch: Epoch(0),
+            why: *why,
+        });
+        Asker { host, request: 1, ended: ended.collect() }
+    }
+
+    // The first who asks says why; others who leave the same epoch add nothing.
+    #[test]
+    fn each_new_epoch_has_the_reason_of_the_first_who_asked() {
+        let shuffle = ShuffleId { job: JobId(uuid::Uuid::nil()), exchange: StageId(0), run: 0 };
+        let locations = vec![location(0, 0), location(1, 0)];
+        let mut growth = Growth::new(&ShuffleTarget { shuffle, locations });
+        let at = Timestamp::from_millis;
+        let first = asker("e1", &[(0, EpochEnd::Grown), (1, EpochEnd::WorkerLost)]);
+        growth.ask(at(5), first, &["w".into()]).expect("it waits");
+        growth.ask(at(7), asker("e2", &[(0, EpochEnd::Full)]), &[]).expect("it waits");
+
+        let reserved = [location(0, 1), location(1, 1)];
+        assert_eq!(growth.extended(&reserved).len(), 2);
+        let reasons = growth.reasons(&reserved);
+        assert_eq!(reasons.ended, BTreeMap::from([(EpochEnd::Grown, 1), (EpochEnd::WorkerLost, 1)]));
+        assert_eq!((reasons.since, reasons.suspects.len()), (Some(at(5)), 1));
+    }
+
+    #[test]
+    fn an_epoch_that_was_not_reserved_leaves_no_reason() {
+        let shuffle = ShuffleId { job: JobId(uuid::Uuid::nil()), exchange: StageId(0), run: 0 };
+        let mut growth = Growth::new(&ShuffleTarget { shuffle, locations: vec![location(0, 0)] });
+        let at = Timestamp::from_millis;
+        let wanted = growth.ask(at(5), asker("e1", &[(0, EpochEnd::Full)]), &[]).expect("it waits");
+        growth.not_extended(&wanted, "no worker has room");
+        growth.ask(at(9), asker("e1", &[(0, EpochEnd::Grown)]), &[]).expect("it waits");
+        let reserved = [location(0, 2)];
+        growth.extended(&reserved);
+        assert_eq!(growth.reasons(&reserved).since, Some(at(9)));
+    }
+}

@@ -108,6 +108,7 @@ impl Stage {
         self.finished_at_ms = None;
         self.outcome = None;
         self.exchange = self.exchange.take().filter(|exchange| exchange.run >= run);
+        self.operators.values_mut().for_each(OperatorRecord::start_over);
         for attempt in self.tasks.values_mut().flat_map(BTreeMap::values_mut) {
             attempt.winner &= attempt.run >= run;
         }

@@ -170,13 +170,14 @@ impl Sightings {
             seen.jobs += 1;
             seen.see(name, job, last_ms);
         }
-        let mut workers: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut workers: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
         for stage in model.stages.values() {
             self.add_shuffles(job, stage, is_live, &mut workers);
         }
-        for (name, last_ms) in workers {
+        for (name, (first_ms, last_ms)) in workers {
             let seen = self.workers.entry(name.to_owned()).or_default();
             seen.jobs += 1;
+            seen.see(name, job, first_ms);
             seen.see(name, job, last_ms);
         }
     }
@@ -228,11 +229,11 @@ impl Sightings {
         job: JobId,
         stage: &'a Stage,
         is_live: bool,
-        met: &mut BTreeMap<&'a str, i64>,
+        met: &mut BTreeMap<&'a str, (i64, i64)>,
     ) {
         let mut meet = |worker: &'a str, at_ms: i64| {
-            let last_ms = met.entry(worker).or_insert(at_ms);
-            *last_ms = at_ms.max(*last_ms);
+            let (first_ms, last_ms) = met.entry(worker).or_insert((at_ms, at_ms));
+            (*first_ms, *last_ms) = (at_ms.min(*first_ms), at_ms.max(*last_ms));
         };
         for shuffle in stage.shuffles.values() {
             if let Some(placed) = &shuffle.placed {

@@ -85,6 +85,12 @@ async fn a_loss_is_told_in_sentences_in_the_order_of_time() {
     let exchange = &told["exchanges"][0];
     assert_eq!((&exchange["run"], &exchange["lost_runs"][0]["run"]), (&1.into(), &0.into()));
     assert_eq!(texts(&exchange["workers"], "worker"), ["shuffle-1", "shuffle-3"]);
+    // Those of the last run alone: the first one wrote as much.
+    let (whole_server, once) = written(jobs::old(NOW_MS - 60_000, 3));
+    let pushes_once =
+        shuffle(&whole_server, &once).await["exchanges"][0]["write"]["pushes"].as_u64().unwrap();
+    let pushes = exchange["write"]["pushes"].as_u64().unwrap();
+    assert!(pushes < pushes_once * 3 / 2, "{pushes} pushes, {pushes_once} of one run");
     let page = server.page(log.job).await;
     assert_eq!((&page["state"], &page["log"]["whole"]), (&"SUCCEEDED".into(), &true.into()));
 }

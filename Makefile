@@ -14,7 +14,8 @@ VENV := $(CACHE)/airflow-venv
 UI := history-server/ui
 BUILD := cargo build --locked --package penstock-cli
 SIM := cargo run --locked --package penstock-sim --
-PENSTOCK = $(shell cargo metadata --format-version 1 --no-deps --locked | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/debug/penstock
+TARGET = $(shell cargo metadata --format-version 1 --no-deps --locked | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')
+PENSTOCK = $(TARGET)/debug/penstock
 
 .PHONY: help
 help: ## Show this list
@@ -142,7 +143,14 @@ lint-ui: $(UI)/node_modules/.package-lock.json
 .PHONY: test-ui
 test-ui: ui
 	cd $(UI) && npm run --silent test
-	@chromium=$$(scripts/chromium) && cd $(UI) && PENSTOCK_CHROMIUM="$$chromium" PENSTOCK_BIN="$(PENSTOCK)" npm run --silent test:browser
+	@chromium=$$(scripts/chromium) && serve=$$($(MAKE) serve-example) && cd $(UI) && \
+		PENSTOCK_CHROMIUM="$$chromium" PENSTOCK_SERVE="$$serve" PENSTOCK_BIN="$(PENSTOCK)" npm run --silent test:browser
+
+# The server of the browser tests, with the features that `test-rust` has built; prints its path.
+.PHONY: serve-example
+serve-example: ui
+	@cargo build --workspace --locked --quiet --example serve
+	@echo "$(TARGET)/debug/examples/serve"
 
 $(VENV)/.installed: airflow/pyproject.toml $(wildcard airflow/constraints-*.txt)
 	@scripts/prerequisites python

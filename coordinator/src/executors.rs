@@ -184,15 +184,15 @@ impl Executors {
         self.executors.get_mut(&host.executor).filter(|executor| executor.incarnation == host.incarnation)
     }
 
-    pub fn drain(&mut self, host: &Host) {
-        if let Some(executor) = self.life(host) {
-            executor.presence = match executor.presence {
-                Presence::Disconnected { lost_at, .. } => {
-                    Presence::Disconnected { lost_at, was_draining: true }
-                }
-                Presence::Active | Presence::Draining => Presence::Draining,
-            };
-        }
+    /// Whether that is news.
+    pub fn drain(&mut self, host: &Host) -> bool {
+        let Some(executor) = self.life(host) else { return false };
+        let was_active = executor.presence == Presence::Active;
+        executor.presence = match executor.presence {
+            Presence::Disconnected { lost_at, .. } => Presence::Disconnected { lost_at, was_draining: true },
+            Presence::Active | Presence::Draining => Presence::Draining,
+        };
+        was_active
     }
 
     /// Its stream ended. Gives the loss at once if it had said farewell and runs nothing.

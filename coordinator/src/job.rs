@@ -8,6 +8,7 @@ mod attempt;
 mod exchange;
 mod growing;
 mod growth;
+mod history;
 mod limits;
 mod publication;
 mod rerun;

@@ -228,7 +228,17 @@ impl Run<'_> {
         mut sink: PayloadSink,
     ) -> Result<TaskOutput> {
         let task = self.task.attempt.task.index;
-        write.write(task, context, self.stage.codec, &mut sink, &self.progress).await?;
-        sink.finish(&write.wait_time()).await.map_err(|error| DataFusionError::External(Box::new(error)))
+        let written = write.write(task, context, self.stage.codec, &mut sink, &self.progress).await;
+        let effort = sink.effort();
+        let output = match written {
+            Ok(()) => sink
+                .finish(&write.wait_time())
+                .await
+                .map_err(|error| DataFusionError::External(Box::new(error))),
+            Err(error) => Err(error),
+        };
+        // Also of an attempt that failed: why it did may lie there.
+        effort.iter().for_each(|effort| write.note_effort(effort));
+        output
     }
 }

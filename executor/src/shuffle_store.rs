@@ -19,6 +19,7 @@ use futures::{
 };
 use penstock_engine::exchange::store::{ShuffleError, ShuffleStore, ShuffleWriter};
 use penstock_protocol::{
+    effort::{FetchEffort, PushEffort},
     ids::{AttemptId, JobId, PartitionIndex, ShuffleId},
     shuffle::{MapOutput, PartitionSource, ShuffleTarget, Winner},
     token::JobToken,
@@ -57,9 +58,20 @@ impl ShuffleStore for RemoteShuffle {
         winners: Arc<[Winner]>,
         source: PartitionSource,
     ) -> BoxStream<'static, Result<Bytes, ShuffleError>> {
+        self.read_counted(shuffle, winners, source, Arc::default())
+    }
+
+    fn read_counted(
+        &self,
+        shuffle: ShuffleId,
+        winners: Arc<[Winner]>,
+        source: PartitionSource,
+        effort: Arc<FetchEffort>,
+    ) -> BoxStream<'static, Result<Bytes, ShuffleError>> {
         let (client, io) = (self.client.clone(), self.io.clone());
         // Opened at the first poll, in the context of the I/O runtime like every later one.
-        let opened = stream::once(async move { client.read(shuffle, winners, source) }).flatten();
+        let opened =
+            stream::once(async move { client.read_counted(shuffle, winners, source, effort) }).flatten();
         on_io(&io, opened).map(|payload| payload.map_err(fetch_error)).boxed()
     }
 
@@ -82,6 +94,10 @@ impl ShuffleWriter for RemoteWriter {
         payload: Bytes,
     ) -> Result<(), ShuffleError> {
         on_io(&self.io, self.writer.push(partition, rows, payload)).await.map_err(push_error)
+    }
+
+    fn effort(&self) -> Arc<PushEffort> {
+        self.writer.effort()
     }
 
     async fn finish(self: Box<Self>) -> Result<MapOutput, ShuffleError> {

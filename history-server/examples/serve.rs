@@ -24,7 +24,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = args.first().ok_or("usage: serve [--fixtures] FOLDER [HOST:PORT]")?;
     let clock = Arc::new(SystemClock);
     if with_fixtures {
-        let ids = fixtures::jobs::write_all(Path::new(folder), clock.now().as_millis());
+        let (folder, now_ms) = (Path::new(folder), clock.now().as_millis());
+        let mut ids = fixtures::jobs::write_all(folder, now_ms);
+        ids.extend(fixtures::jobs::write_shuffles(folder, now_ms));
         println!("{}", serde_json::to_string(&ids)?);
     }
     let config = Config {

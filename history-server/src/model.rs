@@ -5,6 +5,7 @@
 mod log;
 mod operators;
 mod samples;
+mod shuffle;
 mod stage;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use penstock_protocol::{
 pub use log::LogHealth;
 pub use operators::{OperatorNumbers, OperatorRecord};
 pub use samples::{Sample, Samples};
+pub use shuffle::{At, Growth, Move, Shuffle};
 pub use stage::{Attempt, AttemptState, Exchange, Rerun, Stage};
 
 /// Warnings kept; more are only counted.
@@ -63,6 +65,8 @@ pub struct Executor {
     pub slots: Option<u32>,
     pub joined_at_ms: Option<i64>,
     pub lost: Option<(i64, String)>,
+    /// Since when it takes no new work.
+    pub draining_at_ms: Option<i64>,
     pub samples: Samples,
 }
 
@@ -122,6 +126,24 @@ impl JobModel {
                 let known = self.executors.entry(executor).or_default();
                 (known.host, known.slots) = (Some(host), Some(slots));
                 known.joined_at_ms = Some(at_ms);
+                // A new life of it.
+                known.draining_at_ms = None;
+            }
+            Event::ShufflePlaced(placed) => {
+                self.stage(placed.stage).shuffle(placed.run).place(at_ms, placed);
+            }
+            Event::ShuffleGrew(grew) => self.stage(grew.stage).shuffle(grew.run).grow(at_ms, grew),
+            Event::ShuffleCommitted(committed) => {
+                self.stage(committed.stage).shuffle(committed.run).commit(at_ms, *committed);
+            }
+            Event::ShuffleLost(lost) => self.stage(lost.stage).shuffle(lost.run).lose(at_ms, lost.reason),
+            Event::ShufflesReleased(released) => {
+                for shuffle in released.shuffles {
+                    self.stage(shuffle.stage).shuffle(shuffle.run).released_at_ms = Some(at_ms);
+                }
+            }
+            Event::ExecutorDraining { executor } => {
+                self.executors.entry(executor).or_default().draining_at_ms = Some(at_ms);
             }
             Event::ExecutorLost { executor, reason } => {
                 self.executors.entry(executor).or_default().lost = Some((at_ms, reason));

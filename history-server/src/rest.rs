@@ -1,5 +1,6 @@
-//! `/api/v1`: jobs, one job, its events, its tasks, its timeline. One file for each resource.
+//! `/api/v1`: jobs, one job, its events, its tasks, its timeline, its shuffles, and the cluster as jobs saw it. One file for each resource.
 
+mod cluster;
 mod error;
 mod events;
 mod job;
@@ -35,8 +36,10 @@ pub fn router(app: App) -> Router {
         .routes(routes!(jobs::list))
         .routes(routes!(job::page))
         .routes(routes!(job::timeline))
+        .routes(routes!(job::shuffle))
         .routes(routes!(job::tasks))
         .routes(routes!(events::events))
+        .routes(routes!(cluster::cluster))
         .split_for_parts();
     let document = Arc::new(document);
     api.route("/api/v1/openapi.json", get(move || async move { Json(document.as_ref().clone()) }))

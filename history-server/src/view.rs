@@ -1,10 +1,12 @@
 //! What clients are shown: models as JSON. Times are RFC 3339 in UTC, durations milliseconds, sizes bytes.
 
+mod cluster;
 mod distribution;
 mod exchange;
 mod job;
 mod notes;
 mod row;
+mod shuffle;
 mod stage;
 mod tasks;
 mod timeline;
@@ -14,11 +16,13 @@ use penstock_protocol::task::{Failure, FailureClass};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub use cluster::{Cluster, Sightings};
 pub use distribution::Distribution;
 pub use exchange::ExchangeView;
 pub use job::{Health, Job, end_ms, page};
 pub use notes::Note;
 pub use row::{JobRow, Progress, Totals, row, summary_of};
+pub use shuffle::{JobShuffle, job_shuffle};
 pub use stage::{Edge, OperatorView, StageView};
 pub use tasks::{AttemptView, TaskPage, TaskQuery, tasks};
 pub use timeline::{Timeline, timeline};

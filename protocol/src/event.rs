@@ -3,6 +3,8 @@
 //! The log is JSON lines; readers ignore unknown fields and skip unknown event types, so additions are safe. A field is
 //! never renamed or given another meaning: frozen samples in the tests hold every released version.
 
+mod shuffle;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,12 @@ use crate::{
     ids::{AttemptNumber, ExecutorId, JobId, PartitionIndex, StageId, StatementIndex, TaskIndex, WorkerId},
     shuffle::PartitionTotals,
     task::{AttemptMetrics, Failure},
+};
+
+pub use shuffle::{
+    CommittedWorker, EpochsEnded, LargePartition, PARTITIONS_MAX, PlacedWorker, Quantiles, ShuffleCommitted,
+    ShuffleGrew, ShuffleLost, ShufflePlaced, ShufflesReleased, StageRun, WORKERS_MAX, bounded,
+    placed_workers,
 };
 
 /// Version of the envelope and of all event types together.
@@ -55,6 +63,11 @@ pub enum Event {
         queued_ms: u64,
     },
     AttemptFinished(Box<AttemptFinished>),
+    ShufflePlaced(ShufflePlaced),
+    ShuffleGrew(ShuffleGrew),
+    ShuffleCommitted(Box<ShuffleCommitted>),
+    ShuffleLost(ShuffleLost),
+    ShufflesReleased(ShufflesReleased),
     ExchangeCommitted(ExchangeCommitted),
     ExecutorJoined {
         executor: ExecutorId,
@@ -64,6 +77,10 @@ pub enum Event {
     ExecutorLost {
         executor: ExecutorId,
         reason: String,
+    },
+    /// It takes no new work and leaves when what it runs has ended.
+    ExecutorDraining {
+        executor: ExecutorId,
     },
     /// How busy an executor was that ran an attempt of the job: since the last record of it, and at most 10 s apart.
     ExecutorSampled {
@@ -207,7 +224,14 @@ pub struct AttemptFinished {
 pub struct ExchangeCommitted {
     pub stage: StageId,
     pub run: u32,
+    /// All, or of more than [`ExchangeCommitted::PARTITIONS_MAX`] the largest by number;
+    /// [`ShuffleCommitted`] has the totals of all.
     pub partitions: Vec<ExchangePartition>,
+}
+
+impl ExchangeCommitted {
+    /// Partitions that one record names.
+    pub const PARTITIONS_MAX: usize = 4096;
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

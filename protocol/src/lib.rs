@@ -8,6 +8,7 @@ pub mod arc;
 pub mod build;
 pub mod credentials;
 pub mod decode;
+pub mod effort;
 pub mod event;
 pub mod frame;
 pub mod ids;

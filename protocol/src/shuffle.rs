@@ -62,6 +62,30 @@ impl Location {
 pub struct EndedEpoch {
     pub partition: PartitionIndex,
     pub epoch: Epoch,
+    /// As the writer saw it that asks.
+    pub why: EpochEnd,
+}
+
+/// Why an epoch takes nothing more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EpochEnd {
+    /// It has grown to the size at which partitions are split; what was sent was taken.
+    Grown,
+    /// It has grown as far as it may, or disk and memory are full.
+    Full,
+    /// Its worker closes it or leaves.
+    Closing,
+    /// Its worker does not answer, or lost what it held.
+    WorkerLost,
+    /// The second copy was not stored.
+    ReplicaLost,
+    /// Bytes arrived damaged.
+    Damaged,
+    /// Something that only a newer version knows.
+    #[default]
+    #[serde(other)]
+    Other,
 }
 
 /// Where the map tasks of a shuffle push: `locations[p]` takes partition `p` in the newest epoch that the owner knew. For a

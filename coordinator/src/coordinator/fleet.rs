@@ -89,7 +89,10 @@ impl Coordinator {
 
     pub(super) fn executor_draining(&mut self, host: &Host, out: &mut Outbox) {
         if self.executor_seen(host, out) {
-            self.executors.drain(host);
+            if self.executors.drain(host) {
+                let executor = host.executor.clone();
+                self.log_to_running_jobs(&LogEvent::ExecutorDraining { executor }, out);
+            }
             self.fleet_changed();
         }
     }

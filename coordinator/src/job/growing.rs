@@ -8,6 +8,7 @@ use penstock_protocol::{
 use super::{
     Host, Job, JobFailure,
     growth::{Answer, Asker, Wanted},
+    history,
 };
 use crate::{effect::Effect, journal::Fact, outbox::Outbox};
 
@@ -24,7 +25,7 @@ impl Job {
         else {
             return answer(shuffle, over(shuffle, asker), out);
         };
-        match growth.ask(asker) {
+        match growth.ask(out.now, asker, &suspects) {
             Err(at_once) => answer(shuffle, at_once, out),
             Ok(wanted) if wanted.is_empty() => {}
             Ok(wanted) => out.push(Effect::ExtendShuffle { shuffle, wanted, suspects }),
@@ -44,7 +45,9 @@ impl Job {
         let answers = match outcome {
             Ok(locations) => {
                 let answers = growth.extended(&locations);
+                let reasons = growth.reasons(&locations);
                 stage.grew();
+                out.log(self.id, history::grew(out.now, shuffle, &locations, reasons));
                 out.journal(self.id, Fact::Extended { shuffle, locations });
                 answers
             }

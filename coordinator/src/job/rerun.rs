@@ -17,7 +17,7 @@ use penstock_protocol::{
     task::{AttemptOutcome, FailureClass},
 };
 
-use super::{End, Job, JobFailure, Limits, Rerun, StatementState, stage::Stage};
+use super::{End, Job, JobFailure, Limits, Rerun, StatementState, history, stage::Stage};
 use crate::{effect::Effect, journal::Fact, outbox::Outbox};
 
 /// The stages that a loss concerns, in their order.
@@ -81,6 +81,8 @@ impl Job {
             return;
         }
         let losses = self.stages.get_mut(&lost.exchange).expect("just seen").count_loss();
+        let told = event::ShuffleLost { stage: lost.exchange, run: lost.run, reason: reason.clone(), losses };
+        out.log(self.id, event::Event::ShuffleLost(told));
         if losses > limits.shuffle_reruns_max {
             return self.lost_too_often(lost, losses, &reason, out);
         }
@@ -97,6 +99,7 @@ impl Job {
             released.extend(self.hold(id, out));
         }
         if !released.is_empty() {
+            out.log(self.id, history::released(&released));
             out.push(Effect::ReleaseShuffles { job: self.id, shuffles: released });
         }
         self.begin_stages(out);

@@ -3,7 +3,7 @@
 //! Each answer names what it is for; an answer that nobody waits for any more changes nothing, and what it brought is
 //! given back.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use penstock_common::clock::Timestamp;
 use penstock_protocol::{
@@ -15,7 +15,7 @@ use penstock_protocol::{
 
 use super::{
     End, FailurePlace, Job, JobFailure, Limits, Outputs, Phase, StageOutput, StatementKind, StatementPlan,
-    StatementResult, StatementState, StatementText, StatementWork, growing,
+    StatementResult, StatementState, StatementText, StatementWork, growing, history,
     stage::{self, Complete, Stage, Trouble},
     statement::{Statement, check_graph},
 };
@@ -167,8 +167,11 @@ impl Job {
     ) {
         let id = shuffle.exchange;
         let Some(stage) = self.stages.get_mut(&id) else { return release(shuffle, out) };
+        let asked_at = stage.call().map(|call| call.since);
         match outcome {
             Ok(target) if stage.reserved(out.now, &target) => {
+                let waited = asked_at.map_or(Duration::ZERO, |since| out.now - since);
+                out.log(self.id, history::placed(&target, waited.as_millis() as u64));
                 out.journal(self.id, Fact::Reserved { target: (*target).clone() });
                 self.tasks_became_ready(id, out);
             }
@@ -188,10 +191,16 @@ impl Job {
         out: &mut Outbox,
     ) {
         let Some(stage) = self.stages.get_mut(&shuffle.exchange) else { return };
+        let asked_at = stage.call().map(|call| call.since);
         match outcome {
             Ok(verdicts) => match stage.committed(out.now, shuffle, &verdicts) {
                 None => {}
-                Some(Ok(source)) => self.stage_committed(shuffle.exchange, &source, out),
+                Some(Ok(source)) => {
+                    let took = asked_at.map_or(Duration::ZERO, |since| out.now - since);
+                    let (added, took_ms) = (stage.epochs_added(), took.as_millis() as u64);
+                    out.log(self.id, history::committed(&source, &verdicts, added, took_ms));
+                    self.stage_committed(shuffle.exchange, &source, out);
+                }
                 Some(Err(loss)) => self.shuffle_lost(shuffle, loss.to_string(), limits, out),
             },
             Err(failure) if stage.awaits_commit(shuffle) => {
@@ -262,19 +271,7 @@ impl Job {
             self.id,
             Fact::Committed { shuffle: source.shuffle, winners, partitions: source.partitions.clone() },
         );
-        let partitions = source.partitions.iter().map(|source| event::ExchangePartition {
-            partition: source.partition,
-            totals: source.totals,
-            workers: source
-                .locations
-                .iter()
-                .flat_map(Location::workers)
-                .map(|worker| worker.worker.clone())
-                .collect(),
-        });
-        let partitions = partitions.collect();
-        let committed = event::ExchangeCommitted { stage: id, run: source.shuffle.run, partitions };
-        out.log(self.id, event::Event::ExchangeCommitted(committed));
+        out.log(self.id, history::exchanged(source));
         self.stage_done(id, out);
     }
 
@@ -339,6 +336,7 @@ impl Job {
             stage.drop_outputs();
         }
         if !shuffles.is_empty() {
+            out.log(self.id, history::released(&shuffles));
             out.push(Effect::ReleaseShuffles { job: self.id, shuffles });
         }
     }

@@ -238,6 +238,11 @@ impl Stage {
         self.growth.as_mut().filter(|_| is_pushed_to)
     }
 
+    /// Beyond the first of each partition.
+    pub fn epochs_added(&self) -> u32 {
+        self.growth.as_ref().map_or(0, Growth::epochs_added)
+    }
+
     /// Attempts that are told of their target from now on begin in the newest epochs.
     pub fn grew(&mut self) {
         let Some(newest) = self.growth.as_ref().map(|growth| Arc::new(growth.newest())) else { return };

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use datafusion::physical_plan::metrics::Time;
 use penstock_protocol::{
+    effort::PushEffort,
     ids::{AttemptId, PartitionIndex},
     shuffle::{MapOutput, ShuffleTarget},
     task::TaskOutput,
@@ -82,6 +83,14 @@ impl PayloadSink {
         }
         wait.add_elapsed(started);
         Ok(())
+    }
+
+    /// What the pushes took, until now and from now on; none if nothing went to the shuffle.
+    pub fn effort(&self) -> Option<Arc<PushEffort>> {
+        match &self.state {
+            State::Open(writer) => Some(writer.effort()),
+            State::Inline { .. } | State::Unopened => None,
+        }
     }
 
     /// Ends the attempt's output: everything pushed is acknowledged when this returns.

@@ -22,6 +22,7 @@ use datafusion::{
 };
 use futures::{StreamExt, stream::BoxStream};
 use penstock_protocol::{
+    effort::FetchEffort,
     ids::ShuffleId,
     shuffle::{PartitionSource, Winner},
 };
@@ -182,6 +183,9 @@ struct Reader {
     payload_bytes: Count,
     wait: Time,
     decode: Time,
+    effort: Arc<FetchEffort>,
+    metrics: ExecutionPlanMetricsSet,
+    partition: usize,
 }
 
 impl Reader {
@@ -197,12 +201,17 @@ impl Reader {
             ReadMode::Partitioned => BatchSize::usual(rows_max),
         };
         let consumer = MemoryConsumer::new(format!("ExchangeRead[{}]", exec.input));
+        let effort: Arc<FetchEffort> = Arc::default();
         Self {
-            payloads: source.store.read(
+            payloads: source.store.read_counted(
                 source.shuffle,
                 source.winners.clone(),
                 source.partitions[partition].clone(),
+                effort.clone(),
             ),
+            effort,
+            metrics: exec.metrics.clone(),
+            partition,
             shuffle: source.shuffle,
             decoder: Decoder::new(exec.schema()),
             small: PlainBuffer::new(size),
@@ -226,6 +235,12 @@ impl Reader {
         }))
     }
 
+    fn note_effort(&self) {
+        for (name, count) in self.effort.named().into_iter().filter(|(_, count)| *count > 0) {
+            MetricBuilder::new(&self.metrics).counter(name, self.partition).add(count as usize);
+        }
+    }
+
     async fn next(mut self) -> Result<Option<(RecordBatch, Self)>> {
         loop {
             if let Some(batch) = self.ready.pop_front() {
@@ -239,6 +254,9 @@ impl Reader {
             let asked = Instant::now();
             let payload = self.payloads.next().await;
             self.wait.add_elapsed(asked);
+            if !matches!(payload, Some(Ok(_))) {
+                self.note_effort();
+            }
             self.take(payload)?;
         }
     }

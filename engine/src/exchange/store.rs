@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use penstock_protocol::{
+    effort::{FetchEffort, PushEffort},
     ids::{AttemptId, JobId, PartitionIndex, ShuffleId},
     shuffle::{MapOutput, PartitionSource, ShuffleTarget, Winner},
     token::JobToken,
@@ -49,6 +50,17 @@ pub trait ShuffleStore: std::fmt::Debug + Send + Sync {
 
     /// From now on the job's data is read and written with this token, where anybody asks for one.
     fn grant(&self, _job: JobId, _token: JobToken) {}
+
+    /// As [`Self::read`], and adds up what it takes, if that is more than a look into memory.
+    fn read_counted(
+        &self,
+        shuffle: ShuffleId,
+        winners: Arc<[Winner]>,
+        source: PartitionSource,
+        _effort: Arc<FetchEffort>,
+    ) -> BoxStream<'static, Result<Bytes, ShuffleError>> {
+        self.read(shuffle, winners, source)
+    }
 }
 
 /// Takes the payloads of one attempt.
@@ -61,6 +73,11 @@ pub trait ShuffleWriter: Send {
         rows: u32,
         payload: Bytes,
     ) -> Result<(), ShuffleError>;
+
+    /// What it takes, until now and from now on; nothing if that is no more than a place in memory.
+    fn effort(&self) -> Arc<PushEffort> {
+        Arc::default()
+    }
 
     /// Waits until every payload is acknowledged.
     async fn finish(self: Box<Self>) -> Result<MapOutput, ShuffleError>;

@@ -18,7 +18,10 @@ use datafusion::{
     },
 };
 use futures::StreamExt;
-use penstock_protocol::ids::{PartitionIndex, TaskIndex};
+use penstock_protocol::{
+    effort::PushEffort,
+    ids::{PartitionIndex, TaskIndex},
+};
 
 use super::{
     PayloadSink,
@@ -82,6 +85,13 @@ impl ExchangeWriteExec {
             writer.add(batch).await?;
         }
         writer.flush().await
+    }
+
+    /// What the pushes took.
+    pub(crate) fn note_effort(&self, effort: &PushEffort) {
+        for (name, count) in effort.named() {
+            MetricBuilder::new(&self.metrics).counter(name, 0).add(count as usize);
+        }
     }
 
     /// Time that the shuffle made the attempt wait.

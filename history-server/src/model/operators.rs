@@ -25,8 +25,13 @@ pub struct OperatorRecord {
 }
 
 impl OperatorRecord {
-    /// Adds a winner's numbers. A stage that ran again replaces what its former winner said; counters are sums and
-    /// then count both runs.
+    /// The stage runs again: what its former winners said counts no longer.
+    pub fn start_over(&mut self) {
+        self.tasks.clear();
+        self.counters.clear();
+    }
+
+    /// Adds a winner's numbers.
     pub fn add(&mut self, task: u32, metrics: OperatorMetrics) {
         self.parent = metrics.parent.or(self.parent);
         if !metrics.name.is_empty() {

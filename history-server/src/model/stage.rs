@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use penstock_protocol::{
-    event::{AttemptFinished, ExchangeCommitted, ExchangePartition, PlannedStage},
+    event::{AttemptFinished, ExchangeCommitted, ExchangePartition, PlannedStage, ShuffleCommitted},
     ids::{AttemptNumber, ExecutorId, StatementIndex, TaskIndex},
     shuffle::PartitionTotals,
     task::{AttemptMetrics, Failure},
 };
 
-use super::operators::OperatorRecord;
+use super::{operators::OperatorRecord, shuffle::Shuffle};
+
+/// Runs whose shuffles are kept, the newest.
+const RUNS_MAX: usize = 64;
 
 #[derive(Debug, Default)]
 pub struct Stage {
@@ -23,6 +26,8 @@ pub struct Stage {
     pub tasks: BTreeMap<TaskIndex, BTreeMap<AttemptNumber, Attempt>>,
     pub operators: BTreeMap<u32, OperatorRecord>,
     pub exchange: Option<Exchange>,
+    /// What is told of its shuffles, by run; nothing if an older version wrote the log.
+    pub shuffles: BTreeMap<u32, Shuffle>,
     /// Its runs after the first.
     pub reruns: Vec<Rerun>,
 }
@@ -67,7 +72,9 @@ pub enum AttemptState {
 pub struct Exchange {
     pub run: u32,
     pub committed_at_ms: i64,
+    /// All, or the largest if there are very many: then `whole` speaks of all.
     pub partitions: Vec<ExchangePartition>,
+    pub whole: Option<Box<ShuffleCommitted>>,
 }
 
 impl Stage {
@@ -101,6 +108,7 @@ impl Stage {
         self.finished_at_ms = None;
         self.outcome = None;
         self.exchange = self.exchange.take().filter(|exchange| exchange.run >= run);
+        self.operators.values_mut().for_each(OperatorRecord::start_over);
         for attempt in self.tasks.values_mut().flat_map(BTreeMap::values_mut) {
             attempt.winner &= attempt.run >= run;
         }
@@ -142,12 +150,24 @@ impl Stage {
 
     pub fn commit_exchange(&mut self, at_ms: i64, committed: ExchangeCommitted) {
         if self.exchange.as_ref().is_none_or(|known| known.run <= committed.run) {
+            let told = self.shuffles.get(&committed.run).and_then(|shuffle| shuffle.committed.as_ref());
+            let whole = told.map(|told| &told.what);
+            let whole = whole.filter(|whole| whole.partitions as usize > committed.partitions.len());
             self.exchange = Some(Exchange {
                 run: committed.run,
                 committed_at_ms: at_ms,
+                whole: whole.cloned().map(Box::new),
                 partitions: committed.partitions,
             });
         }
+    }
+
+    /// The shuffle of a run.
+    pub fn shuffle(&mut self, run: u32) -> &mut Shuffle {
+        if self.shuffles.len() >= RUNS_MAX && !self.shuffles.contains_key(&run) {
+            self.shuffles.pop_first();
+        }
+        self.shuffles.entry(run).or_default()
     }
 
     pub fn attempts(&self) -> impl Iterator<Item = (TaskIndex, AttemptNumber, &Attempt)> {
@@ -195,7 +215,15 @@ impl Stage {
 }
 
 impl Exchange {
+    pub fn partitions_total(&self) -> u32 {
+        let named = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
+        self.whole.as_ref().map_or(named, |whole| whole.partitions)
+    }
+
     pub fn totals(&self) -> PartitionTotals {
+        if let Some(whole) = &self.whole {
+            return whole.totals;
+        }
         self.partitions.iter().fold(PartitionTotals::default(), |mut totals, partition| {
             totals.add(partition.totals);
             totals

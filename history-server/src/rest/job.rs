@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 use super::{ApiError, App};
 use crate::{
     replay::Replay,
-    view::{self, Job, TaskPage, TaskQuery, Timeline},
+    view::{self, Job, JobShuffle, TaskPage, TaskQuery, Timeline},
 };
 
 const TASKS_DEFAULT: usize = 100;
@@ -36,6 +36,15 @@ pub async fn timeline(State(app): State<App>, Path(job): Path<String>) -> Result
     let replay = replay.lock().await;
     let end_ms = view::end_ms(replay.model(), state, app.clock.now());
     Ok(Json(view::timeline(replay.model(), end_ms)))
+}
+
+/// What happened to the shuffle of each exchange, by worker, and why.
+#[utoipa::path(get, path = "/api/v1/jobs/{job}/shuffle", params(("job" = String, Path)),
+    responses((status = OK, body = JobShuffle), (status = NOT_FOUND)))]
+pub async fn shuffle(State(app): State<App>, Path(job): Path<String>) -> Result<Json<JobShuffle>, ApiError> {
+    let (replay, _) = open(&app, parse_job(&job)?).await?;
+    let replay = replay.lock().await;
+    Ok(Json(view::job_shuffle(replay.model())))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

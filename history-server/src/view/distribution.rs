@@ -1,5 +1,6 @@
 //! How a metric is spread over tasks.
 
+use penstock_protocol::event::Quantiles;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -35,6 +36,13 @@ impl Distribution {
             p95: rank(0.95),
             max,
         }
+    }
+
+    /// What a log tells of more values than it names.
+    pub fn of_quantiles(quantiles: Quantiles, count: u64, sum: f64) -> Self {
+        let Quantiles { min, p25, median, p75, p95, max } = quantiles;
+        let [min, p25, median, p75, p95, max] = [min, p25, median, p75, p95, max].map(|value| value as f64);
+        Self { count, sum, min, p25, median, p75, p95, max }
     }
 
     pub fn of_integers(values: impl IntoIterator<Item = u64>) -> Self {

@@ -2,6 +2,10 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
+use penstock_protocol::{
+    event::{Quantiles, ShuffleCommitted},
+    shuffle::PartitionTotals,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -62,14 +66,28 @@ pub fn exchange_view(exchange: &Exchange) -> ExchangeView {
     ExchangeView {
         run: exchange.run,
         committed_at: rfc3339(exchange.committed_at_ms),
-        partitions: u32::try_from(exchange.partitions.len()).unwrap_or(u32::MAX),
+        partitions: exchange.partitions_total(),
         rows: totals.rows,
         bytes: totals.bytes,
         batches: totals.batches,
-        partition_bytes: Distribution::of_integers(exchange.partitions.iter().map(|p| p.totals.bytes)),
-        partition_rows: Distribution::of_integers(exchange.partitions.iter().map(|p| p.totals.rows)),
+        partition_bytes: spread(exchange, |totals| totals.bytes, |whole| whole.partition_bytes),
+        partition_rows: spread(exchange, |totals| totals.rows, |whole| whole.partition_rows),
         workers: workers.into_values().collect(),
         largest: largest(exchange),
+    }
+}
+
+fn spread(
+    exchange: &Exchange,
+    of_one: fn(&PartitionTotals) -> u64,
+    of_all: fn(&ShuffleCommitted) -> Quantiles,
+) -> Distribution {
+    match &exchange.whole {
+        Some(whole) => {
+            let sum = of_one(&whole.totals) as f64;
+            Distribution::of_quantiles(of_all(whole), whole.partitions.into(), sum)
+        }
+        None => Distribution::of_integers(exchange.partitions.iter().map(|p| of_one(&p.totals))),
     }
 }
 

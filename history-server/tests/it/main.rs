@@ -11,5 +11,6 @@ mod events;
 mod list;
 mod live;
 mod page;
+mod shuffle;
 mod versions;
 mod web;

@@ -7,10 +7,12 @@ use penstock_protocol::{event::Record, ids::JobId};
 use crate::server::Server;
 
 const V1: &str = include_str!("golden/v1.jsonl");
+/// Those events of version 1 that tell of shuffles, which came later.
+const V1_SHUFFLES: &str = include_str!("golden/v1-shuffles.jsonl");
 
 fn server_with(lines: &str) -> (Server, JobId) {
     let server = Server::new();
-    let record: Record = serde_json::from_str(V1.lines().next().unwrap()).unwrap();
+    let record: Record = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     let penstock_protocol::event::Event::JobSubmitted(submitted) = record.event else {
         panic!("no submission")
     };
@@ -30,6 +32,23 @@ async fn a_log_of_version_1_is_read_completely() {
     assert_eq!(stage["rows_out"].as_f64(), operator["sum"].as_f64());
     assert_eq!(page["stages"][0]["tasks_finished"], 16);
     assert_eq!(page["statements"][1]["outputs"][0]["rows"], 184_200);
+}
+
+#[tokio::test]
+async fn what_version_1_told_of_shuffles_is_read_completely() {
+    let with_new_fields = V1_SHUFFLES.replace("{\"v\":1,", "{\"v\":1,\"added\":{\"deep\":[1]},");
+    for lines in [V1_SHUFFLES, &with_new_fields] {
+        let (server, job) = server_with(lines);
+        assert_eq!(server.page(job).await["log"]["whole"], true);
+        let told = server.get(&format!("/api/v1/jobs/{job}/shuffle")).await;
+        let exchange = &told["exchanges"][0];
+        assert_eq!((&exchange["run"], &exchange["copies"]), (&1.into(), &1.into()), "{exchange}");
+        assert_eq!(exchange["lost_runs"][0]["reason"], "partition 1 on worker shuffle-2: connection refused");
+        let kinds: Vec<_> =
+            told["story"].as_array().unwrap().iter().map(|moment| moment["kind"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["moved", "moved", "lost", "rerun"], "{told}");
+        assert_eq!(exchange["state"], "released");
+    }
 }
 
 #[tokio::test]

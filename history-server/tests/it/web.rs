@@ -34,9 +34,11 @@ async fn the_api_describes_itself() {
     assert_eq!(
         paths,
         [
+            "/api/v1/cluster",
             "/api/v1/jobs",
             "/api/v1/jobs/{job}",
             "/api/v1/jobs/{job}/events",
+            "/api/v1/jobs/{job}/shuffle",
             "/api/v1/jobs/{job}/stages/{stage}/tasks",
             "/api/v1/jobs/{job}/timeline"
         ]

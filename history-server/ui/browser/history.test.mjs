@@ -115,7 +115,7 @@ describe('a job', () => {
     for (const [tab, text] of [
       ['stages', 'Attempts'],
       ['sql', 'Script'],
-      ['shuffle', 'Bytes by partition'],
+      ['shuffle', 'Why this way'],
       ['settings', 'penstock.partitions'],
       ['events', 'tpch_q05_revenue by ada from cli'],
     ]) {
@@ -123,6 +123,46 @@ describe('a job', () => {
       await page.waitForURL(new RegExp(`tab=${tab}`))
       await page.getByText(text).first().waitFor()
     }
+    await done(page)
+  })
+
+  test('tells of its exchanges, and of the one in the address', async () => {
+    const page = await visit(`/jobs/${server.jobs.succeeded}?tab=shuffle`)
+    // The one where something went wrong.
+    const exchange = page.getByTestId('exchange')
+    await exchange.getByText('2 copies (shuffle_copies): losing one worker loses nothing.').waitFor()
+    await exchange.getByText('on shuffle-3 could not be committed; another copy of each was good.').waitFor()
+    await page.getByTestId('story').getByText('Worker shuffle-3 could not commit').waitFor()
+    assert.equal(await page.locator('[data-testid=exchanges] tbody tr').count(), 9)
+    await page.getByText('1 split, 1 worker lost, 1 copy lost').waitFor()
+    await page.locator('[data-testid=exchanges] tr', { hasText: 'Stage 4 →' }).focus()
+    await page.keyboard.press('Enter')
+    await page.waitForURL(/tab=shuffle&stage=4/)
+    await exchange.getByRole('heading', { name: /lineitem.*→ stage 6/ }).waitFor()
+    await page.reload()
+    await exchange.getByRole('heading', { name: /lineitem.*→ stage 6/ }).waitFor()
+    await exchange.getByRole('link', { name: 'shuffle-1' }).click()
+    await page.waitForURL(/\/cluster#shuffle-1/)
+    await page.locator('tr[aria-selected=true]', { hasText: 'shuffle-1' }).waitFor()
+    await done(page)
+  })
+
+  test('whose shuffle was lost tells what happened in a sentence', async () => {
+    const page = await visit(`/jobs/${server.jobs.shuffle_lost}?tab=shuffle`)
+    const story = page.getByTestId('story')
+    await story.getByText('wrote was lost: partition 1 on worker shuffle-2: connection refused.').waitFor()
+    await story.getByText('Stage 0 (Scan(impressions)) ran again from its first task.').waitFor()
+    await page.getByTestId('exchanges').getByText('run 2').waitFor()
+    await done(page)
+  })
+
+  test('without an exchange, or with an old log, says so', async () => {
+    const page = await visit(`/jobs/${server.jobs.no_exchange}?tab=shuffle`)
+    await page.getByText('Nothing was shuffled').waitFor()
+    await page.goto(`${server.url}/jobs/${server.jobs.old}?tab=shuffle`)
+    await page.getByTestId('not-recorded').waitFor()
+    await page.getByText('Bytes by partition').waitFor()
+    assert.equal(await page.getByRole('columnheader', { name: 'Copies' }).count(), 0)
     await done(page)
   })
 
@@ -163,6 +203,24 @@ describe('a job', () => {
   })
 })
 
+describe('the cluster', () => {
+  test('is what the logs say, with the time', async () => {
+    const page = await visit('/')
+    await page.getByRole('link', { name: 'Cluster' }).click()
+    await page.getByText('This page is made from event logs alone.').waitFor()
+    await page.getByTestId('source').getByText(/newest jobs saw it.*running/).waitFor()
+    assert.deepEqual(await page.locator('[data-testid=executors] .cluster__node').allTextContents(), [
+      'executor-1',
+      'executor-2',
+      'executor-3',
+    ])
+    await page.getByTestId('executors').getByText('In use').first().waitFor()
+    await page.getByTestId('shuffle-workers').getByText('Holds data').first().waitFor()
+    await page.getByTestId('happened').getByText('was lost: no heartbeat for 10 s').first().waitFor()
+    await done(page)
+  })
+})
+
 describe('the look', () => {
   test('follows the system and remembers a choice', async () => {
     const page = await visit('/', { colorScheme: 'dark' })
@@ -180,7 +238,7 @@ describe('the look', () => {
       const page = await visit('/', { viewport: { width, height: 900 } })
       const job = server.jobs.succeeded
       const tabs = ['plan', 'timeline', 'stages', 'sql', 'shuffle', 'settings', 'events']
-      for (const path of ['/', ...tabs.map((tab) => `/jobs/${job}?tab=${tab}`), `/jobs/${server.jobs.failed}`]) {
+      for (const path of ['/', ...tabs.map((tab) => `/jobs/${job}?tab=${tab}`), `/jobs/${server.jobs.failed}`, '/cluster']) {
         await page.goto(server.url + path)
         await page.getByRole('heading', { level: 1 }).waitFor()
         await page.waitForFunction(() => !document.querySelector('.skeleton'))

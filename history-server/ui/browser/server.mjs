@@ -21,7 +21,7 @@ export async function launch() {
   return chromium.launch({ executablePath, args })
 }
 
-/** Builds the example with the page in `dist` embedded, fills a folder with jobs, and serves it. */
+/** Runs the example, which embeds the page in `dist`: it fills a folder with jobs and serves it. */
 export async function serve() {
   if (!existsSync(path.join(ui, 'dist/index.html'))) throw new Error('there is no page to test: run `npm run build`')
   const folder = mkdtempSync(path.join(tmpdir(), 'penstock-history-'))
@@ -38,14 +38,8 @@ export async function serve() {
   return { url, jobs, folder, stop }
 }
 
+/** Handed over by `make test-ui`; built now for whoever runs the browser tests alone. */
 function binary() {
-  const args = ['build', '--quiet', '-p', 'penstock-history-server', '--example', 'serve']
-  const options = { cwd: root, encoding: 'utf8', maxBuffer: 64 << 20, stdio: ['ignore', 'pipe', 'inherit'] }
-  const output = execFileSync('cargo', [...args, '--message-format=json-render-diagnostics'], options)
-  const built = output
-    .split('\n')
-    .filter((line) => line.startsWith('{'))
-    .map((line) => JSON.parse(line))
-    .find((message) => message.executable && message.target?.name === 'serve')
-  return built.executable
+  const options = { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }
+  return process.env.PENSTOCK_SERVE ?? execFileSync('make', ['--silent', 'serve-example'], options).trim()
 }

@@ -4,6 +4,7 @@ import { Empty } from './components/empty'
 import { Logo } from './components/icons'
 import { Skeleton } from './components/skeleton'
 import { ThemeToggle } from './components/theme'
+import { ClusterPage } from './pages/cluster/cluster-page'
 import { JobsPage } from './pages/jobs/jobs-page'
 
 // The job page brings the graph library, which the list does not need.
@@ -24,6 +25,9 @@ export function App() {
             <NavLink className="topbar__link" to="/" end>
               Jobs
             </NavLink>
+            <NavLink className="topbar__link" to="/cluster">
+              Cluster
+            </NavLink>
           </nav>
           <a className="topbar__link" href="/api/v1/openapi.json">
             API
@@ -34,6 +38,7 @@ export function App() {
       <Routes>
         <Route path="/" element={<JobsPage />} />
         <Route path="/jobs" element={<JobsPage />} />
+        <Route path="/cluster" element={<ClusterPage />} />
         <Route
           path="/jobs/:job"
           element={

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use penstock_protocol::{
     ids::*,
     shuffle::{
-        EndedEpoch, Location, MapOutput, PartitionSource, PartitionTotals, ShuffleTarget, Winner,
+        EndedEpoch, EpochEnd, Location, MapOutput, PartitionSource, PartitionTotals, ShuffleTarget, Winner,
         WorkerAddress,
     },
     task::*,
@@ -253,9 +253,19 @@ fn heartbeat() -> impl Strategy<Value = Heartbeat> {
 }
 
 fn epochs() -> impl Strategy<Value = EpochsRequest> {
-    let ended = any::<(u32, u32)>().prop_map(|(partition, epoch)| EndedEpoch {
+    let why = prop::sample::select(vec![
+        EpochEnd::Grown,
+        EpochEnd::Full,
+        EpochEnd::Closing,
+        EpochEnd::WorkerLost,
+        EpochEnd::ReplicaLost,
+        EpochEnd::Damaged,
+        EpochEnd::Other,
+    ]);
+    let ended = (any::<(u32, u32)>(), why).prop_map(|((partition, epoch), why)| EndedEpoch {
         partition: PartitionIndex(partition),
         epoch: Epoch(epoch),
+        why,
     });
     (any::<u64>(), shuffle(), vec(ended, 0..3), vec("w[0-3]", 0..2)).prop_map(
         |(request, shuffle, ended, suspects)| EpochsRequest {
@@ -324,9 +334,23 @@ pub mod fixed {
     }
 
     pub fn epochs() -> ToCoordinator {
-        let ended = EndedEpoch { partition: PartitionIndex(7), epoch: Epoch(8) };
+        let ended = EndedEpoch { partition: PartitionIndex(7), epoch: Epoch(8), why: EpochEnd::Other };
         let suspects = vec![WorkerId::from("w1")];
         ToCoordinator::Epochs(EpochsRequest { request: 1, shuffle: shuffle(), ended: vec![ended], suspects })
+    }
+
+    pub fn epochs_with_reasons() -> ToCoordinator {
+        let ended =
+            |partition, why| EndedEpoch { partition: PartitionIndex(partition), epoch: Epoch(0), why };
+        let ended = vec![
+            ended(0, EpochEnd::Grown),
+            ended(1, EpochEnd::Full),
+            ended(2, EpochEnd::Closing),
+            ended(3, EpochEnd::WorkerLost),
+            ended(4, EpochEnd::ReplicaLost),
+            ended(5, EpochEnd::Damaged),
+        ];
+        ToCoordinator::Epochs(EpochsRequest { request: 2, shuffle: shuffle(), ended, suspects: Vec::new() })
     }
 
     pub fn new_epochs() -> ToExecutor {

@@ -35,6 +35,7 @@ fn old_bytes_from_executors_are_still_read() {
         ("executor_report_succeeded", fixed::succeeded()),
         ("executor_report_failed", fixed::failed()),
         ("executor_epochs", fixed::epochs()),
+        ("executor_epochs_with_reasons", fixed::epochs_with_reasons()),
     ];
     for (name, message) in messages {
         let bytes = frozen(name, &pb::ToCoordinator::from(message.clone()).encode_to_vec());

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::Stream;
 use penstock_common::{lifecycle::Tasks, net::Network};
 use penstock_protocol::{
+    effort::FetchEffort,
     ids::{AttemptId, JobId, ShuffleId, TaskIndex},
     shuffle::{PartitionSource, ShuffleTarget, Winner},
     token::{ClusterSecret, JobToken},
@@ -89,7 +90,18 @@ impl ShuffleClient {
         winners: Arc<[Winner]>,
         source: PartitionSource,
     ) -> impl Stream<Item = Result<Bytes, FetchError>> + Send + 'static + use<> {
-        fetch::read(Arc::clone(&self.fetchers), shuffle, winners, source, None)
+        self.read_counted(shuffle, winners, source, Arc::default())
+    }
+
+    /// As [`Self::read`], and adds up what it takes.
+    pub fn read_counted(
+        &self,
+        shuffle: ShuffleId,
+        winners: Arc<[Winner]>,
+        source: PartitionSource,
+        effort: Arc<FetchEffort>,
+    ) -> impl Stream<Item = Result<Bytes, FetchError>> + Send + 'static + use<> {
+        fetch::read(Arc::clone(&self.fetchers), shuffle, winners, source, None, effort)
     }
 
     /// As [`Self::read`], but only what the maps from `maps.start` up to but not including `maps.end` wrote; `source.totals`
@@ -103,6 +115,6 @@ impl ShuffleClient {
         maps: Range<TaskIndex>,
     ) -> impl Stream<Item = Result<Bytes, FetchError>> + Send + 'static + use<> {
         let winners = winners.iter().filter(|winner| maps.contains(&winner.map)).copied().collect();
-        fetch::read(Arc::clone(&self.fetchers), shuffle, winners, source, Some(maps))
+        fetch::read(Arc::clone(&self.fetchers), shuffle, winners, source, Some(maps), Arc::default())
     }
 }

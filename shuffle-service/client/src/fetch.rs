@@ -26,6 +26,7 @@ use penstock_common::{
     net::Network,
 };
 use penstock_protocol::{
+    effort::FetchEffort,
     ids::{ShuffleId, TaskIndex},
     shuffle::{PartitionSource, Winner, WorkerAddress},
 };
@@ -83,8 +84,9 @@ pub(crate) fn read(
     winners: Arc<[Winner]>,
     source: PartitionSource,
     maps: Option<Range<TaskIndex>>,
+    effort: Arc<FetchEffort>,
 ) -> impl Stream<Item = Result<Bytes, FetchError>> + Send + 'static {
-    let reader = PartitionReader::new(fetchers, shuffle, &winners, source, maps);
+    let reader = PartitionReader::new(fetchers, shuffle, &winners, source, maps, effort);
     stream::try_unfold(reader, |mut reader| async move {
         Ok(reader.next().await?.map(|payload| (payload, reader)))
     })

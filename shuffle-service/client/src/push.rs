@@ -86,6 +86,7 @@ impl Pushers {
             match pusher.queue.try_reserve() {
                 Ok(slot) => {
                     slot.send(Request { shuffle, token, batches, ticket });
+                    progress.effort.pushes.add(1);
                     return Ok(());
                 }
                 // The connection had been idle and its task ended just now: the next round starts another.

@@ -10,6 +10,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use penstock_protocol::{
+    effort::PushEffort,
     frame::{BATCH_HEADER_BYTES, BatchHeader, ENTRY_BYTES, FRAME_BYTES_MAX, PUSH_HEAD_BYTES, PushRecorder},
     ids::{AttemptId, BatchId, PartitionIndex},
     shuffle::{MapOutput, PartitionTotals, ShuffleTarget, WorkerAddress},
@@ -115,6 +116,11 @@ impl Writer {
         self.send_if_full(lane).await
     }
 
+    /// What it takes, until now and from now on.
+    pub fn effort(&self) -> Arc<PushEffort> {
+        Arc::clone(&self.progress.effort)
+    }
+
     /// Sends what is left and waits until everything is acknowledged (invariant 10).
     pub async fn finish(mut self) -> Result<MapOutput, PushError> {
         while self.settle().await? {}
@@ -134,6 +140,7 @@ impl Writer {
         }
         let reviver = self.pushers.reviver.clone();
         let moved = self.moves.decide(reviver, &self.target, &news).await?;
+        self.progress.effort.partitions_moved.add(moved.len() as u64);
         for location in moved {
             let lane = self.lane_to(&location.worker);
             let partition = location.partition.0 as usize;
@@ -144,6 +151,7 @@ impl Writer {
         // Before anything newer, in their order.
         returned.sort_by_key(|returned| returned.batch.header.batch);
         metrics::revived(returned.len());
+        self.progress.effort.batches_revived.add(returned.len() as u64);
         let any = !returned.is_empty();
         for returned in returned {
             self.push_again(returned).await?;

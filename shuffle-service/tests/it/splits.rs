@@ -1,16 +1,13 @@
 //! Locations that grow too large, and partitions that move.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
-};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use penstock_common::{lifecycle::Tasks, net::Tcp};
 use penstock_protocol::{
     ids::{Epoch, PartitionIndex},
-    shuffle::Location,
+    shuffle::{EpochEnd, Location},
 };
 use penstock_shuffle_client::{ClientOptions, NotRevived, PushError, ReviveRequest, Reviver, ShuffleClient};
 
@@ -97,12 +94,13 @@ async fn a_full_location_fails_a_client_that_cannot_move() {
 #[derive(Debug)]
 struct Misleading {
     location: Location,
-    calls: AtomicU32,
+    /// What it was told.
+    reasons: Mutex<Vec<EpochEnd>>,
 }
 
 impl Reviver for Misleading {
     fn revive(&self, request: ReviveRequest) -> BoxFuture<'_, Result<Vec<Location>, NotRevived>> {
-        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.reasons.lock().unwrap().extend(request.ended.iter().map(|ended| ended.why));
         let next = |ended: &penstock_protocol::shuffle::EndedEpoch| Location {
             partition: ended.partition,
             epoch: Epoch(ended.epoch.0 + 1),
@@ -113,19 +111,24 @@ impl Reviver for Misleading {
     }
 }
 
-// Five revives of one batch fail the attempt.
+// Five revives of one batch fail the attempt. Whoever is asked hears why, and what it took is counted.
 #[tokio::test]
 async fn a_batch_that_nobody_takes_fails_its_attempt_after_five_epochs() {
     let cluster = cluster(Setup::replicated(2)).await;
     let mut target = (*cluster.reserve(SHUFFLE, 1).await).clone();
     target.locations[0].epoch = Epoch(7);
-    let reviver = Arc::new(Misleading { location: target.locations[0].clone(), calls: AtomicU32::new(0) });
+    let reviver = Arc::new(Misleading { location: target.locations[0].clone(), reasons: Mutex::default() });
     let tasks = Tasks::new("client");
     let client =
         ShuffleClient::with_reviver(Arc::new(Tcp), ClientOptions::default(), reviver.clone(), tasks.clone());
     let mut writer = client.writer(attempt(0, 0), Arc::new(target)).await.unwrap();
     writer.push(PartitionIndex(0), 1, Bytes::from_static(b"x")).await.unwrap();
+    let effort = writer.effort();
     assert!(matches!(writer.finish().await, Err(PushError::Lost { .. })));
-    assert_eq!(reviver.calls.load(Ordering::SeqCst), 5);
+    assert_eq!(*reviver.reasons.lock().unwrap(), [EpochEnd::WorkerLost; 5]);
+    assert_eq!(
+        effort.named(),
+        [("pushes", 6), ("pushes_resent", 0), ("batches_revived", 5), ("partitions_moved", 5)]
+    );
     tasks.stop_token().cancel();
 }

@@ -97,7 +97,19 @@ fn describe(event: &Event) -> Option<(&'static str, String)> {
         Event::StageRunAgain(again) => {
             ("warn", format!("stage {} runs again because {}", again.stage, again.reason))
         }
-        Event::AttemptStarted { .. } | Event::ExecutorSampled { .. } => return None,
+        Event::ShuffleLost(lost) => {
+            ("warn", format!("shuffle data of stage {} lost: {}", lost.stage, lost.reason))
+        }
+        Event::ShuffleGrew(grew) => {
+            let partitions: u32 = grew.reasons.iter().map(|reason| reason.partitions).sum();
+            ("info", format!("{partitions} partitions of stage {} go on in new epochs", grew.stage))
+        }
+        Event::ExecutorDraining { executor } => ("info", format!("executor {executor} takes no new work")),
+        Event::AttemptStarted { .. }
+        | Event::ExecutorSampled { .. }
+        | Event::ShufflePlaced(_)
+        | Event::ShuffleCommitted(_)
+        | Event::ShufflesReleased(_) => return None,
         Event::AttemptFinished(attempt) => return failed_attempt(attempt),
         Event::ExchangeCommitted(exchange) => {
             let rows: u64 = exchange.partitions.iter().map(|partition| partition.totals.rows).sum();

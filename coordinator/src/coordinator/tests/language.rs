@@ -16,7 +16,7 @@ use expect_test::Expect;
 use penstock_common::clock::Timestamp;
 use penstock_protocol::{
     ids::{AttemptId, AttemptNumber, Incarnation, JobId, PartitionIndex, ShuffleId, StageId, TaskId},
-    shuffle::{EndedEpoch, Location, MapOutput, PartitionTotals},
+    shuffle::{EndedEpoch, EpochEnd, Location, MapOutput, PartitionTotals},
     task::{AttemptMetrics, AttemptOutcome, AttemptReport, Failure, FailureClass, TaskOutput, WrittenFile},
     wire::executor::{AttemptProgress, EpochsRequest, Heartbeat, NodeSample},
 };
@@ -299,7 +299,11 @@ impl World {
         let (job, name) = stage.split_once('/').unwrap();
         let job = self.jobs[job];
         let shuffle = ShuffleId { job, exchange: self.stage(job, name), run: 0 };
-        let ended = vec![EndedEpoch { partition: PartitionIndex(0), epoch: epoch.parse().unwrap() }];
+        let ended = vec![EndedEpoch {
+            partition: PartitionIndex(0),
+            epoch: epoch.parse().unwrap(),
+            why: EpochEnd::Grown,
+        }];
         self.requests += 1;
         let request = EpochsRequest { request: self.requests, shuffle, ended, suspects: Vec::new() };
         let Host { executor, incarnation } = self.host(executor);

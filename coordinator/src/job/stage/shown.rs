@@ -4,7 +4,6 @@ use penstock_protocol::ids::TaskIndex;
 
 use super::{Phase, Stage};
 use crate::job::{
-    growth::Growth,
     status::{StageState, StageStatus, TaskStatus},
     task::Task,
 };
@@ -45,7 +44,7 @@ impl Stage {
             rows_out: self.rows_out,
             output_bytes: self.output_bytes,
             reruns: Vec::new(),
-            epochs_added: self.growth.as_ref().map_or(0, Growth::epochs_added),
+            epochs_added: self.epochs_added(),
         }
     }
 

@@ -1,4 +1,4 @@
-import type { EventPage, Job, JobList, TaskPage, Timeline } from './types'
+import type { Cluster, EventPage, Job, JobList, JobShuffle, TaskPage, Timeline } from './types'
 
 /** An answer that is not the one that was asked for, with what to do about it. */
 export class ApiError extends Error {
@@ -37,6 +37,9 @@ export const api = {
   job: (job: string, signal?: AbortSignal) => get<Job>(`/jobs/${encodeURIComponent(job)}`, signal),
   timeline: (job: string, signal?: AbortSignal) =>
     get<Timeline>(`/jobs/${encodeURIComponent(job)}/timeline`, signal),
+  shuffle: (job: string, signal?: AbortSignal) =>
+    get<JobShuffle>(`/jobs/${encodeURIComponent(job)}/shuffle`, signal),
+  cluster: (signal?: AbortSignal) => get<Cluster>('/cluster', signal),
   tasks: (job: string, stage: number, search: URLSearchParams, signal?: AbortSignal) =>
     get<TaskPage>(`/jobs/${encodeURIComponent(job)}/stages/${stage}/tasks?${search.toString()}`, signal),
   events: (job: string, search: URLSearchParams, signal?: AbortSignal) =>

@@ -44,6 +44,25 @@ export function useTimeline(job: string, live: boolean) {
   })
 }
 
+export function useShuffle(job: string, live: boolean) {
+  return useQuery({
+    queryKey: ['shuffle', job, live],
+    queryFn: ({ signal }) => api.shuffle(job, signal),
+    placeholderData: keepPreviousData,
+    refetchInterval: live ? LIVE_MS : false,
+    retry,
+  })
+}
+
+export function useCluster() {
+  return useQuery({
+    queryKey: ['cluster'],
+    queryFn: ({ signal }) => api.cluster(signal),
+    refetchInterval: LIST_MS,
+    retry,
+  })
+}
+
 export function useTasks(job: string, stage: number, search: URLSearchParams, live: boolean) {
   return useQuery({
     queryKey: ['tasks', job, stage, search.toString(), live],

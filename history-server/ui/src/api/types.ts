@@ -242,6 +242,127 @@ export interface Timeline {
   }
 }
 
+/** What became of the shuffles of a job. */
+export interface JobShuffle {
+  recorded: boolean
+  exchanges: ExchangeHistory[]
+  story: Moment[]
+}
+
+export interface Moment {
+  at: string
+  at_ms: number
+  kind: string
+  stage: number
+  text: string
+}
+
+export interface ExchangeHistory {
+  stage: number
+  name: string
+  output: string
+  readers: number[]
+  run: number
+  state: string
+  partitions: number
+  partitions_empty: number | null
+  copies: number | null
+  codec: string | null
+  rows: number
+  bytes: number
+  batches: number
+  partition_bytes: Distribution
+  partition_rows: Distribution
+  skew: number | null
+  largest: { partition: number; rows: number; bytes: number; epochs: number | null }[]
+  placed_at: string | null
+  committed_at: string | null
+  released_at: string | null
+  placed_waited_ms: number | null
+  commit_took_ms: number | null
+  epochs_added: number
+  epoch_reasons: { why: string; partitions: number; text: string }[]
+  write: {
+    wait_ms: number
+    pushes: number
+    pushes_resent: number
+    batches_revived: number
+    partitions_moved: number
+  }
+  read: { wait_ms: number; failovers: number; streams_reopened: number; batches_skipped: number }
+  workers: ShuffleWorker[]
+  lost_runs: { run: number; at: string; reason: string }[]
+  why: string[]
+}
+
+export interface ShuffleWorker {
+  worker: string
+  address: string | null
+  primaries: number
+  replicas: number
+  added: number
+  rows: number
+  bytes: number
+  stored_bytes: number | null
+  committed: number
+  empty: number
+  failed: number
+  suspected: number
+  trouble: string | null
+}
+
+/** Machines as the newest jobs saw them. */
+export interface Cluster {
+  jobs_read: number
+  jobs_skipped: number
+  jobs_total: number
+  jobs_live: number
+  since: string | null
+  until: string | null
+  executors: ExecutorSeen[]
+  shuffle_workers: WorkerSeen[]
+  events: { at: string; kind: string; node: string; text: string; job: string }[]
+}
+
+export interface ExecutorSeen {
+  executor: string
+  host: string | null
+  slots: number | null
+  state: string
+  running: number
+  first_seen: string
+  last_seen: string
+  lost_reason: string | null
+  jobs: number
+  attempts: number
+  attempts_failed: number
+  run_ms: number
+  load: {
+    at: string
+    cpu_used: number
+    memory_used_bytes: number
+    memory_limit_bytes: number
+    scratch_used_bytes: number
+  } | null
+  last_job: string
+}
+
+export interface WorkerSeen {
+  worker: string
+  address: string | null
+  state: string
+  first_seen: string
+  last_seen: string
+  jobs: number
+  exchanges: number
+  locations: number
+  stored_bytes: number
+  failed: number
+  suspected: number
+  trouble: { at: string; job: string; text: string } | null
+  last_job: string
+}
+
 export interface Attempt {
   task: number
   attempt: number

@@ -5,19 +5,49 @@ use crate::{
     decode::{DecodeError, Required, each, required},
     ids::{Epoch, PartitionIndex, WorkerId},
     pb,
-    shuffle::{EndedEpoch, ShuffleTarget},
+    shuffle::{EndedEpoch, EpochEnd, ShuffleTarget},
 };
 
 impl From<EndedEpoch> for pb::EndedEpoch {
     fn from(ended: EndedEpoch) -> Self {
-        Self { partition: ended.partition.0, epoch: ended.epoch.0 }
+        let why = pb::EpochEnd::from(ended.why).into();
+        Self { partition: ended.partition.0, epoch: ended.epoch.0, why }
     }
 }
 
 impl TryFrom<pb::EndedEpoch> for EndedEpoch {
     type Error = DecodeError;
     fn try_from(ended: pb::EndedEpoch) -> Result<Self, DecodeError> {
-        Ok(Self { partition: PartitionIndex(ended.partition), epoch: Epoch(ended.epoch) })
+        let why = EpochEnd::from(ended.why());
+        Ok(Self { partition: PartitionIndex(ended.partition), epoch: Epoch(ended.epoch), why })
+    }
+}
+
+impl From<EpochEnd> for pb::EpochEnd {
+    fn from(why: EpochEnd) -> Self {
+        match why {
+            EpochEnd::Grown => Self::Grown,
+            EpochEnd::Full => Self::Full,
+            EpochEnd::Closing => Self::Closing,
+            EpochEnd::WorkerLost => Self::WorkerLost,
+            EpochEnd::ReplicaLost => Self::ReplicaLost,
+            EpochEnd::Damaged => Self::Damaged,
+            EpochEnd::Other => Self::Unspecified,
+        }
+    }
+}
+
+impl From<pb::EpochEnd> for EpochEnd {
+    fn from(why: pb::EpochEnd) -> Self {
+        match why {
+            pb::EpochEnd::Grown => Self::Grown,
+            pb::EpochEnd::Full => Self::Full,
+            pb::EpochEnd::Closing => Self::Closing,
+            pb::EpochEnd::WorkerLost => Self::WorkerLost,
+            pb::EpochEnd::ReplicaLost => Self::ReplicaLost,
+            pb::EpochEnd::Damaged => Self::Damaged,
+            pb::EpochEnd::Unspecified => Self::Other,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use penstock_protocol::{
+    effort::FetchEffort,
     ids::{ShuffleId, TaskIndex},
     shuffle::Location,
 };
@@ -19,6 +20,7 @@ pub(super) struct EpochReader {
     /// What is tried next: each copy in a hurry first, then each with patience.
     next: VecDeque<(Location, u32)>,
     failures: Vec<FetchError>,
+    effort: Arc<FetchEffort>,
 }
 
 impl EpochReader {
@@ -27,14 +29,16 @@ impl EpochReader {
         shuffle: ShuffleId,
         location: &Location,
         maps: Option<Range<TaskIndex>>,
+        effort: Arc<FetchEffort>,
     ) -> Self {
         let options = &fetchers.options;
         let (few, many) = (options.revive_after_tries.min(options.connect_tries), options.connect_tries);
         let in_a_hurry = location.copies().filter(|_| location.replica.is_some()).map(|copy| (copy, few));
         let mut next: VecDeque<_> = in_a_hurry.chain(location.copies().map(|copy| (copy, many))).collect();
         let (first, tries) = next.pop_front().expect("a location has a copy");
-        let reader = LocationReader::new(Arc::clone(&fetchers), shuffle, first, maps.clone(), tries);
-        Self { fetchers, shuffle, maps, reader, next, failures: Vec::new() }
+        let counted = Arc::clone(&effort);
+        let reader = LocationReader::new(Arc::clone(&fetchers), shuffle, first, maps.clone(), tries, counted);
+        Self { fetchers, shuffle, maps, reader, next, failures: Vec::new(), effort }
     }
 
     /// The copy that is read now.
@@ -61,9 +65,10 @@ impl EpochReader {
         self.failures.push(error);
         let Some((copy, tries)) = self.next.pop_front() else { return Err(self.failure()) };
         metrics::failed_over();
+        self.effort.read_failovers.add(1);
         tracing::debug!(worker = %copy.worker.worker, partition = %copy.partition, "reading from another copy");
-        self.reader =
-            LocationReader::new(Arc::clone(&self.fetchers), self.shuffle, copy, self.maps.clone(), tries);
+        let (fetchers, effort) = (Arc::clone(&self.fetchers), Arc::clone(&self.effort));
+        self.reader = LocationReader::new(fetchers, self.shuffle, copy, self.maps.clone(), tries, effort);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use penstock_common::retry::Backoff;
 use penstock_protocol::{
+    effort::FetchEffort,
     frame::Open,
     ids::{ShuffleId, TaskIndex},
     shuffle::Location,
@@ -36,6 +37,7 @@ pub(super) struct LocationReader {
     tries: u32,
     opened: Option<Opened>,
     waits: Backoff,
+    effort: Arc<FetchEffort>,
 }
 
 struct Opened {
@@ -79,10 +81,11 @@ impl LocationReader {
         location: Location,
         maps: Option<Range<TaskIndex>>,
         tries: u32,
+        effort: Arc<FetchEffort>,
     ) -> Self {
         fetchers.streams.fetch_add(1, Ordering::Relaxed);
         let waits = waits(&location, tries);
-        Self { fetchers, shuffle, location, maps, offset: 0, tries, opened: None, waits }
+        Self { fetchers, shuffle, location, maps, offset: 0, tries, opened: None, waits, effort }
     }
 
     pub fn location(&self) -> &Location {
@@ -167,6 +170,7 @@ impl LocationReader {
             });
         };
         metrics::reopened_stream();
+        self.effort.streams_reopened.add(1);
         tokio::time::sleep(wait).await;
         Ok(())
     }

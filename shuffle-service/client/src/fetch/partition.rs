@@ -4,6 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use penstock_protocol::{
+    effort::FetchEffort,
     frame::{Batches, FrameError},
     ids::{ShuffleId, TaskIndex},
     shuffle::{Location, PartitionSource, PartitionTotals, Winner},
@@ -21,6 +22,7 @@ pub(super) struct PartitionReader {
     current: Option<EpochReader>,
     batches: Batches,
     selection: Selection,
+    effort: Arc<FetchEffort>,
 }
 
 impl PartitionReader {
@@ -30,11 +32,12 @@ impl PartitionReader {
         winners: &[Winner],
         mut source: PartitionSource,
         maps: Option<Range<TaskIndex>>,
+        effort: Arc<FetchEffort>,
     ) -> Self {
         let locations = std::mem::take(&mut source.locations).into_iter();
         let batches = Batches::new(Bytes::new());
         let selection = Selection::new(winners);
-        Self { fetchers, shuffle, source, locations, maps, current: None, batches, selection }
+        Self { fetchers, shuffle, source, locations, maps, current: None, batches, selection, effort }
     }
 
     /// The next payload that counts; none after the last one, if the totals agree (invariant 23).
@@ -48,7 +51,9 @@ impl PartitionReader {
                     Some(location) => {
                         let fetchers = Arc::clone(&self.fetchers);
                         let maps = self.maps.clone();
-                        self.current = Some(EpochReader::new(fetchers, self.shuffle, &location, maps));
+                        let effort = Arc::clone(&self.effort);
+                        self.current =
+                            Some(EpochReader::new(fetchers, self.shuffle, &location, maps, effort));
                         continue;
                     }
                     None => return self.check_totals().map(|()| None),
@@ -67,6 +72,7 @@ impl PartitionReader {
             let whole = match &batch {
                 Ok(batch) if !self.selection.wants(&batch.header) => {
                     metrics::skipped_batch();
+                    self.effort.batches_skipped.add(1);
                     continue;
                 }
                 // Before it counts, so that the other copy of a damaged batch is still wanted.

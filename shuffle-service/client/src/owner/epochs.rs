@@ -118,7 +118,7 @@ mod tests {
 
     use penstock_protocol::{
         ids::{Incarnation, JobId, StageId},
-        shuffle::WorkerAddress,
+        shuffle::{EpochEnd, WorkerAddress},
     };
     use uuid::Uuid;
 
@@ -140,7 +140,7 @@ mod tests {
     }
 
     fn ended(partition: u32, epoch: u32) -> EndedEpoch {
-        EndedEpoch { partition: PartitionIndex(partition), epoch: Epoch(epoch) }
+        EndedEpoch { partition: PartitionIndex(partition), epoch: Epoch(epoch), why: EpochEnd::Full }
     }
 
     // Invariant 13: however many ask for a successor, there is one.

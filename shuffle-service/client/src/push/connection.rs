@@ -182,9 +182,12 @@ async fn send<W: AsyncWrite + Unpin>(
     let mut pieces = Vec::new();
     refuse_too_long(unanswered, body_bytes_max);
     {
-        let unanswered = lock(unanswered);
+        let mut unanswered = lock(unanswered);
         metrics::resent(unanswered.len().saturating_sub(1));
-        unanswered.iter().for_each(|sent| pieces.extend(sent.pieces.iter().cloned()));
+        for sent in unanswered.iter_mut() {
+            sent.goes_out();
+            pieces.extend(sent.pieces.iter().cloned());
+        }
     }
     loop {
         if let Err(error) = frame::write_all(writer, &pieces).await {
@@ -195,9 +198,10 @@ async fn send<W: AsyncWrite + Unpin>(
         let mut next = Some(request);
         let mut bytes = 0;
         while let Some(request) = next {
-            if let Some(sent) = next_sent(request, next_request, worker) {
+            if let Some(mut sent) = next_sent(request, next_request, worker) {
                 if sent.body_bytes <= body_bytes_max {
                     bytes += sent.body_bytes;
+                    sent.goes_out();
                     pieces.extend(sent.pieces.iter().cloned());
                     lock(unanswered).push_back(sent);
                 } else {

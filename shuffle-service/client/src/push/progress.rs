@@ -6,6 +6,7 @@ use std::{
 };
 
 use penstock_protocol::{
+    effort::PushEffort,
     frame::{Batch, Refusal},
     ids::{Epoch, PartitionIndex, ShuffleId},
 };
@@ -18,6 +19,7 @@ use crate::error::PushError;
 #[derive(Debug)]
 pub(crate) struct Progress {
     shuffle: ShuffleId,
+    pub effort: Arc<PushEffort>,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -65,7 +67,7 @@ impl News {
 
 impl Progress {
     pub fn new(shuffle: ShuffleId) -> Self {
-        Self { shuffle, state: Mutex::default(), changed: Notify::new() }
+        Self { shuffle, effort: Arc::default(), state: Mutex::default(), changed: Notify::new() }
     }
 
     /// Whether there is something to deal with; an error if the attempt is lost.
@@ -156,6 +158,11 @@ impl Ticket {
     /// Whether an earlier batch of the attempt came back, so that this frame must not overtake it.
     pub fn must_wait(&self) -> bool {
         !self.progress.state().news.returned.is_empty()
+    }
+
+    /// The frame is sent once more.
+    pub fn resent(&self) {
+        self.progress.effort.pushes_resent.add(1);
     }
 
     /// The frame was never queued.

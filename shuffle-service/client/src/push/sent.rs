@@ -17,6 +17,7 @@ pub(super) struct Sent {
     pub body_bytes: usize,
     pub pieces: Vec<Bytes>,
     ticket: Ticket,
+    was_sent: bool,
 }
 
 impl Sent {
@@ -24,7 +25,7 @@ impl Sent {
         let Request { shuffle, token, batches, ticket } = request;
         let body_bytes = batches.body_bytes();
         let head = PushHead { request: number, incarnation: worker.incarnation, shuffle, token };
-        Self { request: number, body_bytes, pieces: batches.finish(head), ticket }
+        Self { request: number, body_bytes, pieces: batches.finish(head), ticket, was_sent: false }
     }
 
     pub fn answered(mut self, answer: &Answer) {
@@ -56,6 +57,13 @@ impl Sent {
         self.ticket.ended(news);
     }
 
+    /// It goes out, for the first time or again.
+    pub fn goes_out(&mut self) {
+        if std::mem::replace(&mut self.was_sent, true) {
+            self.ticket.resent();
+        }
+    }
+
     pub fn must_wait(&self) -> bool {
         self.ticket.must_wait()
     }
@@ -79,7 +87,7 @@ impl Request {
         let Self { shuffle, token, batches, ticket } = self;
         let body_bytes = batches.body_bytes();
         let head = PushHead { request: 0, incarnation: Default::default(), shuffle, token };
-        Sent { request: 0, body_bytes, pieces: batches.finish(head), ticket }.returned(why);
+        Sent { request: 0, body_bytes, pieces: batches.finish(head), ticket, was_sent: false }.returned(why);
     }
 
     pub fn must_wait(&self) -> bool {

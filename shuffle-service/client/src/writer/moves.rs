@@ -8,7 +8,7 @@ use std::{
 use penstock_protocol::{
     frame::Refusal,
     ids::{BatchId, Epoch, PartitionIndex, WorkerId},
-    shuffle::{EndedEpoch, Location, ShuffleTarget},
+    shuffle::{EndedEpoch, EpochEnd, Location, ShuffleTarget},
 };
 
 use crate::{
@@ -34,7 +34,8 @@ impl Moves {
     ) -> Result<Vec<Location>, PushError> {
         let Some(reviver) = reviver else { return without_reviver(target, news) };
         let shuffle = target.shuffle;
-        let mut ended: BTreeMap<PartitionIndex, Epoch> = news.ending.clone();
+        let grown = |(partition, epoch): (&PartitionIndex, &Epoch)| (*partition, (*epoch, EpochEnd::Grown));
+        let mut ended: BTreeMap<_, _> = news.ending.iter().map(grown).collect();
         let mut suspects = BTreeSet::new();
         for returned in news.returned.iter().filter(|returned| returned.why != Why::HeldBack) {
             let location = &target.locations[returned.partition.0 as usize];
@@ -43,15 +44,15 @@ impl Moves {
             }
             self.count(returned, location, target)?;
             suspects.extend(suspect(&returned.why, location));
-            ended.insert(returned.partition, returned.epoch);
+            ended.insert(returned.partition, (returned.epoch, why_ended(&returned.why)));
         }
         // An answer may speak of an epoch that this writer has left already.
-        ended.retain(|partition, epoch| target.locations[partition.0 as usize].epoch == *epoch);
+        ended.retain(|partition, (epoch, _)| target.locations[partition.0 as usize].epoch == *epoch);
         if ended.is_empty() {
             return Ok(Vec::new());
         }
         let ended: Vec<_> =
-            ended.into_iter().map(|(partition, epoch)| EndedEpoch { partition, epoch }).collect();
+            ended.into_iter().map(|(partition, (epoch, why))| EndedEpoch { partition, epoch, why }).collect();
         let suspects: Vec<WorkerId> = suspects.into_iter().collect();
         let asked = ReviveRequest { shuffle, ended: ended.clone(), suspects };
         let unavailable = |reason: String| PushError::Unavailable { shuffle, reason };
@@ -109,6 +110,20 @@ fn suspect(why: &Why, location: &Location) -> Option<WorkerId> {
     }
 }
 
+/// As the owner of the shuffle is told.
+fn why_ended(why: &Why) -> EpochEnd {
+    match refusal(why) {
+        Some(Refusal::Full | Refusal::NoRoom) => EpochEnd::Full,
+        Some(Refusal::Closed | Refusal::Stopping) => EpochEnd::Closing,
+        Some(Refusal::ReplicaLost) => EpochEnd::ReplicaLost,
+        Some(Refusal::Corrupt | Refusal::BadFrame) => EpochEnd::Damaged,
+        Some(Refusal::Unknown | Refusal::OtherIncarnation | Refusal::Broken | Refusal::Unreadable) | None => {
+            EpochEnd::WorkerLost
+        }
+        Some(Refusal::Expired | Refusal::Open | Refusal::OtherBuild) => EpochEnd::Other,
+    }
+}
+
 fn refusal(why: &Why) -> Option<Refusal> {
     match why {
         Why::Refused(refusal) => Some(*refusal),
@@ -127,5 +142,29 @@ fn error(returned: &Returned, location: &Location, target: &ShuffleTarget) -> Pu
         (Why::Refused(_) | Why::HeldBack, None) => {
             PushError::Unavailable { shuffle, reason: "a batch was held back".to_owned() }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_a_reason_that_the_owner_is_told() {
+        let reasons = [
+            (Refusal::Full, EpochEnd::Full),
+            (Refusal::NoRoom, EpochEnd::Full),
+            (Refusal::Closed, EpochEnd::Closing),
+            (Refusal::Stopping, EpochEnd::Closing),
+            (Refusal::ReplicaLost, EpochEnd::ReplicaLost),
+            (Refusal::Corrupt, EpochEnd::Damaged),
+            (Refusal::OtherIncarnation, EpochEnd::WorkerLost),
+            (Refusal::Broken, EpochEnd::WorkerLost),
+        ];
+        for (refusal, why) in reasons {
+            assert_eq!(why_ended(&Why::Refused(refusal)), why, "{refusal:?}");
+        }
+        let unreachable = Why::Unreachable { refusal: None, reason: "connection refused".to_owned() };
+        assert_eq!(why_ended(&unreachable), EpochEnd::WorkerLost);
     }
 }

@@ -11,9 +11,16 @@ export const EVENT_TYPES = [
   'stage_finished',
   'attempt_started',
   'attempt_finished',
+  'shuffle_placed',
+  'shuffle_grew',
+  'shuffle_committed',
+  'shuffle_lost',
+  'shuffles_released',
+  'stage_run_again',
   'exchange_committed',
   'outputs_committed',
   'executor_joined',
+  'executor_draining',
   'executor_lost',
   'executor_sampled',
   'warning',
@@ -25,6 +32,10 @@ export function describe(event: LogEvent): string {
   const text = (field: string) => {
     const value = event[field]
     return typeof value === 'string' || typeof value === 'number' ? String(value) : ''
+  }
+  const length = (field: string) => {
+    const value = event[field]
+    return Array.isArray(value) ? value.length : 0
   }
   const attempt = () => `stage ${text('stage')}, task ${text('task')}, attempt ${text('attempt')} on ${text('executor')}`
   switch (event.type) {
@@ -43,7 +54,21 @@ export function describe(event: LogEvent): string {
     case 'attempt_finished':
       return `${attempt()}: ${text('state')}${failureOf(event)}`
     case 'exchange_committed':
-      return `stage ${text('stage')}, ${Array.isArray(event.partitions) ? event.partitions.length : 0} partitions`
+      return `stage ${text('stage')}, ${length('partitions')} partitions`
+    case 'shuffle_placed':
+      return `stage ${text('stage')}, ${text('partitions')} partitions on ${length('workers')} workers`
+    case 'shuffle_grew':
+      return `stage ${text('stage')}, ${length('partitions')} partitions went on in new epochs`
+    case 'shuffle_committed':
+      return `stage ${text('stage')}, ${text('partitions')} partitions, ${text('epochs_added')} epochs added`
+    case 'shuffle_lost':
+      return `stage ${text('stage')}: ${text('reason')}`
+    case 'shuffles_released':
+      return `${length('shuffles')} shuffles`
+    case 'stage_run_again':
+      return `stage ${text('stage')} because ${text('reason')}`
+    case 'executor_draining':
+      return text('executor')
     case 'outputs_committed':
       return `${text('rows')} rows in ${text('files')} files to ${text('target')}`
     case 'executor_joined':

@@ -1,108 +1,144 @@
-import type { Exchange, Job, Stage } from '../../api/types'
-import { Empty } from '../../components/empty'
-import { bytes, count, duration, plural, ratio, short } from '../../lib/format'
+import { useSearchParams } from 'react-router'
+import { useShuffle } from '../../api/queries'
+import type { ExchangeHistory, Job, JobShuffle } from '../../api/types'
+import { Empty, Failed } from '../../components/empty'
+import { Skeleton } from '../../components/skeleton'
+import { bytes, count, duration, ratio, short } from '../../lib/format'
+import { ExchangeDetails } from './exchange-details'
+import { chosen, destination, epochs } from './exchanges'
+import { ShuffleStory } from './shuffle-story'
 
+/** What was exchanged between stages, where it lay, and what happened to it. */
 export function ShuffleTab({ job }: { job: Job }) {
-  const exchanges = job.stages.filter((stage) => stage.exchange !== null)
-  if (exchanges.length === 0) {
+  const shuffle = useShuffle(job.job_id, job.live)
+  if (shuffle.error && !shuffle.data) return <Failed error={shuffle.error} />
+  if (!shuffle.data) {
+    return (
+      <div className="card card__body">
+        <Skeleton lines={8} />
+      </div>
+    )
+  }
+  return <Loaded job={job} shuffle={shuffle.data} />
+}
+
+function Loaded({ job, shuffle }: { job: Job; shuffle: JobShuffle }) {
+  const [params, setParams] = useSearchParams()
+  const selected = chosen(shuffle.exchanges, params.get('stage'))
+  if (!selected) {
     return (
       <div className="card">
         <Empty title="Nothing was shuffled">
           {job.live
-            ? 'An exchange appears here when its stage is complete.'
-            : 'No exchange was committed in this job: it has one stage, or it ended before.'}
+            ? 'An exchange appears here when room is reserved for it.'
+            : 'No stage of this job hands rows to another one through the shuffle service: it has one stage, or it ended before.'}
         </Empty>
       </div>
     )
   }
+  const select = (stage: number) =>
+    setParams(
+      (current) => {
+        const next = new URLSearchParams(current)
+        next.set('stage', String(stage))
+        return next
+      },
+      { replace: true, preventScrollReset: true },
+    )
   return (
     <>
-      {exchanges.map((stage) => stage.exchange && <ExchangeCard key={stage.stage} job={job} stage={stage} exchange={stage.exchange} />)}
+      {!shuffle.recorded && (
+        <p className="hint" data-testid="not-recorded">
+          This log tells only what was committed: it was written by a version that did not record placement, epochs, copies
+          and losses of shuffles.
+        </p>
+      )}
+      <ShuffleStory story={shuffle.story} />
+      <Exchanges exchanges={shuffle.exchanges} recorded={shuffle.recorded} selected={selected.stage} onSelect={select} />
+      <ExchangeDetails exchange={selected} recorded={shuffle.recorded} />
     </>
   )
 }
 
-function ExchangeCard({ job, stage, exchange }: { job: Job; stage: Stage; exchange: Exchange }) {
-  const readers = job.stages.filter((other) => other.inputs.some((input) => input.stage === stage.stage))
-  const spread = exchange.partition_bytes
-  const skew = spread.count > 1 && spread.median > 0 ? spread.max / spread.median : 1
+interface ExchangesProps {
+  exchanges: ExchangeHistory[]
+  recorded: boolean
+  selected: number
+  onSelect: (stage: number) => void
+}
+
+function Exchanges({ exchanges, recorded, selected, onSelect }: ExchangesProps) {
   return (
-    <section className="card" aria-label={`Exchange of stage ${stage.stage}`}>
-      <div className="card__head">
-        <h2>
-          Stage {stage.stage} → {readers.length > 0 ? readers.map((reader) => `stage ${reader.stage}`).join(', ') : 'client'}{' '}
-          <span className="muted mono exchange__output">{stage.output}</span>
-        </h2>
-        {exchange.run > 0 && <span className="tag">run {exchange.run + 1}</span>}
-        {skew >= 2 && <span className="text-warn num">skew {ratio(skew)}</span>}
-      </div>
-      <div className="exchange">
-        <dl className="exchange__facts">
-          <Fact name="Rows" value={count(exchange.rows)} />
-          <Fact name="Bytes" value={bytes(exchange.bytes)} />
-          <Fact name="Batches" value={count(exchange.batches)} />
-          <Fact name="Partitions" value={count(exchange.partitions)} />
-          <Fact name="Write wait" value={duration(stage.totals.shuffle_write_wait_ms)} />
-          <Fact
-            name="Read wait"
-            value={duration(readers.reduce((sum, reader) => sum + reader.totals.shuffle_read_wait_ms, 0))}
-          />
-        </dl>
-        <Partitions exchange={exchange} />
-        <Workers exchange={exchange} />
-      </div>
+    <section className="card table-scroll" aria-label="Exchanges">
+      <table className="table table--hover exchanges" data-testid="exchanges">
+        <thead>
+          <tr>
+            <th>Exchange</th>
+            <th className="hide-narrow">Spread by</th>
+            <th className="right">Partitions</th>
+            <th className="right">Rows</th>
+            <th className="right">Bytes</th>
+            <th className="right">Skew</th>
+            {recorded && <th className="right">Copies</th>}
+            {recorded && <th>New epochs</th>}
+            <th className="right hide-narrow">Write wait</th>
+            <th className="right hide-narrow">Read wait</th>
+          </tr>
+        </thead>
+        <tbody>
+          {exchanges.map((exchange) => (
+            <tr
+              key={exchange.stage}
+              tabIndex={0}
+              aria-selected={exchange.stage === selected}
+              onClick={() => onSelect(exchange.stage)}
+              onKeyDown={(event) => {
+                if (event.key === 'Enter' || event.key === ' ') {
+                  event.preventDefault()
+                  onSelect(exchange.stage)
+                }
+              }}
+            >
+              <td>
+                <span className="exchanges__flow">
+                  Stage {exchange.stage} → {destination(exchange.readers)}
+                </span>
+                {exchange.run > 0 && <span className="tag">run {exchange.run + 1}</span>}
+                {exchange.state === 'lost' && <span className="tag tag--bad">lost</span>}
+                {exchange.state === 'placed' && <span className="tag">being written</span>}
+              </td>
+              <td className="hide-narrow">
+                <span className="mono muted exchanges__by" title={exchange.output}>
+                  {exchange.output}
+                </span>
+              </td>
+              <td className="right num">{count(exchange.partitions)}</td>
+              <td className="right num">{short(exchange.rows)}</td>
+              <td className="right num">{bytes(exchange.bytes)}</td>
+              <td className="right num">
+                <Skew skew={exchange.skew} />
+              </td>
+              {recorded && <td className="right num">{exchange.copies ?? <Dash />}</td>}
+              {recorded && <td>{epochs(exchange) || <Dash />}</td>}
+              <td className="right num hide-narrow">{wait(exchange.write.wait_ms)}</td>
+              <td className="right num hide-narrow">{wait(exchange.read.wait_ms)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
     </section>
   )
 }
 
-function Fact({ name, value }: { name: string; value: string }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd className="num">{value}</dd>
-    </div>
-  )
+function wait(ms: number) {
+  return ms > 0 ? duration(ms) : <Dash />
 }
 
-function Partitions({ exchange }: { exchange: Exchange }) {
-  const largest = Math.max(1, exchange.partition_bytes.max)
-  return (
-    <figure className="partitions">
-      <figcaption className="muted">
-        Bytes by partition
-        {exchange.largest.length < exchange.partitions &&
-          `, the ${exchange.largest.length} largest of ${count(exchange.partitions)}`}
-      </figcaption>
-      <div className="partitions__bars" role="img" aria-label={`${plural(exchange.partitions, 'partition')}, the largest ${bytes(largest)}`}>
-        {exchange.largest.map((partition) => (
-          <div
-            key={partition.partition}
-            className="partitions__bar"
-            style={{ height: `${Math.max(1.5, (100 * partition.bytes) / largest)}%` }}
-            title={`Partition ${partition.partition}: ${short(partition.rows)} rows, ${bytes(partition.bytes)}, ${plural(partition.batches, 'batch').replace('batchs', 'batches')} on ${partition.workers.join(', ')}`}
-          />
-        ))}
-      </div>
-    </figure>
-  )
+function Skew({ skew }: { skew: number | null }) {
+  if (skew === null || skew < 1.05) return <Dash />
+  return <span className={skew >= 3 ? 'text-warn' : ''}>{ratio(skew)}</span>
 }
 
-function Workers({ exchange }: { exchange: Exchange }) {
-  const largest = Math.max(1, ...exchange.workers.map((worker) => worker.bytes))
-  return (
-    <div>
-      <p className="muted exchange__caption">By worker</p>
-      <ul className="workers">
-        {exchange.workers.map((worker) => (
-          <li key={worker.worker}>
-            <span className="truncate">{worker.worker}</span>
-            <div className="bar">
-              <div className="bar__fill" style={{ width: `${(100 * worker.bytes) / largest}%` }} />
-            </div>
-            <span className="num muted">{bytes(worker.bytes)}</span>
-          </li>
-        ))}
-      </ul>
-    </div>
-  )
+function Dash() {
+  return <span className="muted">–</span>
 }

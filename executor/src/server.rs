@@ -209,10 +209,9 @@ impl Machinery {
         let threads = config.cpu_threads();
         let cpu = CpuRuntime::dedicated(threads).map_err(|source| StartError::Threads { threads, source })?;
         let stop_work = work.stop_token().drop_guard();
-        let network = tls::wrap(Arc::clone(network), &config.shuffle_tls, &work)?;
         let epochs = Arc::new(Epochs::default());
         let reviver = Arc::clone(&epochs) as Arc<dyn Reviver>;
-        let client = ShuffleClient::with_reviver(network, budget.client_options(), reviver, work);
+        let client = ShuffleClient::with_reviver(Arc::clone(network), budget.client_options(), reviver, work);
         let store = RemoteShuffle::new(client, RuntimeHandle::current());
         let runner =
             Arc::new(EngineRunner::new(Arc::clone(&env), Arc::new(store), scratch.dir().to_path_buf()));

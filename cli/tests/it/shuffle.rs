@@ -58,3 +58,14 @@ fn a_quota_fails_a_job_by_name_and_settings_are_read_again_at_sighup() {
     assert_eq!(world.ok(&["shuffle", "settings", "placement=load"]), "changed: placement\n");
     assert_eq!(world.penstock(&["shuffle", "settings", "control_listen=x:1"]).exit, 2);
 }
+
+#[test]
+fn with_a_cluster_secret_executors_are_told_the_tokens_of_their_jobs() {
+    let world = World::new();
+    let secret = world.file("secret", "0123456789abcdef0123456789abcdef");
+    let section = |name| format!("[{name}]\ncluster_secret_file = \"{}\"\n", secret.display());
+    let sections = ["coordinator", "shuffle-master", "shuffle-worker"].map(section).concat();
+    let file = world.file("penstock.toml", sections);
+    let _cluster = ProcessCluster::up(&world, &["--config", file.to_str().expect("is text")]);
+    world.ok(&["submit", "--wait", "-e", GROUPED]);
+}

@@ -16,6 +16,8 @@ const REFUSED_BATCHES: &str = "penstock_shuffle_refused_batches_total";
 const REPLICATED_BYTES: &str = "penstock_shuffle_replicated_bytes_total";
 /// Connections to other workers that broke: their locations take nothing more.
 const BROKEN_LINKS: &str = "penstock_shuffle_broken_links_total";
+/// Frames whose client was asked to push less at a time.
+const CONGESTED_FRAMES: &str = "penstock_shuffle_congested_frames_total";
 /// Seconds that push connections waited for memory.
 const PUSH_PAUSE_SECONDS: &str = "penstock_shuffle_push_pause_seconds";
 /// Bytes of stored data, incoming frames included, in memory.
@@ -79,6 +81,10 @@ pub(crate) fn replicated(bytes: u64) {
 
 pub(crate) fn link_broke() {
     metrics::counter!(BROKEN_LINKS).increment(1);
+}
+
+pub(crate) fn congested() {
+    metrics::counter!(CONGESTED_FRAMES).increment(1);
 }
 
 pub(crate) fn push_paused(pause: Duration) {

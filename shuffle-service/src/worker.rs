@@ -5,6 +5,7 @@
 
 mod admin;
 mod config;
+mod congestion;
 mod connection;
 mod control;
 mod disks;

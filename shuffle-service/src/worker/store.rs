@@ -29,8 +29,9 @@ pub(super) use self::{
     shuffle::Shuffle,
 };
 use super::{
-    config::Durability, disks::Disks, guard::Guard, jobs::Jobs, link::Link, location::Location,
-    memory::Budget, pace::Pace, recovery::Recovered, standing::Standing, tiers::Tiers, write_out::Named,
+    config::Durability, congestion::Congestion, disks::Disks, guard::Guard, jobs::Jobs, link::Link,
+    location::Location, memory::Budget, pace::Pace, recovery::Recovered, standing::Standing, tiers::Tiers,
+    write_out::Named,
 };
 
 pub(super) type LocationKey = (PartitionIndex, Epoch);
@@ -47,6 +48,7 @@ pub(super) struct Store {
     pub standing: Standing,
     pub pace: Pace,
     pub jobs_known: Jobs,
+    congestion: Congestion,
     /// Former lives of which something is served.
     former_lives: BTreeSet<Incarnation>,
     split_from_bytes: u64,
@@ -77,6 +79,7 @@ impl Store {
             standing: Standing::default(),
             pace: Pace::default(),
             jobs_known: Jobs::default(),
+            congestion: Congestion::new(),
             split_from_bytes: u64::MAX,
             former_lives,
             guard: Guard::default(),

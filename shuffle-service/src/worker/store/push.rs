@@ -4,13 +4,14 @@ use penstock_protocol::{
     frame::{Entry, Push, PushVerdict, Refusal},
     ids::{JobId, ShuffleId},
 };
+use tokio::time::Instant;
 
 use super::{LocationKey, Pushed, Store, read};
 use crate::{
     metrics,
     worker::{
         location::{Location, Taken},
-        memory::Charge,
+        memory::{Charge, MemoryState},
     },
 };
 
@@ -63,10 +64,20 @@ impl Store {
             }
         }
         metrics::pushed(accepted, accepted_bytes);
+        if self.wants_less(push.head.shuffle.job, accepted_bytes) {
+            metrics::congested();
+            pushed.says_congested(&push);
+        }
         drop(charge);
         self.budget.check_pressure();
         pushed.complete(push);
         pushed
+    }
+
+    /// Counts what a job pushed; whether its user should push less at a time.
+    fn wants_less(&self, job: JobId, bytes: u64) -> bool {
+        let is_short = self.budget.state() >= MemoryState::Short;
+        self.congestion.pushed(Instant::now(), is_short, job, bytes, |job| self.jobs_known.user(job))
     }
 
     /// Why this worker takes nothing of a job at the moment.

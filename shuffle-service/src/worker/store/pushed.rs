@@ -50,6 +50,15 @@ impl Pushed {
         self.verdicts[position] = verdict;
     }
 
+    /// Something was accepted, and its client should push less at a time.
+    pub(super) fn says_congested(&mut self, push: &Push) {
+        self.verdicts.resize(push.entries.len(), PushVerdict::Accepted);
+        let accepted = self.verdicts.iter_mut().find(|verdict| **verdict == PushVerdict::Accepted);
+        if let Some(verdict) = accepted {
+            *verdict = PushVerdict::Congested;
+        }
+    }
+
     /// The batch at `position` is stored here and pending.
     pub(super) fn awaits(&mut self, position: usize, location: &Arc<Location>) {
         let Some(link) = location.replica() else { return };

@@ -102,6 +102,30 @@ async fn a_damaged_payload_is_refused_and_its_neighbours_are_not() {
     assert_eq!(verdicts[1], (key(1), CommitVerdict::Empty));
 }
 
+// Invariant 6: congestion is a wish; everything is accepted.
+#[tokio::test(start_paused = true)]
+async fn users_that_push_more_than_their_part_are_asked_for_less_while_memory_is_short() {
+    let store = store(100);
+    let (small, large) = (shuffle(1, 0), shuffle(2, 0));
+    let keys = [key(0), key(1)];
+    for id in [small, large] {
+        store.reserve(id, &keys, None).unwrap();
+        store.jobs_known.set_user(id.job, &format!("owner of {}", id.job));
+    }
+    let nearly_all = usize::try_from(store.budget.bytes_max()).unwrap() / 100 * 74;
+    let _held = store.budget.take(Share::Clients, nearly_all, PATIENCE).await.unwrap();
+    push(&store, small, &[0]).await;
+    for _ in 0..3 {
+        push(&store, large, &[0, 1]).await;
+    }
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(push(&store, small, &[0]).await, []);
+    assert_eq!(push(&store, large, &[0, 1]).await, [PushVerdict::Congested, PushVerdict::Accepted]);
+    let verdicts = store.commit(large, &keys, vec![], PATIENCE).await;
+    let stored = CommitVerdict::Committed { stored_bytes: 4 * (28 + 7) };
+    assert_eq!(verdicts, [(key(0), stored.clone()), (key(1), stored)]);
+}
+
 // Invariant 16: a restarted worker never answers for its former life.
 #[tokio::test]
 async fn a_push_for_a_former_life_is_refused() {

@@ -113,14 +113,14 @@ fn suspect(why: &Why, location: &Location) -> Option<WorkerId> {
 /// As the owner of the shuffle is told.
 fn why_ended(why: &Why) -> EpochEnd {
     match refusal(why) {
-        Some(Refusal::Full | Refusal::NoRoom) => EpochEnd::Full,
+        Some(Refusal::Full | Refusal::NoRoom | Refusal::OverQuota) => EpochEnd::Full,
         Some(Refusal::Closed | Refusal::Stopping) => EpochEnd::Closing,
         Some(Refusal::ReplicaLost) => EpochEnd::ReplicaLost,
         Some(Refusal::Corrupt | Refusal::BadFrame) => EpochEnd::Damaged,
         Some(Refusal::Unknown | Refusal::OtherIncarnation | Refusal::Broken | Refusal::Unreadable) | None => {
             EpochEnd::WorkerLost
         }
-        Some(Refusal::Expired | Refusal::Open | Refusal::OtherBuild) => EpochEnd::Other,
+        Some(Refusal::Expired | Refusal::Open | Refusal::OtherBuild | Refusal::Denied) => EpochEnd::Other,
     }
 }
 

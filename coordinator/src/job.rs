@@ -260,7 +260,7 @@ impl Job {
         let failure = failure.map(|failure| failure.failure);
         let finished = event::JobFinished { state: end.state, failure, totals: self.totals.clone() };
         out.log(self.id, event::Event::JobFinished(finished));
-        if !self.holds_shuffles && self.stages.values().any(|stage| stage.was_reserved) {
+        if !self.holds_shuffles && self.stages.values().any(|stage| stage.asked_for_room) {
             out.push(Effect::ReleaseJob { job: self.id });
         }
     }

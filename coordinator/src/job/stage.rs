@@ -78,8 +78,8 @@ pub struct Stage {
     losses: u32,
     /// The shuffle of this run has room at the service.
     is_reserved: bool,
-    /// The shuffle of any run had.
-    pub was_reserved: bool,
+    /// Room was asked for at any time: some of it may be there, whatever the answers were.
+    pub asked_for_room: bool,
     /// The epochs of the shuffle of this run.
     growth: Option<Growth>,
     /// What the shuffle service does not do, and since when.
@@ -109,7 +109,7 @@ impl Stage {
             definition: 0,
             losses: 0,
             is_reserved: false,
-            was_reserved: false,
+            asked_for_room: false,
             growth: None,
             trouble: None,
             tasks: Vec::new(),
@@ -142,7 +142,10 @@ impl Stage {
         self.phase = match (self.spec.output, target) {
             (_, Some(target)) => self.run_tasks(now, target),
             (StageOutput::Files, None) => self.run_tasks(now, AttemptTarget::Files),
-            (StageOutput::Shuffle | StageOutput::Result, None) => Phase::Reserving(Call::first(now)),
+            (StageOutput::Shuffle | StageOutput::Result, None) => {
+                self.asked_for_room = true;
+                Phase::Reserving(Call::first(now))
+            }
         };
     }
 
@@ -216,7 +219,6 @@ impl Stage {
             return false;
         }
         self.is_reserved = true;
-        self.was_reserved = true;
         self.growth = Some(Growth::new(target));
         self.trouble = None;
         let target = self.pushing_to(target.clone());

@@ -65,7 +65,9 @@ async fn a_full_disk_fails_the_attempt_by_name_and_takes_nothing_that_was_accept
 // Invariant 3.
 #[tokio::test]
 async fn a_failed_write_makes_the_commit_fail_even_if_later_writes_would_work() {
-    let cluster = cluster(small(u64::MAX)).await;
+    // No probe finds out first: the write has to be tried.
+    let configure = |config: &mut worker::Config| config.disk_probe_interval_ms = 3_600_000;
+    let cluster = cluster(Setup { configure, ..small(u64::MAX) }).await;
     let target = cluster.reserve(SHUFFLE, 1).await;
     let disk = &cluster.workers[0].disk;
     disk.fail_writes(Some(io::ErrorKind::Other));

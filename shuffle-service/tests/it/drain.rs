@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     cluster::{Cluster, JOB, SHUFFLE, Setup, by_partition, cluster, payload, shuffle, winner},
-    http::post,
+    http::{get, post},
 };
 
 const PARTITIONS: u32 = 4;
@@ -42,6 +42,12 @@ async fn push(writer: &mut Writer, batches: impl Iterator<Item = (u32, Bytes)>) 
     }
 }
 
+/// Waits until a worker has got something.
+async fn until_pushed_to(cluster: &Cluster, worker: usize) {
+    let admin = cluster.workers[worker].handle.admin.unwrap();
+    while get(admin, "/api/v1/worker").await["memory_used_bytes"] == 0 {}
+}
+
 /// Commits; reads everything; names the workers on which anything was written.
 async fn commit_and_read(cluster: &Cluster, target: &ShuffleTarget, output: MapOutput) -> Vec<String> {
     let mut workers = Vec::new();
@@ -64,6 +70,7 @@ async fn writers_leave_a_worker_that_is_decommissioned_and_what_it_has_is_commit
         let target = cluster.reserve(SHUFFLE, PARTITIONS).await;
         let mut writer = cluster.writer(&target, 0, 0).await;
         push(&mut writer, round(0)).await;
+        until_pushed_to(&cluster, 0).await;
         let own = cluster.workers[0].handle.admin.unwrap();
         assert_eq!(post(own, "/api/v1/decommission", json!({})).await.0, 200);
         push(&mut writer, (1..ROUNDS).flat_map(round)).await;
@@ -84,6 +91,7 @@ async fn a_worker_that_is_asked_to_stop_waits_for_the_commits_of_what_it_has_tak
     let target = cluster.reserve(SHUFFLE, PARTITIONS).await;
     let mut writer = cluster.writer(&target, 0, 0).await;
     push(&mut writer, round(0)).await;
+    until_pushed_to(&cluster, 0).await;
     let leaving = cluster.workers[0].handle.clone();
     let mut drained = pin!(leaving.drain());
     assert!(poll!(drained.as_mut()).is_pending(), "somebody writes there");

@@ -179,7 +179,7 @@ fn cancel_while_planning_or_reserving_gives_back_what_comes_late() {
     check(
         "hold answers; submit a = x:1 > r:1; give 2 answers -- cancel a; give answers; poll a",
         expect![[r#"
-            a cancelled: the user said so
+            a cancelled: the user said so, release all of a
             release a/x"#]],
     );
 }
@@ -243,7 +243,7 @@ fn a_job_waits_a_minute_for_the_shuffle_service_and_then_fails() {
         expect![[r#"
             release a/x, reserve a/x~1, release a/x~1, reserve a/x~2, release a/x~2, reserve a/x~3, release a/x~3, reserve a/x~4, release a/x~4, reserve a/x~5, release a/x~5, reserve a/x~6, release a/x~6, reserve a/x~7, release a/x~7, reserve a/x~8, release a/x~8, reserve a/x~9, release a/x~9, reserve a/x~10, a lives, release a/x~10, reserve a/x~11, release a/x~11, reserve a/x~12, release a/x~12, reserve a/x~13, release a/x~13, reserve a/x~14, release a/x~14, reserve a/x~15
             Running 0/1 statements 0/2 stages 0/2 tasks 0 running (the shuffle service, since 1970-01-01T00:16:40.000Z: no worker has room)
-            release a/x~15, reserve a/x~16, release a/x~16, reserve a/x~17, a lives, a failed: no worker has room (18 tries in 60 s)
+            release a/x~15, reserve a/x~16, release a/x~16, reserve a/x~17, a lives, a failed: no worker has room (18 tries in 60 s), release all of a
             Failed 0/1 statements 0/2 stages 0/2 tasks 0 running"#]],
     );
     check(

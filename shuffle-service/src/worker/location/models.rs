@@ -123,8 +123,10 @@ fn a_close_without_patience_is_never_taken_back() {
         let writing = Arc::clone(&location);
         let write = spawn(async move { write_out(&writing) });
         let hurried = Arc::clone(&location);
-        let hurried =
-            spawn(async move { hurried.state().try_commit().unwrap_or_else(|| hurried.out_of_patience()) });
+        let hurried = spawn(async move {
+            let at_once = hurried.state().try_commit();
+            at_once.unwrap_or_else(|| hurried.out_of_patience())
+        });
         let said = hurried.await.unwrap();
         write.await.unwrap();
         assert_eq!(location.state().try_commit(), Some(said));

@@ -92,7 +92,10 @@ fn two_workers_that_replicate_to_each_other_do_not_wait_for_each_other() {
         for task in tasks {
             task.await.unwrap();
         }
-        flushers.iter().for_each(JoinHandle::abort);
+        for flusher in flushers {
+            flusher.abort();
+            assert!(flusher.await.is_err(), "it flushes for ever");
+        }
         for worker in &workers {
             worker.stored.lock().unwrap().clear();
             assert_eq!(worker.budget.used(), 0);

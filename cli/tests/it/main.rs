@@ -4,6 +4,7 @@ mod bad_input;
 mod cluster;
 mod copies;
 mod demo;
+mod full_disk;
 mod oracle;
 mod outputs;
 mod rerun;

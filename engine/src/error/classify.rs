@@ -195,6 +195,10 @@ fn classify_store(error: &object_store::Error) -> Failure {
 }
 
 fn classify_io(error: &std::io::Error) -> Failure {
+    // Writers in between wrap what was said below them.
+    if let Some(known) = error.get_ref().and_then(|inner| known(inner, &mut Vec::new())) {
+        return known;
+    }
     match error.kind() {
         kind if is_full(kind) => full_spill_disk(error),
         std::io::ErrorKind::NotFound => failure(FailureClass::UserData, lower_first(&error.to_string())),
@@ -348,7 +352,10 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_a_lack_of_resources() {
-        let error = DataFusionError::IoError(std::io::Error::from(std::io::ErrorKind::StorageFull));
-        assert_eq!(classify(&error).class, FailureClass::Resources);
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        assert_eq!(classify(&DataFusionError::IoError(full())).class, FailureClass::Resources);
+        let store = object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(full()) };
+        let wrapped = DataFusionError::IoError(std::io::Error::other(store));
+        assert_eq!(classify(&wrapped).class, FailureClass::Resources);
     }
 }

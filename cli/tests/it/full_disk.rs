@@ -1,0 +1,186 @@
+//! What happens when a disk is really full: each test runs in a mount namespace of its own, with a small disk in memory
+//! where one role keeps its files. Needs root, or a system that lets users make namespaces.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+
+use crate::support::{ProcessCluster, Ran, World, until};
+
+/// Set inside the namespace.
+const INSIDE: &str = "PENSTOCK_TEST_OWN_MOUNTS";
+
+/// Runs the body of the test of this name where mounts are its own and go with it.
+fn in_own_mounts(test: &str, body: impl FnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    let program = std::env::current_exe().expect("a test program");
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "--"])
+        .arg(program)
+        .args(["--exact", test, "--nocapture", "--include-ignored", "--test-threads", "1"])
+        .env(INSIDE, "1")
+        .output()
+        .expect("`unshare` of util-linux is needed for tests on full disks");
+    let ran = Ran::of(output);
+    let why = "no namespace to mount a small disk in: run as root, or allow users to make namespaces";
+    assert!(!ran.stderr.starts_with("unshare:"), "{why}: {}", ran.stderr);
+    assert!(ran.exit == 0 && ran.stdout.contains("1 passed"), "{}\n{}", ran.stdout, ran.stderr);
+}
+
+/// A disk in memory.
+struct SmallDisk {
+    folder: PathBuf,
+}
+
+impl SmallDisk {
+    fn at(folder: &Path, mib: u32) -> Self {
+        fs::create_dir_all(folder).expect("created");
+        let size = format!("size={mib}m");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder).output();
+        let ran = Ran::of(mounted.expect("`mount` is there"));
+        assert_eq!(ran.exit, 0, "no small disk without the right to mount one: {}", ran.stderr);
+        Self { folder: folder.to_path_buf() }
+    }
+
+    /// Leaves no room on it.
+    fn fill(&self) {
+        let zeros = vec![0; 64 << 10];
+        let mut file = fs::File::create(self.ballast()).expect("created");
+        while std::io::Write::write_all(&mut file, &zeros).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.ballast()).expect("removed");
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.folder.join("ballast")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("--lazy").arg(&self.folder).output().ok();
+    }
+}
+
+/// The only folder in `parent`, once it is there.
+fn only_folder_in(parent: &Path) -> PathBuf {
+    until("the process has its folder", || {
+        let entries = fs::read_dir(parent).ok()?.flatten().map(|entry| entry.path());
+        let folders: Vec<_> = entries.filter(|path| path.is_dir()).collect();
+        assert!(folders.len() < 2, "more than one folder in {}: {folders:?}", parent.display());
+        folders.into_iter().next()
+    })
+}
+
+/// One of everything, and no task is tried twice.
+fn small_cluster<'a>(world: &'a World, config: &str) -> ProcessCluster<'a> {
+    let config = world.file("penstock.toml", format!("[coordinator]\nattempts_max = 1\n{config}"));
+    let config = config.display().to_string();
+    let one = ["--executors", "1", "--shuffle-workers", "1", "--slots", "1", "--memory", "256MiB"];
+    ProcessCluster::up(world, &[&one[..], &["--config", &config]].concat())
+}
+
+/// Sorts some 200 MB of text that does not compress.
+const SORT: &str = "select value, concat(md5(cast(value as varchar)), md5(cast(value + 1 as varchar)), \
+    md5(cast(value + 2 as varchar)), md5(cast(value + 3 as varchar))) as text \
+    from generate_series(1, 1500000) order by text";
+
+/// Fails with the class and words that are expected.
+fn fails(world: &World, sql: &str, said: &[&str]) {
+    let ran = world.penstock(&["submit", "--wait", "--json", "-e", sql, "--set", "penstock.partitions=2"]);
+    assert_eq!(ran.exit, 5, "lack of resources: {ran:?}");
+    let status: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|cause| panic!("{cause}: {ran:?}"));
+    let failure = &status["failure"];
+    assert_eq!(failure["class"], "RESOURCES", "{failure}");
+    let text = format!("{} {}", failure["message"], failure["advice"]);
+    for part in said {
+        assert!(text.contains(part), "`{part}` is missing: {text}");
+    }
+}
+
+fn works(world: &World) {
+    let sql = "select count(distinct value % 100) as n from generate_series(1, 1000)";
+    assert_eq!(world.ok(&["submit", "--wait", "--quiet", "-e", sql]), "n\n100\n");
+    assert_eq!(world.json(&["jobs", "--json"])["jobs"][0]["state"], "SUCCEEDED");
+}
+
+#[test]
+fn a_sort_that_finds_the_scratch_folder_full_fails_and_names_folder_and_setting() {
+    in_own_mounts(
+        "full_disk::a_sort_that_finds_the_scratch_folder_full_fails_and_names_folder_and_setting",
+        || {
+            let world = World::new();
+            let _cluster = small_cluster(&world, "");
+            let named = only_folder_in(&world.cluster_state().join("scratch"));
+            let scratch = only_folder_in(&named);
+            let disk = SmallDisk::at(&scratch, 16);
+            let sink = format!("copy ({SORT}) to 'sorted/' stored as parquet");
+            fails(&world, &sink, &["disk is full", &named.display().to_string(), "scratch_dir"]);
+            assert!(!world.work().join("sorted").exists(), "nothing is visible");
+            works(&world);
+            drop(disk);
+        },
+    );
+}
+
+#[test]
+fn a_sink_that_finds_its_target_full_fails_and_shows_nothing() {
+    in_own_mounts("full_disk::a_sink_that_finds_its_target_full_fails_and_shows_nothing", || {
+        let world = World::new();
+        let _cluster = small_cluster(&world, "");
+        let target = world.work().join("target");
+        let disk = SmallDisk::at(&target, 16);
+        fails(
+            &world,
+            &format!("copy ({SORT}) to 'target/sorted/' stored as parquet"),
+            &["disk is full", "free space"],
+        );
+        until("everything that was written is gone", || {
+            let left = fs::read_dir(&target).expect("a folder").flatten().count();
+            (left == 0).then_some(())
+        });
+        works(&world);
+        drop(disk);
+    });
+}
+
+#[test]
+fn a_coordinator_whose_state_folder_is_full_refuses_jobs_and_goes_on_when_there_is_room() {
+    let test =
+        "full_disk::a_coordinator_whose_state_folder_is_full_refuses_jobs_and_goes_on_when_there_is_room";
+    in_own_mounts(test, || {
+        let world = World::new();
+        let disk = SmallDisk::at(&world.cluster_state().join("coordinator"), 16);
+        let cluster = small_cluster(&world, "");
+        let coordinator = cluster.pid_of("coordinator-1");
+        works(&world);
+        disk.fill();
+        let script = world.file("large.sql", format!("select '{}' as text", "x".repeat(1 << 20)));
+        let script = script.display().to_string();
+        for _ in 0..2 {
+            let refused = world.penstock(&["submit", "-f", &script]);
+            assert_eq!(refused.exit, 5, "{refused:?}");
+            for part in ["cannot take jobs", "jobs.sqlite", "free space on the disk", "state_dir"] {
+                assert!(refused.stderr.contains(part), "`{part}` is missing: {refused:?}");
+            }
+        }
+        disk.make_room();
+        until("jobs are taken again", || {
+            (world.penstock(&["submit", "--wait", "-e", "select 1"]).exit == 0).then_some(())
+        });
+        works(&world);
+        assert_eq!(cluster.pid_of("coordinator-1"), coordinator);
+        let states: Vec<_> = world.json(&["jobs", "--json"])["jobs"].as_array().expect("a list").clone();
+        let ran = states.iter().filter(|job| job["state"] == "SUCCEEDED").count();
+        assert_eq!(ran, 3, "what was refused was not run: {states:?}");
+        drop(disk);
+    });
+}

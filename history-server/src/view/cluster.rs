@@ -40,8 +40,8 @@ pub struct ExecutorSeen {
     pub state: String,
     /// Of attempts that run, as far as the logs are written.
     pub running: u32,
-    pub first_seen: String,
-    pub last_seen: String,
+    #[serde(flatten)]
+    pub met: Met,
     pub lost_reason: Option<String>,
     /// Jobs that ran there.
     pub jobs: u32,
@@ -50,16 +50,23 @@ pub struct ExecutorSeen {
     pub run_ms: u64,
     /// The newest sample.
     pub load: Option<Load>,
+    #[serde(skip)]
+    lost_ms: Option<i64>,
+    #[serde(skip)]
+    draining_ms: Option<i64>,
+}
+
+/// When jobs met a machine.
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+pub struct Met {
+    pub first_seen: String,
+    pub last_seen: String,
     /// The newest job that met it.
     pub last_job: String,
     #[serde(skip)]
     first_ms: i64,
     #[serde(skip)]
     last_ms: i64,
-    #[serde(skip)]
-    lost_ms: Option<i64>,
-    #[serde(skip)]
-    draining_ms: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -81,8 +88,8 @@ pub struct WorkerSeen {
     pub address: Option<String>,
     /// `holds_data` (of a job that runs), `trouble` if the newest that is told of it is trouble, or `seen`.
     pub state: String,
-    pub first_seen: String,
-    pub last_seen: String,
+    #[serde(flatten)]
+    pub met: Met,
     pub jobs: u32,
     pub exchanges: u64,
     /// Locations that it was given.
@@ -94,11 +101,6 @@ pub struct WorkerSeen {
     /// How often writers could not push to it.
     pub suspected: u64,
     pub trouble: Option<Trouble>,
-    pub last_job: String,
-    #[serde(skip)]
-    first_ms: i64,
-    #[serde(skip)]
-    last_ms: i64,
     #[serde(skip)]
     live_exchanges: u64,
 }
@@ -168,7 +170,7 @@ impl Sightings {
         for (name, last_ms) in met {
             let seen = self.executors.entry(name.to_owned()).or_default();
             seen.jobs += 1;
-            seen.see(name, job, last_ms);
+            seen.met.at(job, last_ms);
         }
         let mut workers: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
         for stage in model.stages.values() {
@@ -177,8 +179,8 @@ impl Sightings {
         for (name, (first_ms, last_ms)) in workers {
             let seen = self.workers.entry(name.to_owned()).or_default();
             seen.jobs += 1;
-            seen.see(name, job, first_ms);
-            seen.see(name, job, last_ms);
+            seen.met.at(job, first_ms);
+            seen.met.at(job, last_ms);
         }
     }
 
@@ -186,13 +188,13 @@ impl Sightings {
         let seen = self.executors.entry(name.to_owned()).or_default();
         // A job's log begins with those that are there, whenever they had joined.
         let joined_ms = executor.joined_at_ms.unwrap_or(submitted_ms);
-        seen.see(name, job, joined_ms);
-        if seen.last_ms == joined_ms || seen.host.is_none() {
+        seen.met.at(job, joined_ms);
+        if seen.met.last_ms == joined_ms || seen.host.is_none() {
             seen.host = executor.host.clone().or(seen.host.take());
             seen.slots = executor.slots.or(seen.slots);
         }
         if let Some(sample) = executor.samples.iter().last() {
-            seen.see(name, job, sample.at_ms);
+            seen.met.at(job, sample.at_ms);
             if seen.load.as_ref().is_none_or(|load| load.at_ms < sample.at_ms) {
                 seen.load = Some(Load {
                     at: rfc3339(sample.at_ms),
@@ -206,7 +208,7 @@ impl Sightings {
         }
         if let Some(at_ms) = executor.draining_at_ms {
             seen.draining_ms = seen.draining_ms.max(Some(at_ms));
-            seen.see(name, job, at_ms);
+            seen.met.at(job, at_ms);
             self.event(at_ms, "executor_draining", name, "takes no new work".to_owned(), job);
         }
         let seen = self.executors.entry(name.to_owned()).or_default();
@@ -289,7 +291,6 @@ impl Sightings {
 
     fn trouble(&mut self, worker: &str, at_ms: i64, text: String, job: JobId) {
         let seen = self.workers.entry(worker.to_owned()).or_default();
-        seen.worker = worker.to_owned();
         if seen.trouble.as_ref().is_none_or(|known| known.at_ms <= at_ms) {
             let trouble = Trouble { at: rfc3339(at_ms), job: job.to_string(), text: text.clone(), at_ms };
             seen.trouble = Some(trouble);
@@ -315,8 +316,8 @@ impl Sightings {
             jobs_live: self.jobs_live,
             since: self.since_ms.map(rfc3339),
             until: self.until_ms.map(rfc3339),
-            executors: self.executors.into_values().map(ExecutorSeen::told).collect(),
-            shuffle_workers: self.workers.into_values().map(WorkerSeen::told).collect(),
+            executors: self.executors.into_iter().map(ExecutorSeen::told).collect(),
+            shuffle_workers: self.workers.into_iter().map(WorkerSeen::told).collect(),
             events: self.events.into_values().rev().collect(),
         }
     }
@@ -329,64 +330,56 @@ fn copies(count: u32) -> String {
 /// Who joins so long after a job was submitted was not there before.
 const JOINED_LATER_MS: i64 = 1000;
 
-impl ExecutorSeen {
-    fn see(&mut self, name: &str, job: JobId, at_ms: i64) {
-        if self.executor.is_empty() {
-            name.clone_into(&mut self.executor);
-            (self.first_ms, self.last_ms) = (at_ms, at_ms);
-            self.last_job = job.to_string();
+impl Met {
+    fn at(&mut self, job: impl ToString, at_ms: i64) {
+        let is_first = self.last_job.is_empty();
+        if is_first || at_ms < self.first_ms {
+            self.first_ms = at_ms;
         }
-        self.first_ms = self.first_ms.min(at_ms);
-        if at_ms > self.last_ms {
+        if is_first || at_ms > self.last_ms {
             self.last_ms = at_ms;
             self.last_job = job.to_string();
         }
     }
 
-    fn told(mut self) -> Self {
+    fn told(&mut self) {
         self.first_seen = rfc3339(self.first_ms);
         self.last_seen = rfc3339(self.last_ms);
-        let since = |at_ms: Option<i64>| at_ms.is_some_and(|at_ms| at_ms >= self.last_ms);
+    }
+}
+
+impl ExecutorSeen {
+    fn told((name, mut seen): (String, Self)) -> Self {
+        seen.executor = name;
+        seen.met.told();
+        let since = |at_ms: Option<i64>| at_ms.is_some_and(|at_ms| at_ms >= seen.met.last_ms);
         let state = match () {
-            () if since(self.lost_ms) => "lost",
-            () if since(self.draining_ms) => "draining",
-            () if self.running > 0 => "in_use",
+            () if since(seen.lost_ms) => "lost",
+            () if since(seen.draining_ms) => "draining",
+            () if seen.running > 0 => "in_use",
             () => "seen",
         };
-        state.clone_into(&mut self.state);
-        self
+        state.clone_into(&mut seen.state);
+        seen
     }
 }
 
 impl WorkerSeen {
-    fn see(&mut self, name: &str, job: JobId, at_ms: i64) {
-        if self.last_job.is_empty() {
-            name.clone_into(&mut self.worker);
-            (self.first_ms, self.last_ms) = (at_ms, at_ms);
-            self.last_job = job.to_string();
-        }
-        self.first_ms = self.first_ms.min(at_ms);
-        if at_ms > self.last_ms {
-            self.last_ms = at_ms;
-            self.last_job = job.to_string();
-        }
-    }
-
-    fn told(mut self) -> Self {
-        let trouble_ms = self.trouble.as_ref().map(|trouble| trouble.at_ms);
-        if self.last_job.is_empty() {
+    fn told((name, mut seen): (String, Self)) -> Self {
+        seen.worker = name;
+        if let Some(trouble) = &seen.trouble
+            && seen.met.last_job.is_empty()
+        {
             // Only trouble is told of it.
-            (self.first_ms, self.last_ms) = (trouble_ms.unwrap_or(0), trouble_ms.unwrap_or(0));
-            self.last_job = self.trouble.as_ref().map(|trouble| trouble.job.clone()).unwrap_or_default();
+            seen.met.at(&trouble.job, trouble.at_ms);
         }
-        self.first_seen = rfc3339(self.first_ms);
-        self.last_seen = rfc3339(self.last_ms);
-        let state = match trouble_ms {
-            Some(at_ms) if at_ms >= self.last_ms => "trouble",
-            _ if self.live_exchanges > 0 => "holds_data",
+        seen.met.told();
+        let state = match &seen.trouble {
+            Some(trouble) if trouble.at_ms >= seen.met.last_ms => "trouble",
+            _ if seen.live_exchanges > 0 => "holds_data",
             _ => "seen",
         };
-        state.clone_into(&mut self.state);
-        self
+        state.clone_into(&mut seen.state);
+        seen
     }
 }

@@ -1,5 +1,6 @@
 import { Link } from 'react-router'
 import type { ExecutorSeen } from '../../api/types'
+import { Dash } from '../../components/dash'
 import { useNow } from '../../components/now'
 import { Chip } from '../../components/state'
 import { ago, bytes, count, duration, exact, plural } from '../../lib/format'
@@ -102,8 +103,4 @@ function Row({ executor, now, isTarget }: { executor: ExecutorSeen; now: number;
       <td className="right num hide-narrow">{executor.run_ms > 0 ? duration(executor.run_ms) : <Dash />}</td>
     </tr>
   )
-}
-
-function Dash() {
-  return <span className="muted">–</span>
 }

@@ -1,5 +1,6 @@
 import { Link } from 'react-router'
 import type { WorkerSeen } from '../../api/types'
+import { Dash } from '../../components/dash'
 import { useNow } from '../../components/now'
 import { Chip } from '../../components/state'
 import { ago, bytes, count, exact, plural, short } from '../../lib/format'
@@ -78,8 +79,4 @@ function Row({ worker, now, isTarget }: { worker: WorkerSeen; now: number; isTar
       </td>
     </tr>
   )
-}
-
-function Dash() {
-  return <span className="muted">–</span>
 }

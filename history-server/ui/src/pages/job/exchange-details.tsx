@@ -1,6 +1,7 @@
 import type { ReactNode } from 'react'
 import { Link } from 'react-router'
 import type { ExchangeHistory, ShuffleWorker } from '../../api/types'
+import { Dash } from '../../components/dash'
 import { bytes, count, duration, exact, plural, short } from '../../lib/format'
 import { destination, efforts, isTroubled, placement, summary, verdicts } from './exchanges'
 
@@ -162,8 +163,4 @@ function Workers({ workers, recorded }: { workers: ShuffleWorker[]; recorded: bo
       </table>
     </div>
   )
-}
-
-function Dash() {
-  return <span className="muted">–</span>
 }

@@ -2,11 +2,9 @@ import { useCallback } from 'react'
 import { useSearchParams } from 'react-router'
 import type { Stage } from '../../api/types'
 
-/** The stage in the page's address, or else the most telling one: what failed, what runs, what took longest. */
-export function useSelectedStage(stages: Stage[]): [Stage | undefined, (stage: number) => void] {
+/** The stage in the page's address, if there is one, and a way to put another one there. */
+export function useStageParam(): [string | null, (stage: number) => void] {
   const [params, setParams] = useSearchParams()
-  const wanted = params.get('stage')
-  const selected = stages.find((stage) => String(stage.stage) === wanted) ?? mostTelling(stages)
   const select = useCallback(
     (stage: number) => {
       setParams(
@@ -20,7 +18,13 @@ export function useSelectedStage(stages: Stage[]): [Stage | undefined, (stage: n
     },
     [setParams],
   )
-  return [selected, select]
+  return [params.get('stage'), select]
+}
+
+/** The stage in the page's address, or else the most telling one: what failed, what runs, what took longest. */
+export function useSelectedStage(stages: Stage[]): [Stage | undefined, (stage: number) => void] {
+  const [wanted, select] = useStageParam()
+  return [stages.find((stage) => String(stage.stage) === wanted) ?? mostTelling(stages), select]
 }
 
 export function mostTelling(stages: Stage[]): Stage | undefined {

@@ -1,11 +1,12 @@
-import { useSearchParams } from 'react-router'
 import { useShuffle } from '../../api/queries'
 import type { ExchangeHistory, Job, JobShuffle } from '../../api/types'
+import { Dash } from '../../components/dash'
 import { Empty, Failed } from '../../components/empty'
 import { Skeleton } from '../../components/skeleton'
 import { bytes, count, duration, ratio, short } from '../../lib/format'
 import { ExchangeDetails } from './exchange-details'
 import { chosen, destination, epochs } from './exchanges'
+import { useStageParam } from './selection'
 import { ShuffleStory } from './shuffle-story'
 
 /** What was exchanged between stages, where it lay, and what happened to it. */
@@ -23,8 +24,8 @@ export function ShuffleTab({ job }: { job: Job }) {
 }
 
 function Loaded({ job, shuffle }: { job: Job; shuffle: JobShuffle }) {
-  const [params, setParams] = useSearchParams()
-  const selected = chosen(shuffle.exchanges, params.get('stage'))
+  const [wanted, select] = useStageParam()
+  const selected = chosen(shuffle.exchanges, wanted)
   if (!selected) {
     return (
       <div className="card">
@@ -36,15 +37,6 @@ function Loaded({ job, shuffle }: { job: Job; shuffle: JobShuffle }) {
       </div>
     )
   }
-  const select = (stage: number) =>
-    setParams(
-      (current) => {
-        const next = new URLSearchParams(current)
-        next.set('stage', String(stage))
-        return next
-      },
-      { replace: true, preventScrollReset: true },
-    )
   return (
     <>
       {!shuffle.recorded && (
@@ -137,8 +129,4 @@ function wait(ms: number) {
 function Skew({ skew }: { skew: number | null }) {
   if (skew === null || skew < 1.05) return <Dash />
   return <span className={skew >= 3 ? 'text-warn' : ''}>{ratio(skew)}</span>
-}
-
-function Dash() {
-  return <span className="muted">–</span>
 }

@@ -1,0 +1,4 @@
+/** Stands where there is nothing to say. */
+export function Dash() {
+  return <span className="muted">–</span>
+}

@@ -11,6 +11,8 @@ SHUFFLE_ARGS ?=
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/penstock
 VENV := $(CACHE)/airflow-venv
+# A server that speaks S3, for tests.
+S3_VENV := $(CACHE)/s3-venv
 UI := history-server/ui
 BUILD := cargo build --locked --package penstock-cli
 SIM := cargo run --locked --package penstock-sim --
@@ -25,7 +27,7 @@ help: ## Show this list
 setup: ## Check the prerequisites and fetch dependencies
 	@scripts/prerequisites
 	@cargo fetch --locked
-	@$(MAKE) $(UI)/node_modules/.package-lock.json $(VENV)/.installed
+	@$(MAKE) $(UI)/node_modules/.package-lock.json $(VENV)/.installed $(S3_VENV)/.installed
 
 .PHONY: build
 build: prerequisites ui ## Build everything
@@ -79,7 +81,7 @@ lint: lint-rust layering metrics-reference lint-ui lint-airflow ## Look for mist
 .PHONY: clean
 clean: ## Remove what was built
 	cargo clean
-	rm -rf $(UI)/dist $(UI)/node_modules $(VENV)
+	rm -rf $(UI)/dist $(UI)/node_modules $(VENV) $(S3_VENV)
 
 .PHONY: test
 test: prerequisites ## Everything that CI runs
@@ -114,10 +116,16 @@ metrics-reference:
 	scripts/metrics-reference --check
 
 .PHONY: test-rust
-test-rust: ui
+test-rust: ui $(S3_VENV)/.installed
 	$(BUILD)
 	scripts/config-reference --check "$(PENSTOCK)"
-	cargo test --workspace --locked
+	PENSTOCK_S3_SERVER="$(S3_VENV)/bin/moto_server" cargo test --workspace --locked
+
+$(S3_VENV)/.installed: shuffle-service/tests/s3-server.txt
+	@scripts/prerequisites python
+	python3 -m venv --clear $(S3_VENV)
+	$(S3_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 .PHONY: test-sim
 test-sim:

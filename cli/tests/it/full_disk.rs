@@ -131,6 +131,31 @@ fn a_sort_that_finds_the_scratch_folder_full_fails_and_names_folder_and_setting(
     );
 }
 
+/// Counts some 200 MB of text that does not compress, each word once.
+const COUNT: &str = "select count(*) as n from (select md5(cast(value as varchar)) as a, \
+    md5(cast(value + 1 as varchar)) as b, md5(cast(value + 2 as varchar)) as c from \
+    (select value from generate_series(1, 1000000) union all select value from generate_series(1000001, 2000000)) \
+    group by 1, 2, 3)";
+
+#[test]
+fn a_shuffle_worker_whose_disk_is_full_refuses_and_goes_on() {
+    in_own_mounts("full_disk::a_shuffle_worker_whose_disk_is_full_refuses_and_goes_on", || {
+        let world = World::new();
+        let config = "[shuffle-worker]\nmemory_bytes_max = 67108864\ndisk_reserve_bytes = 0\n";
+        let cluster = small_cluster(&world, config);
+        let worker = cluster.pid_of("shuffle-worker-1");
+        let folder = only_folder_in(&world.cluster_state().join("shuffle"));
+        let disk = SmallDisk::at(&folder, 16);
+        fails(&world, COUNT, &["room", "shuffle workers' disks"]);
+        until("work is taken again", || {
+            (world.penstock(&["submit", "--wait", "-e", "select 1"]).exit == 0).then_some(())
+        });
+        works(&world);
+        assert_eq!(cluster.pid_of("shuffle-worker-1"), worker);
+        drop(disk);
+    });
+}
+
 #[test]
 fn a_sink_that_finds_its_target_full_fails_and_shows_nothing() {
     in_own_mounts("full_disk::a_sink_that_finds_its_target_full_fails_and_shows_nothing", || {
@@ -141,7 +166,7 @@ fn a_sink_that_finds_its_target_full_fails_and_shows_nothing() {
         fails(
             &world,
             &format!("copy ({SORT}) to 'target/sorted/' stored as parquet"),
-            &["disk is full", "free space"],
+            &["disk is full", "free space", &target.display().to_string()],
         );
         until("everything that was written is gone", || {
             let left = fs::read_dir(&target).expect("a folder").flatten().count();

@@ -159,11 +159,12 @@ async fn write(
         .ok_or_else(|| internal_datafusion_err!("a sink runs without a place to write to"))?;
     let split = HiveSplit::new(&input.schema(), &spec.partition_columns, spec.keep_partition_columns)?;
     let encoding = encoding(&spec, &split.written_schema, &context)?;
+    let place = format!("writing below `{}`", run.staging_url);
     let mut writer = TaskWriter::new(spec, split, encoding, run, &context)?;
     while let Some(batch) = input.try_next().await? {
-        writer.write(&batch).await?;
+        writer.write(&batch).await.map_err(|error| error.context(place.clone()))?;
     }
-    writer.finish().await
+    writer.finish().await.map_err(|error| error.context(place))
 }
 
 fn encoding(spec: &WriteSpec, schema: &SchemaRef, context: &Arc<TaskContext>) -> Result<Encoding> {

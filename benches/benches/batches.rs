@@ -7,7 +7,7 @@ use arrow::{
     error::ArrowError,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use penstock_engine::batch_io::{Codec, Decoder, encode};
+use penstock_batches::{Codec, Decoder, encode};
 
 const ROWS: i64 = 8_192;
 

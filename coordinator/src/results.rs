@@ -13,7 +13,7 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use penstock_engine::batch_io::{BatchIoError, Decoder};
+use penstock_batches::{BatchIoError, Decoder};
 use penstock_protocol::{
     ids::{JobId, StatementIndex},
     shuffle::{PartitionSource, ShuffleSource},

@@ -4,6 +4,7 @@
 //! returns. Not here: what the records mean.
 
 pub mod memory;
+mod migrations;
 pub mod sqlite;
 #[cfg(test)]
 mod suite;

@@ -22,13 +22,13 @@ use datafusion::{
     prelude::SessionContext,
 };
 use futures::StreamExt;
+use penstock_batches::Codec;
 use penstock_protocol::{
     shuffle::ShuffleTarget,
     task::{AttemptMetrics, Failure, OutputTarget, StageDefinition, TaskAssignment, TaskOutput},
 };
 
 use crate::{
-    batch_io::Codec,
     bind::{self, Bound, Inputs, Parts},
     codec::{self, StagePlan},
     exchange::{ExchangeWriteExec, PayloadSink, store::ShuffleStore},

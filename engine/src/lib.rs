@@ -3,7 +3,7 @@
 //! Reading order: a script becomes statements (`script`, `parameters`), a statement is bound to tables and optimised
 //! (`sql`, `catalog`, `tables`, `settings`, `session`, `rules`), its plan is cut into stages (`fragment`,
 //! `stage_graph`), a stage travels (`codec`, `scan`), one task of it is bound and run (`bind`, `attempt`, `window`), and rows
-//! leave it as payloads (`exchange`, `batch_io`) or files (`sink`). Not here: transport, scheduling, retries.
+//! leave it as payloads (`exchange`, with `penstock_batches`) or files (`sink`). Not here: transport, scheduling, retries.
 
 pub mod script;
 
@@ -32,7 +32,6 @@ pub mod local;
 mod metrics;
 mod window;
 
-pub mod batch_io;
 mod compact;
 pub mod exchange;
 

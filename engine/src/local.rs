@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::{StreamExt, TryStreamExt, stream};
+use penstock_batches::Decoder;
 use penstock_protocol::{
     ids::{AttemptId, AttemptNumber, JobId, PartitionIndex, ShuffleId, StageId, TaskId, TaskIndex},
     shuffle::{MapOutput, PartitionSource, ShuffleTarget, Winner},
@@ -17,7 +18,6 @@ use penstock_protocol::{
 
 use crate::{
     attempt::{Progress, decode, run_attempt},
-    batch_io::Decoder,
     exchange::{memory::MemoryStore, store::ShuffleStore},
     stage_graph::{Stage, StageGraph, StageOutput},
 };

@@ -20,7 +20,7 @@ use sqlx::{
 
 use tokio::sync::watch;
 
-use super::{JobFilter, JobRecord, JobStore, Positioned, StoreError, Write};
+use super::{JobFilter, JobRecord, JobStore, Positioned, StoreError, Write, migrations};
 use crate::{
     event::StoredKey,
     journal::{self, Fact, Record},
@@ -52,7 +52,7 @@ impl SqliteStore {
             .busy_timeout(Duration::from_secs(5));
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone());
         let writer = writer.await.map_err(database("opening the job store"))?;
-        let migrated = sqlx::migrate!("./migrations").run(&writer).await;
+        let migrated = migrations::migrator().run(&writer).await;
         migrated.map_err(database("bringing the job store's tables up to date"))?;
         let readers = SqlitePoolOptions::new().max_connections(READERS_MAX).connect_lazy_with(options);
         Ok(Self { path: path.to_path_buf(), writer, readers, full: watch::Sender::new(None) })

@@ -5,8 +5,8 @@ use arrow::{
     datatypes::{DataType, Field, Schema},
 };
 use bytes::Bytes;
+use penstock_batches::Codec;
 use penstock_common::grpc;
-use penstock_engine::batch_io::{self, Codec};
 use penstock_protocol::{
     build,
     ids::AttemptId,
@@ -137,5 +137,5 @@ fn payload(column: &str, values: Vec<i64>) -> Bytes {
     let schema = Schema::new(vec![Field::new(column, DataType::Int64, false)]);
     let column = std::sync::Arc::new(Int64Array::from(values));
     let batch = RecordBatch::try_new(schema.into(), vec![column]).unwrap();
-    batch_io::encode(&batch, Codec::None).unwrap()
+    penstock_batches::encode(&batch, Codec::None).unwrap()
 }

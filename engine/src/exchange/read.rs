@@ -21,6 +21,7 @@ use datafusion::{
     },
 };
 use futures::{StreamExt, stream::BoxStream};
+use penstock_batches::{BatchIoError, Decoder};
 use penstock_protocol::{
     effort::FetchEffort,
     ids::ShuffleId,
@@ -32,11 +33,7 @@ use super::{
     spread::{BatchSize, PlainBuffer},
     store::{ShuffleError, ShuffleStore},
 };
-use crate::{
-    attempt::Progress,
-    batch_io::{BatchIoError, Decoder},
-    stage_graph::ReadMode,
-};
+use crate::{attempt::Progress, stage_graph::ReadMode};
 
 /// Reads partitions of another stage's output. In a template it stands for all of them; [`Self::bind`] makes the leaf of
 /// one task.

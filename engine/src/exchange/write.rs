@@ -18,6 +18,7 @@ use datafusion::{
     },
 };
 use futures::StreamExt;
+use penstock_batches::{Codec, Encoder};
 use penstock_protocol::{
     effort::PushEffort,
     ids::{PartitionIndex, TaskIndex},
@@ -27,10 +28,7 @@ use super::{
     PayloadSink,
     spread::{BatchSize, HashBuffer, PlainBuffer},
 };
-use crate::{
-    attempt::Progress,
-    batch_io::{Codec, Encoder},
-};
+use crate::attempt::Progress;
 
 /// How rows are spread over the partitions of an exchange.
 #[derive(Debug, Clone)]

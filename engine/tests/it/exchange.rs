@@ -10,12 +10,10 @@ use arrow::{
 };
 use bytes::Bytes;
 use futures::TryStreamExt;
-use penstock_engine::{
-    batch_io::{BatchIoError, Codec, Decoder, encode},
-    exchange::{
-        memory::MemoryStore,
-        store::{ShuffleError, ShuffleStore},
-    },
+use penstock_batches::{BatchIoError, Codec, Decoder, encode};
+use penstock_engine::exchange::{
+    memory::MemoryStore,
+    store::{ShuffleError, ShuffleStore},
 };
 use penstock_protocol::{
     ids::{AttemptId, AttemptNumber, JobId, PartitionIndex, ShuffleId, StageId, TaskId, TaskIndex},

@@ -6,9 +6,9 @@ use datafusion::{
     dataframe::DataFrameWriteOptions,
     prelude::{ParquetReadOptions, SessionContext},
 };
+use penstock_batches::Decoder;
 use penstock_common::bytes::ByteSize;
 use penstock_engine::{
-    batch_io::Decoder,
     fragment::{RootOutput, cut},
     session::{runtime_env, session},
     settings::Settings,

@@ -7,7 +7,7 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use bytes::{Buf, BufMut, Bytes};
-use penstock_engine::batch_io::{self, Codec};
+use penstock_batches::Codec;
 
 use crate::random::mix;
 
@@ -65,7 +65,7 @@ pub fn results(rows: &[u64], cut: u64) -> Vec<Bytes> {
     let encode = |chunk: &[u64]| {
         let column = Arc::new(UInt64Array::from(chunk.to_vec()));
         let batch = RecordBatch::try_new(schema(), vec![column]).expect("one column of the schema's type");
-        batch_io::encode(&batch, Codec::None).expect("a few rows fit into a payload")
+        penstock_batches::encode(&batch, Codec::None).expect("a few rows fit into a payload")
     };
     chunks(rows, cut).map(encode).collect()
 }

@@ -251,6 +251,8 @@ fn placeholders(tokens: &[&TokenWithSpan]) -> Vec<(String, Position)> {
 fn words(tokens: &[&TokenWithSpan]) -> Vec<(String, Position)> {
     let word = |token: &&TokenWithSpan| match &token.token {
         Token::Word(word) => Some((word.value.clone(), token.span.start.into())),
+        // In place of a table's name it means one.
+        Token::SingleQuotedString(text) => Some((text.clone(), token.span.start.into())),
         _ => None,
     };
     tokens.iter().filter_map(word).collect()

@@ -7,13 +7,13 @@ use datafusion::{
 use penstock_protocol::task::FailureClass;
 
 use crate::{
-    catalog::{Catalog, TableName},
+    catalog::{Catalog, DEFAULT_SCHEMA, FileFormat, TableName},
     error::{Position, SqlError, classify, plain},
     nearest::did_you_mean,
     script::Script,
 };
 
-use super::scope::table_name;
+use super::scope::{CATALOG, table_name};
 
 /// Nested errors looked through, at most.
 const DEPTH_MAX: usize = 32;
@@ -166,13 +166,27 @@ fn function_names() -> Vec<String> {
 }
 
 fn missing_table(name: &str, catalog: &Catalog, words: &[(String, Position)]) -> Described {
-    let name = table_name(&TableReference::parse_str(name))
-        .unwrap_or_else(|| TableName::new(crate::catalog::DEFAULT_SCHEMA, name));
+    if let Some((file, format)) = file_name(name) {
+        let error =
+            SqlError::sql(format!("`{file}` is no table; files are read through one")).with_suggestion(
+                format!("CREATE EXTERNAL TABLE t STORED AS {} LOCATION '{file}'", format.name()),
+            );
+        return Described { error, position: place_of(file, words) };
+    }
+    let name =
+        table_name(&TableReference::parse_str(name)).unwrap_or_else(|| TableName::new(DEFAULT_SCHEMA, name));
     let mut error = SqlError::sql(format!("there is no table `{name}`"));
     let known: Vec<String> = catalog.keys().map(TableName::to_string).collect();
     error.suggestion = did_you_mean(&name.to_string(), known.iter().map(String::as_str))
         .or_else(|| columns(known.iter().map(String::as_str)));
     Described { error, position: place_of(&name.name, words) }
+}
+
+/// The file that somebody put where a table's name belongs: `FROM 'orders.parquet'`. It comes with the default names in front.
+fn file_name(name: &str) -> Option<(&str, FileFormat)> {
+    let file = name.strip_prefix(&format!("{CATALOG}.{DEFAULT_SCHEMA}."))?;
+    let (_, extension) = file.rsplit_once('.')?;
+    Some((file, FileFormat::parse(extension)?))
 }
 
 fn shown(relation: &TableReference) -> String {

@@ -184,6 +184,16 @@ async fn an_unknown_table_has_its_place_and_the_nearest_name() {
 }
 
 #[tokio::test]
+async fn a_file_in_place_of_a_table_gets_the_statement_that_makes_one() {
+    let mut database = database().await;
+    let message = mistake(&mut database, "select * from 'sub/orders.JSONL'").await;
+    assert_eq!(
+        message,
+        "`sub/orders.JSONL` is no table; files are read through one\n  at line 1, column 15\n  1 | select * from 'sub/orders.JSONL'\n    |               ^\n  help: CREATE EXTERNAL TABLE t STORED AS json LOCATION 'sub/orders.JSONL'"
+    );
+}
+
+#[tokio::test]
 async fn a_plan_that_panics_the_planner_is_an_error() {
     let mut database = database().await;
     let deep = format!("select {}1{}", "abs(".repeat(95), ")".repeat(95));

@@ -46,7 +46,7 @@ demo: prerequisites ui ## Run TPC-H on a cluster inside one process, every answe
 bench: bench-tpch bench-shuffle ## Measure everything: make bench ARGS="--scale 1"
 
 .PHONY: bench-tpch
-bench-tpch: prerequisites ## Compare with one DataFusion process and write JSON: make bench-tpch ARGS="--scale 1"
+bench-tpch: prerequisites ## Compare with DataFusion, or with batches in memory: make bench-tpch ARGS="--scale 10 --engines memory,service"
 	cargo build --locked --release --package penstock-cli --package penstock-benches
 	cargo run --locked --release --package penstock-benches --bin tpch -- $(ARGS)
 

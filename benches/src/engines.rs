@@ -1,135 +1,135 @@
-//! What is compared: DataFusion in one process, and Penstock embedded and as real processes.
+//! What is compared: DataFusion in one process, and Penstock in several layouts.
 //!
-//! Each engine takes a query and gives all its rows; the time is the caller's to measure.
+//! Each engine takes a query and counts its rows; the time is the caller's to measure.
 
-use std::{path::Path, process::Command};
+mod clusters;
+mod datafusion;
+mod penstock;
+
+use std::{fmt, time::Instant};
 
 use anyhow::Context;
-use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
-use penstock_cli::{
-    client::{Client, Submission},
-    embedded::{Cluster, Options, default_executor_memory, processors},
-    job,
-    progress::Progress,
-    tpch::data::Table,
-};
+use clap::ValueEnum;
+use penstock_cli::tpch::data::Table;
+use penstock_common::bytes::ByteSize;
+use penstock_shuffle_bench::usage;
+use serde::{Deserialize, Serialize};
 
-/// One DataFusion process: this one.
-pub struct DataFusion {
-    context: SessionContext,
+use self::{clusters::Cluster, datafusion::DataFusion, penstock::Penstock};
+use crate::host::Exchanges;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// One DataFusion process
+    #[value(name = "datafusion")]
+    DataFusion,
+    /// All roles in one process, the shuffle service too
+    Embedded,
+    /// Each role as a process
+    Processes,
+    /// Coordinator and executors in one process, where exchanges hand over batches as they are
+    Memory,
+    /// The same, but batches are encoded and decoded as if they left it
+    Encoded,
+    /// The same, with the shuffle service as real processes
+    Service,
 }
 
-impl DataFusion {
-    pub async fn new(tables: &[Table], partitions: u32) -> anyhow::Result<Self> {
-        let config = SessionConfig::new().with_target_partitions(partitions as usize);
-        let context = SessionContext::new_with_config(config);
-        for table in tables {
-            let path = table.path.display().to_string();
-            context.register_parquet(table.name, path, ParquetReadOptions::default()).await?;
-        }
-        Ok(Self { context })
-    }
-
-    pub async fn rows(&self, sql: &str) -> anyhow::Result<u64> {
-        let batches = self.context.sql(sql).await?.collect().await?;
-        Ok(batches.iter().map(|batch| batch.num_rows() as u64).sum())
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.to_possible_value();
+        f.pad(shown.as_ref().map_or("?", |value| value.get_name()))
     }
 }
 
-/// A Penstock cluster, wherever it runs, through the REST path that every client takes.
-pub struct Penstock {
-    client: Client,
-    partitions: u32,
+/// How large the clusters are. What is not set is as in `penstock cluster up`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Sizes {
+    /// Partitions of each exchange, and target partitions of DataFusion [default: the processors]
+    #[arg(long)]
+    pub partitions: Option<u32>,
+    /// Memory of each executor
+    #[arg(long)]
+    pub memory: Option<ByteSize>,
+    /// Memory of each shuffle worker of `service`
+    #[arg(long)]
+    pub shuffle_memory: Option<ByteSize>,
+    /// How `service` compresses: none, lz4 or zstd
+    #[arg(long)]
+    pub codec: Option<String>,
 }
 
-impl Penstock {
-    pub async fn new(url: &str, tables: &[Table], partitions: u32) -> anyhow::Result<Self> {
-        let penstock = Self { client: Client::new(url)?, partitions };
-        let statements: Vec<_> = tables.iter().map(Table::create_statement).collect();
-        penstock.rows(&statements.join(";\n")).await.context("creating the tables")?;
-        Ok(penstock)
-    }
+/// One run of a query.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    pub rows: u64,
+    pub seconds: f64,
+    /// Of all processes of the engine.
+    pub cpu_seconds: f64,
+    /// Payloads that went through exchanges.
+    pub shuffled_bytes: u64,
+}
 
-    /// Rows of the last result of the script.
-    pub async fn rows(&self, sql: &str) -> anyhow::Result<u64> {
-        let submission = Submission {
-            sql: sql.to_owned(),
-            name: Some("bench".to_owned()),
-            settings: [("penstock.partitions".to_owned(), self.partitions.to_string())].into(),
-            client: "cli".to_owned(),
-            base_url: "file:///".to_owned(),
-            ..Submission::default()
+/// An engine with the tables.
+pub struct Engine {
+    pub kind: Kind,
+    runs: Runs,
+    processes: Vec<u32>,
+}
+
+enum Runs {
+    DataFusion(DataFusion),
+    Penstock(Penstock, Cluster),
+}
+
+impl Engine {
+    pub async fn start(kind: Kind, sizes: &Sizes, tables: &[Table]) -> anyhow::Result<Self> {
+        let cluster = match kind {
+            Kind::DataFusion => {
+                let runs = Runs::DataFusion(DataFusion::new(tables, sizes.partitions()).await?);
+                return Ok(Self { kind, runs, processes: vec![std::process::id()] });
+            }
+            Kind::Embedded => Cluster::embedded(sizes).await,
+            Kind::Processes => Cluster::processes(sizes),
+            Kind::Memory => Cluster::host(Exchanges::Batches, sizes),
+            Kind::Encoded => Cluster::host(Exchanges::Payloads, sizes),
+            Kind::Service => Cluster::host(Exchanges::Service, sizes),
         };
-        let submitted = self.client.submit(&submission).await?;
-        let job = job::follow(&self.client, &submitted.job_id, &mut Progress::new(true)).await?;
-        job::require_success(&job)?;
-        let Some(statement) = job.statements.iter().rev().find(|statement| statement.has_result) else {
-            return Ok(0);
+        let cluster = cluster.with_context(|| format!("starting the cluster of `{kind}`"))?;
+        let penstock = Penstock::new(&cluster.url(), tables, sizes.partitions()).await?;
+        let processes = cluster.process_ids();
+        Ok(Self { kind, runs: Runs::Penstock(penstock, cluster), processes })
+    }
+
+    pub async fn run(&self, sql: &str) -> anyhow::Result<Run> {
+        let (cpu_before, started) = (self.cpu_seconds()?, Instant::now());
+        let ran = match &self.runs {
+            Runs::DataFusion(datafusion) => datafusion.rows(sql).await.map(|rows| (rows, 0)),
+            Runs::Penstock(penstock, _) => penstock.run(sql).await,
         };
-        let mut batches = self.client.results(&job.job_id, statement.index, None).await?;
-        let mut rows = 0;
-        while let Some(batch) = batches.next().await? {
-            rows += batch.num_rows() as u64;
-        }
-        Ok(rows)
+        let (rows, shuffled_bytes) = ran.with_context(|| format!("{}: {sql}", self.kind))?;
+        let seconds = started.elapsed().as_secs_f64();
+        Ok(Run { rows, seconds, cpu_seconds: self.cpu_seconds()? - cpu_before, shuffled_bytes })
     }
-}
 
-/// A cluster inside this process.
-pub async fn embedded(event_log: &Path) -> anyhow::Result<Cluster> {
-    let options = Options {
-        state: None,
-        slots: processors().max(2),
-        memory: None,
-        event_log: event_log.to_owned(),
-        history: None,
-    };
-    Cluster::start(options).await
-}
-
-/// A cluster of real processes, from the program beside this one; gone when dropped.
-pub struct Processes {
-    state: tempfile::TempDir,
-    pub url: String,
-}
-
-impl Processes {
-    pub fn up() -> anyhow::Result<Self> {
-        let state = tempfile::Builder::new().prefix("penstock-bench-").tempdir()?;
-        let memory = default_executor_memory().0.to_string();
-        let output = Command::new(program()?)
-            .args(["cluster", "up", "--port", "0", "--json", "--memory", &memory, "--state"])
-            .arg(state.path())
-            .output()
-            .context("starting a cluster of processes")?;
-        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let cluster: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-        let url = cluster["url"].as_str().context("the cluster has no url")?.to_owned();
-        Ok(Self { state, url })
-    }
-}
-
-impl Drop for Processes {
-    fn drop(&mut self) {
-        let down = program().map(|program| {
-            Command::new(program)
-                .args(["cluster", "down", "--quiet", "--state"])
-                .arg(self.state.path())
-                .status()
-        });
-        if !matches!(down, Ok(Ok(status)) if status.success()) {
-            eprintln!("the cluster in {} was not stopped", self.state.path().display());
+    pub async fn stop(self) {
+        if let Runs::Penstock(_, cluster) = self.runs {
+            cluster.stop().await;
         }
     }
+
+    fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        self.processes.iter().map(|process| usage::cpu_seconds(*process)).sum()
+    }
 }
 
-fn program() -> anyhow::Result<std::path::PathBuf> {
-    let own = std::env::current_exe()?;
-    let program = own.parent().context("this program has a folder")?.join("penstock");
-    anyhow::ensure!(
-        program.is_file(),
-        "{} is missing: build it with the same profile first",
-        program.display()
-    );
-    Ok(program)
+impl Sizes {
+    pub fn partitions(&self) -> u32 {
+        self.partitions.unwrap_or_else(penstock_cli::embedded::processors)
+    }
+
+    pub fn executor_memory(&self) -> ByteSize {
+        self.memory.unwrap_or_else(penstock_cli::embedded::default_executor_memory)
+    }
 }

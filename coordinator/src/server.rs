@@ -40,7 +40,7 @@ use crate::{
     publish::{PublishError, Publisher},
     replies::Replies,
     results::Results,
-    shuffles::{RemoteShuffles, ShuffleOwner, ShuffleReader},
+    shuffles::{RemoteShuffles, ShuffleOwner, ShuffleReader, Shuffles},
     status_board::StatusBoard,
     store::{JobStore, StoreError, sqlite::SqliteStore},
 };
@@ -99,7 +99,7 @@ pub enum StartError {
     },
 }
 
-/// What the simulation replaces.
+/// What the simulation and benchmarks replace.
 #[derive(Debug, Default)]
 pub struct Parts {
     /// Instead of the engine.
@@ -108,6 +108,8 @@ pub struct Parts {
     pub store: Option<Arc<dyn JobStore>>,
     /// Instead of a spool and a store of files: takes the records as they come.
     pub event_log: Option<Arc<dyn Recorder>>,
+    /// Instead of the shuffle service.
+    pub shuffles: Option<Arc<dyn Shuffles>>,
     /// Makes the ids of jobs repeatable.
     pub ids_seed: Option<u64>,
 }
@@ -150,7 +152,10 @@ pub async fn start_with(
         None => engine_planner(&config, &tasks)?,
     };
     let secret = ClusterSecret::load(&config.cluster_secret_file)?;
-    let shuffles = shuffles(&config, network, secret.clone(), &tasks)?;
+    let shuffles = match parts.shuffles {
+        Some(shuffles) => shuffles,
+        None => remote_shuffles(&config, network, secret.clone(), &tasks)?,
+    };
     recovery::clean_up(ended, &publisher, &shuffles, &tasks).await?;
     let handle = Handle { rest: addr(rest.as_ref()), grpc: addr(executors_and_flight.as_ref()) };
     let core = Coordinator::new(config.core_options());
@@ -231,12 +236,12 @@ fn folder_url(folder: &str) -> Result<String, StartError> {
     url::Url::from_directory_path(absolute).map(String::from).map_err(|()| refused())
 }
 
-fn shuffles(
+fn remote_shuffles(
     config: &Config,
     network: Arc<dyn Network>,
     secret: Option<ClusterSecret>,
     tasks: &Tasks,
-) -> Result<Arc<RemoteShuffles>, StartError> {
+) -> Result<Arc<dyn Shuffles>, StartError> {
     let network = tls::wrap(network, &config.shuffle_tls, tasks)?;
     let owner = Owner::new(Arc::clone(&network), config.shuffle_masters.clone())
         .with_copies(config.shuffle_copies)

@@ -73,3 +73,8 @@ pub trait ShuffleReader: Debug + Send + Sync {
         source: PartitionSource,
     ) -> BoxStream<'static, Result<Bytes, ReadError>>;
 }
+
+/// All that a coordinator does with shuffles.
+pub trait Shuffles: ShuffleOwner + ShuffleReader {}
+
+impl<T: ShuffleOwner + ShuffleReader> Shuffles for T {}

@@ -13,6 +13,7 @@ use penstock_common::{
     },
     telemetry,
 };
+use penstock_engine::exchange::store::ShuffleStore;
 use penstock_protocol::ids::{ExecutorId, Incarnation};
 use penstock_shuffle_client::{Reviver, ShuffleClient};
 use tokio::{runtime::Handle as RuntimeHandle, sync::watch};
@@ -97,13 +98,15 @@ impl Handle {
     }
 }
 
-/// What the simulation and tests replace.
+/// What the simulation, tests and benchmarks replace.
 #[derive(Debug, Default)]
 pub struct Parts {
     /// Instead of the engine with its memory, threads, spill folder and shuffle client.
     pub runner: Option<Arc<dyn TaskRunner>>,
     /// Where such a runner works; the caller's runtime if absent.
     pub cpu: Option<CpuRuntime>,
+    /// Instead of the shuffle client alone.
+    pub store: Option<Arc<dyn ShuffleStore>>,
 }
 
 /// Starts an executor and returns at once; it connects, and connects again, by itself.
@@ -136,7 +139,9 @@ pub async fn start_with(
         Some(runner) => {
             Machinery::scripted(runner, parts.cpu.unwrap_or_else(CpuRuntime::shared), work.clone())
         }
-        None => Machinery::engine(&config, &executor, incarnation, budget, &network, work.clone())?,
+        None => {
+            Machinery::engine(&config, &executor, incarnation, budget, parts.store, &network, work.clone())?
+        }
     };
     let listener = network
         .bind(&config.http_addr)
@@ -200,24 +205,37 @@ impl Machinery {
         executor: &ExecutorId,
         incarnation: Incarnation,
         budget: Budget,
+        store: Option<Arc<dyn ShuffleStore>>,
         network: &Arc<dyn Network>,
         work: Tasks,
     ) -> Result<Self, StartError> {
         let scratch = Scratch::open(&config.scratch_dir, executor, incarnation, config.scratch_quota)?;
-        let network = &tls::wrap(Arc::clone(network), &config.shuffle_tls, &work)?;
         let env = budget.runtime_env(&scratch).map_err(StartError::Memory)?;
         let threads = config.cpu_threads();
         let cpu = CpuRuntime::dedicated(threads).map_err(|source| StartError::Threads { threads, source })?;
         let stop_work = work.stop_token().drop_guard();
         let epochs = Arc::new(Epochs::default());
-        let reviver = Arc::clone(&epochs) as Arc<dyn Reviver>;
-        let client = ShuffleClient::with_reviver(Arc::clone(network), budget.client_options(), reviver, work);
-        let store = RemoteShuffle::new(client, RuntimeHandle::current());
-        let runner =
-            Arc::new(EngineRunner::new(Arc::clone(&env), Arc::new(store), scratch.dir().to_path_buf()));
+        let store = match store {
+            Some(store) => store,
+            None => remote_shuffle(config, budget, &epochs, network, work)?,
+        };
+        let runner = Arc::new(EngineRunner::new(Arc::clone(&env), store, scratch.dir().to_path_buf()));
         let attempts = Attempts { runner, cpu };
         Ok(Self { attempts, env: Some(env), epochs, _stop_work: stop_work, _scratch: Some(scratch) })
     }
+}
+
+fn remote_shuffle(
+    config: &Config,
+    budget: Budget,
+    epochs: &Arc<Epochs>,
+    network: &Arc<dyn Network>,
+    work: Tasks,
+) -> Result<Arc<dyn ShuffleStore>, TlsError> {
+    let network = tls::wrap(Arc::clone(network), &config.shuffle_tls, &work)?;
+    let reviver = Arc::clone(epochs) as Arc<dyn Reviver>;
+    let client = ShuffleClient::with_reviver(network, budget.client_options(), reviver, work);
+    Ok(Arc::new(RemoteShuffle::new(client, RuntimeHandle::current())))
 }
 
 fn executor_id(config: &Config) -> ExecutorId {

@@ -196,6 +196,7 @@ async fn start_coordinator(world: &Arc<World>, life: &Life) -> anyhow::Result<()
         store: Some(world.store.clone()),
         event_log: Some(Arc::new(EventLog)),
         ids_seed: Some(mix(&[world.seed, world.record.now_ms()])),
+        ..coordinator::Parts::default()
     };
     world.record.coordinator_began();
     coordinator::start_with(config, life.network.clone(), life.clock.clone(), life.tasks.clone(), parts)
@@ -263,7 +264,7 @@ async fn start_executor(world: &World, life: &Life) -> anyhow::Result<()> {
         ShuffleClient::new(life.network.clone(), world.sizes.client.clone(), life.network.tasks.clone());
     let (executor, record) = (Arc::clone(&life.host), Arc::clone(&world.record));
     let runner = ScriptedRunner { executor, client, record };
-    let parts = executor::Parts { runner: Some(Arc::new(runner)), cpu: None };
+    let parts = executor::Parts { runner: Some(Arc::new(runner)), ..executor::Parts::default() };
     executor::start_with(config, life.network.clone(), life.clock.clone(), life.tasks.clone(), parts).await?;
     Ok(())
 }

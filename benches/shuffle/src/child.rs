@@ -9,9 +9,10 @@ use std::{
 };
 
 use anyhow::Context;
+use penstock_shuffle_bench::usage;
 use serde_json::Value;
 
-use crate::{role::Role, usage};
+use crate::role::Role;
 
 pub struct Child {
     process: Process,

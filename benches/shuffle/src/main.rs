@@ -5,16 +5,15 @@
 //! adds. `--docs` rewrites the table in `docs/shuffle-numbers.md`.
 
 mod child;
-mod docs;
 mod report;
 mod role;
 mod scenarios;
-mod usage;
 
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use penstock_shuffle_bench::docs;
 
 /// As in the program `penstock`: see there for why.
 #[cfg(not(target_env = "msvc"))]
@@ -85,7 +84,7 @@ fn measure(run: &Run) -> anyhow::Result<()> {
             .with_context(|| format!("writing {}", path.display()))?;
     }
     if let Some(path) = &run.docs {
-        docs::rewrite(path, &report)?;
+        docs::rewrite(path, "measured", &report.tables())?;
     }
     Ok(())
 }

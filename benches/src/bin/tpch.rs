@@ -1,32 +1,46 @@
-//! TPC-H: each query on one DataFusion process, on an embedded cluster and on real processes, in turn.
+//! TPC-H: each query on each engine in turn, the first of which is what the others are compared with.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use penstock_benches::{
-    engines::{DataFusion, Penstock, Processes, embedded},
-    report::{self, BASE, Line, Report},
+    engines::{Engine, Kind, Sizes},
+    host,
+    report::{self, Line, Report},
 };
 use penstock_cli::{
     embedded::processors,
     progress::Progress,
     tpch::{data, queries},
 };
+use penstock_shuffle_bench::docs;
 
-const EMBEDDED: &str = "embedded";
-const PROCESSES: &str = "processes";
-const ENGINES: [&str; 3] = [BASE, EMBEDDED, PROCESSES];
 const FIRST_RESULT_RUNS: usize = 21;
 
-/// Compare Penstock with one DataFusion process on TPC-H
+/// As in the program `penstock`: see there for why.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// As in the program `penstock`.
+#[cfg(not(target_env = "msvc"))]
+#[allow(unsafe_code, reason = "jemalloc finds its options by the name of a symbol")]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static ALLOCATOR_OPTIONS: &[u8; 37] = b"dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+
+/// Compare Penstock with one DataFusion process on TPC-H, or its shuffle with batches that stay in memory
 #[derive(Debug, Parser)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// Partitions of each exchange, and target partitions of DataFusion [default: the processors]
-    #[arg(long)]
-    partitions: Option<u32>,
+    /// What runs the queries; the others are compared with the first one
+    #[arg(long, value_delimiter = ',', default_value = "datafusion,embedded,processes")]
+    engines: Vec<Kind>,
+    #[command(flatten)]
+    sizes: Sizes,
     /// Runs of each query on each engine; the best one counts
     #[arg(long, default_value_t = 3)]
     runs: u32,
@@ -36,102 +50,117 @@ struct Arguments {
     /// Where the numbers are written as JSON
     #[arg(long, default_value = "bench-tpch.json")]
     json: PathBuf,
+    /// Keep what that file says of other queries, so that a long run may be done in parts
+    #[arg(long)]
+    add: bool,
+    /// Rewrite the tables in this file
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "docs/shuffle-numbers.md")]
+    docs: Option<PathBuf>,
+    /// What it ran on, for the tables
+    #[arg(long, default_value = "")]
+    machine: String,
+    /// The day of the run, for the tables
+    #[arg(long, default_value = "")]
+    date: String,
 }
 
-struct Engines {
-    datafusion: DataFusion,
-    embedded: Penstock,
-    processes: Penstock,
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// A process of an engine, started by the run
+    #[command(hide = true)]
+    Host { settings: String },
 }
 
-impl Engines {
-    async fn rows(&self, engine: &str, sql: &str) -> anyhow::Result<u64> {
-        match engine {
-            EMBEDDED => self.embedded.rows(sql).await,
-            PROCESSES => self.processes.rows(sql).await,
-            _ => self.datafusion.rows(sql).await,
-        }
-    }
-
-    async fn seconds(&self, engine: &str, sql: &str) -> anyhow::Result<(u64, f64)> {
-        let started = Instant::now();
-        let rows = self.rows(engine, sql).await.with_context(|| format!("{engine}: {sql}"))?;
-        Ok((rows, started.elapsed().as_secs_f64()))
-    }
-}
-
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let partitions = arguments.partitions.unwrap_or_else(processors);
-    let tables = data::tables(arguments.scale, &Progress::new(false)).await?;
-    let events = tempfile::tempdir()?;
-    let cluster = embedded(events.path()).await?;
-    let processes = Processes::up()?;
-    let engines = Engines {
-        datafusion: DataFusion::new(&tables, partitions).await?,
-        embedded: Penstock::new(&cluster.url(), &tables, partitions).await?,
-        processes: Penstock::new(&processes.url, &tables, partitions).await?,
-    };
-    let measured = measure(&arguments, partitions, &engines).await;
-    cluster.stop().await;
-    let report = measured?;
-    println!("{}", report::total_rows(&report, &ENGINES));
-    println!("first result of `select 1` in ms: {:?}", report.first_result_ms);
-    std::fs::write(&arguments.json, serde_json::to_vec_pretty(&report)?)
-        .with_context(|| format!("writing {}", arguments.json.display()))?;
-    Ok(())
+    if let Some(Command::Host { settings }) = &arguments.command {
+        return host::run(settings);
+    }
+    tokio::runtime::Runtime::new()?.block_on(compare(&arguments))
 }
 
-async fn measure(arguments: &Arguments, partitions: u32, engines: &Engines) -> anyhow::Result<Report> {
-    println!("{}", report::header(&ENGINES));
+async fn compare(arguments: &Arguments) -> anyhow::Result<()> {
+    let tables = data::tables(arguments.scale, &Progress::new(false)).await?;
+    let mut engines = Vec::new();
+    for kind in &arguments.engines {
+        engines.push(Engine::start(*kind, &arguments.sizes, &tables).await?);
+    }
+    let measured = measure(arguments, &engines).await;
+    for engine in engines {
+        engine.stop().await;
+    }
+    let mut report = measured?;
+    if arguments.add && arguments.json.is_file() {
+        let earlier = serde_json::from_slice(&fs::read(&arguments.json)?);
+        let shown = arguments.json.display();
+        let added = report.add(earlier.with_context(|| format!("reading {shown}"))?);
+        anyhow::ensure!(added, "{shown} is of other engines or sizes");
+    }
+    println!("{}", report::summary(&report));
+    println!("first result of `select 1` in ms: {:?}", report.first_result_ms);
+    fs::write(&arguments.json, serde_json::to_vec_pretty(&report)?)
+        .with_context(|| format!("writing {}", arguments.json.display()))?;
+    match &arguments.docs {
+        Some(path) => docs::rewrite(path, "tpch", &report::docs(&report)),
+        None => Ok(()),
+    }
+}
+
+async fn measure(arguments: &Arguments, engines: &[Engine]) -> anyhow::Result<Report> {
+    println!("{}", report::header(&arguments.engines));
     let wanted = |number| arguments.queries.is_empty() || arguments.queries.contains(&number);
     let mut lines = Vec::new();
     for query in queries::all().filter(|query| wanted(query.number)) {
         let line = measure_query(&query, arguments.runs, engines).await?;
-        println!("{}", report::row(&line, &ENGINES));
+        println!("{}", report::row(&line, &arguments.engines));
         lines.push(line);
     }
-    Ok(Report {
+    let mut report = Report {
+        machine: arguments.machine.clone(),
+        date: arguments.date.clone(),
         scale: arguments.scale,
-        partitions,
+        partitions: arguments.sizes.partitions(),
         runs: arguments.runs,
         processors: processors(),
+        engines: arguments.engines.clone(),
         first_result_ms: first_results(engines).await?,
-        totals: report::totals(&lines, &ENGINES),
         queries: lines,
-    })
+        totals: BTreeMap::new(),
+    };
+    report.total();
+    Ok(report)
 }
 
 /// The engines take turns, so that what else the machine does meets all of them.
-async fn measure_query(query: &queries::Query, runs: u32, engines: &Engines) -> anyhow::Result<Line> {
+async fn measure_query(query: &queries::Query, runs: u32, engines: &[Engine]) -> anyhow::Result<Line> {
     let sql = query.sql.trim().trim_end_matches(';');
-    let mut line = Line { query: query.name(), rows: 0, seconds: BTreeMap::new() };
+    let mut line = Line::new(query.name());
     for _ in 0..runs {
-        for engine in ENGINES {
-            let (rows, seconds) = engines.seconds(engine, sql).await?;
+        for engine in engines {
+            let run = engine.run(sql).await?;
             anyhow::ensure!(
-                engine == BASE || rows == line.rows,
-                "{} has {rows} rows on {engine} instead of {}",
+                line.seconds.is_empty() || run.rows == line.rows,
+                "{} has {} rows on {} instead of {}",
                 query.name(),
+                run.rows,
+                engine.kind,
                 line.rows
             );
-            line.rows = rows;
-            line.seconds.entry(engine).or_default().push(seconds);
+            line.add(engine.kind, run);
         }
     }
     Ok(line)
 }
 
-async fn first_results(engines: &Engines) -> anyhow::Result<BTreeMap<&'static str, f64>> {
+async fn first_results(engines: &[Engine]) -> anyhow::Result<BTreeMap<Kind, f64>> {
     let mut medians = BTreeMap::new();
-    for engine in ENGINES {
+    for engine in engines {
         let mut times = Vec::new();
         for _ in 0..FIRST_RESULT_RUNS {
-            times.push(engines.seconds(engine, "select 1").await?.1 * 1000.0);
+            times.push(engine.run("select 1").await?.seconds * 1000.0);
         }
         times.sort_by(f64::total_cmp);
-        medians.insert(engine, times[FIRST_RESULT_RUNS / 2]);
+        medians.insert(engine.kind, times[FIRST_RESULT_RUNS / 2]);
     }
     Ok(medians)
 }

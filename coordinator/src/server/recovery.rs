@@ -22,7 +22,7 @@ use crate::{
     event_log::EventLog,
     job::{JobStatus, StatementState},
     publish::{Publication, PublishError, Publisher},
-    shuffles::{RemoteShuffles, ShuffleOwner},
+    shuffles::Shuffles,
     store::{JobRecord, JobStore, Write},
 };
 
@@ -56,7 +56,7 @@ pub(super) async fn finish_former_life(
 pub(super) async fn clean_up(
     ended: Vec<JobId>,
     publisher: &Publisher,
-    shuffles: &Arc<RemoteShuffles>,
+    shuffles: &Arc<dyn Shuffles>,
     tasks: &Tasks,
 ) -> Result<(), StartError> {
     // Before anything new begins: sinks of this life must not be touched.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use penstock_protocol::{
-    ids::{AttemptId, AttemptNumber, BatchId, PartitionIndex, ShuffleId, TaskIndex},
+    ids::{AttemptId, AttemptNumber, BatchId, JobId, PartitionIndex, ShuffleId, TaskIndex},
     shuffle::{
         CommitVerdict, MapOutput, PartitionSource, PartitionTotals, ShuffleTarget, Winner, batch_checksum,
     },
@@ -51,6 +51,11 @@ impl MemoryStore {
     /// Forgets a shuffle: later reads of it are an error.
     pub fn remove(&self, shuffle: ShuffleId) {
         self.lock().remove(&shuffle);
+    }
+
+    /// Forgets all shuffles of a job.
+    pub fn remove_job(&self, job: JobId) {
+        self.lock().retain(|shuffle, _| shuffle.job != job);
     }
 
     /// Whether anything was stored for a partition.

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use datafusion::physical_plan::metrics::Time;
+use penstock_batches::{BatchIoError, Codec, Encoder};
 use penstock_protocol::{
     effort::PushEffort,
     ids::{AttemptId, PartitionIndex},
@@ -11,7 +12,7 @@ use penstock_protocol::{
     task::TaskOutput,
 };
 
-use super::store::{ShuffleError, ShuffleStore, ShuffleWriter};
+use super::store::{BatchEncoder, ShuffleError, ShuffleStore, ShuffleWriter};
 
 /// Takes payloads in order. Opens the shuffle with the first payload that has to go there.
 pub(crate) struct PayloadSink {
@@ -44,6 +45,14 @@ impl PayloadSink {
         bytes_max: u64,
     ) -> Self {
         Self { store, attempt, target, state: State::Inline { batches: vec![], bytes: 0, bytes_max } }
+    }
+
+    /// What makes payloads for it. Those of a result leave the store's hands.
+    pub fn encoder(&self, codec: Codec) -> Result<Box<dyn BatchEncoder>, BatchIoError> {
+        match self.state {
+            State::Inline { .. } => Ok(Box::new(Encoder::new(codec)?)),
+            State::Unopened | State::Open(_) => self.store.encoder(codec),
+        }
     }
 
     /// Hands over one payload; `wait` gets the time that the shuffle took.

@@ -21,7 +21,7 @@ use datafusion::{
     },
 };
 use futures::{StreamExt, stream::BoxStream};
-use penstock_batches::{BatchIoError, Decoder};
+use penstock_batches::BatchIoError;
 use penstock_protocol::{
     effort::FetchEffort,
     ids::ShuffleId,
@@ -31,7 +31,7 @@ use penstock_protocol::{
 use super::{
     Declared,
     spread::{BatchSize, PlainBuffer},
-    store::{ShuffleError, ShuffleStore},
+    store::{BatchDecoder, ShuffleError, ShuffleStore},
 };
 use crate::{attempt::Progress, stage_graph::ReadMode};
 
@@ -167,7 +167,7 @@ impl ExecutionPlan for ExchangeReadExec {
 struct Reader {
     payloads: BoxStream<'static, Result<Bytes, ShuffleError>>,
     shuffle: ShuffleId,
-    decoder: Decoder,
+    decoder: Box<dyn BatchDecoder>,
     /// Small batches that wait for others.
     small: PlainBuffer,
     ready: VecDeque<RecordBatch>,
@@ -210,7 +210,7 @@ impl Reader {
             metrics: exec.metrics.clone(),
             partition,
             shuffle: source.shuffle,
-            decoder: Decoder::new(exec.schema()),
+            decoder: source.store.decoder(exec.schema()),
             small: PlainBuffer::new(size),
             ready: VecDeque::new(),
             reservation: consumer.register(context.memory_pool()),

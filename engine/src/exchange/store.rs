@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use penstock_batches::{BatchIoError, Codec, Decoder, Encoder};
 use penstock_protocol::{
     effort::{FetchEffort, PushEffort},
     ids::{AttemptId, JobId, PartitionIndex, ShuffleId},
@@ -48,6 +50,16 @@ pub trait ShuffleStore: std::fmt::Debug + Send + Sync {
         source: PartitionSource,
     ) -> BoxStream<'static, Result<Bytes, ShuffleError>>;
 
+    /// What makes payloads of batches for this store.
+    fn encoder(&self, codec: Codec) -> Result<Box<dyn BatchEncoder>, BatchIoError> {
+        Ok(Box::new(Encoder::new(codec)?))
+    }
+
+    /// What makes batches of this store's payloads.
+    fn decoder(&self, schema: SchemaRef) -> Box<dyn BatchDecoder> {
+        Box::new(Decoder::new(schema))
+    }
+
     /// From now on the job's data is read and written with this token, where anybody asks for one.
     fn grant(&self, _job: JobId, _token: JobToken) {}
 
@@ -60,6 +72,28 @@ pub trait ShuffleStore: std::fmt::Debug + Send + Sync {
         _effort: Arc<FetchEffort>,
     ) -> BoxStream<'static, Result<Bytes, ShuffleError>> {
         self.read(shuffle, winners, source)
+    }
+}
+
+/// Makes payloads of the batches of one attempt.
+pub trait BatchEncoder: Send {
+    fn encode(&mut self, batch: &RecordBatch) -> Result<Bytes, BatchIoError>;
+}
+
+/// Makes batches of the payloads of one exchange; an error if one is damaged, never fewer rows.
+pub trait BatchDecoder: Send {
+    fn decode(&mut self, payload: Bytes) -> Result<Vec<RecordBatch>, BatchIoError>;
+}
+
+impl BatchEncoder for Encoder {
+    fn encode(&mut self, batch: &RecordBatch) -> Result<Bytes, BatchIoError> {
+        Self::encode(self, batch)
+    }
+}
+
+impl BatchDecoder for Decoder {
+    fn decode(&mut self, payload: Bytes) -> Result<Vec<RecordBatch>, BatchIoError> {
+        Self::decode(self, payload)
     }
 }
 

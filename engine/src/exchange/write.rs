@@ -18,7 +18,7 @@ use datafusion::{
     },
 };
 use futures::StreamExt;
-use penstock_batches::{Codec, Encoder};
+use penstock_batches::Codec;
 use penstock_protocol::{
     effort::PushEffort,
     ids::{PartitionIndex, TaskIndex},
@@ -27,6 +27,7 @@ use penstock_protocol::{
 use super::{
     PayloadSink,
     spread::{BatchSize, HashBuffer, PlainBuffer},
+    store::BatchEncoder,
 };
 use crate::attempt::Progress;
 
@@ -177,7 +178,7 @@ struct Writer<'a> {
     buffer: Buffer,
     reservation: MemoryReservation,
     buffer_bytes_max: usize,
-    encoder: Encoder,
+    encoder: Box<dyn BatchEncoder>,
     sink: &'a mut PayloadSink,
     output_rows: Count,
     payload_bytes: Count,
@@ -216,7 +217,7 @@ impl<'a> Writer<'a> {
             reservation: consumer.register(context.memory_pool()),
             buffer_bytes_max: (partitions * BUFFER_BYTES_PER_PARTITION)
                 .clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX),
-            encoder: Encoder::new(codec).map_err(|error| DataFusionError::External(Box::new(error)))?,
+            encoder: sink.encoder(codec).map_err(|error| DataFusionError::External(Box::new(error)))?,
             sink,
             output_rows: MetricBuilder::new(metrics).output_rows(0),
             payload_bytes: MetricBuilder::new(metrics).counter("shuffle_written_bytes", 0),

@@ -50,7 +50,11 @@ async fn a_stage_that_panics_while_it_is_prepared_fails_each_of_its_attempts() {
 async fn heartbeats_and_orders_live_while_every_thread_for_query_work_burns() {
     let mut coordinator = Coordinator::start().await;
     let (script, mut seen) = Script::new();
-    let parts = Parts { runner: Some(script.clone()), cpu: Some(CpuRuntime::dedicated(1).unwrap()) };
+    let parts = Parts {
+        runner: Some(script.clone()),
+        cpu: Some(CpuRuntime::dedicated(1).unwrap()),
+        ..Parts::default()
+    };
     let config = Config { slots: 2, ..Config::default() };
     let _executor = Executor::start_with(&coordinator, config, parts).await;
     let (mut connection, _) = coordinator.welcome().await;

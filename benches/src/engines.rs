@@ -55,7 +55,7 @@ pub struct Sizes {
     /// Memory of each shuffle worker of `service`
     #[arg(long)]
     pub shuffle_memory: Option<ByteSize>,
-    /// How `service` compresses: none, lz4 or zstd
+    /// How `service` compresses: auto, none, lz4 or zstd
     #[arg(long)]
     pub codec: Option<String>,
 }

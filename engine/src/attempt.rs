@@ -4,6 +4,7 @@
 //! wrote, or one typed failure, and always its metrics. Dropping the future cancels the attempt.
 //! Not here: slots, heartbeats, retries.
 
+mod codec;
 mod failure;
 
 use std::{
@@ -30,7 +31,7 @@ use penstock_protocol::{
 
 use crate::{
     bind::{self, Bound, Inputs, Parts},
-    codec::{self, StagePlan},
+    codec::StagePlan,
     exchange::{ExchangeWriteExec, PayloadSink, store::ShuffleStore},
     metrics,
     scan::{self, Found},
@@ -94,18 +95,14 @@ impl Progress {
 pub fn decode(definition: &StageDefinition, env: &Arc<RuntimeEnv>) -> Result<DecodedStage, Failure> {
     let settings = Settings::new(definition.settings.clone()).map_err(failure::of_settings)?;
     let session = session::session(&settings, env).map_err(failure::of_settings)?;
-    let codec = match settings.shuffle_codec() {
-        "none" => Codec::None,
-        "zstd" => Codec::Zstd,
-        _ => Codec::Lz4,
-    };
     let inputs = definition.inputs.iter().map(|input| (input.shuffle, input.winners.clone().into()));
+    let output = Output::of(&definition.output);
     Ok(DecodedStage(Arc::new(Decoded {
-        plan: codec::parse_plan(&definition.plan).map_err(|error| failure::of(&error))?,
+        plan: crate::codec::parse_plan(&definition.plan).map_err(|error| failure::of(&error))?,
         session,
-        codec,
+        codec: codec::of(settings.shuffle_codec(), output.target()),
         inputs: inputs.collect(),
-        output: Output::of(&definition.output),
+        output,
     })))
 }
 
@@ -117,6 +114,13 @@ impl Output {
                 Self::Result { target: Arc::new(target.clone()), inline_bytes_max: *inline_bytes_max }
             }
             OutputTarget::Files { staging_url } => Self::Files { staging_url: staging_url.clone() },
+        }
+    }
+
+    fn target(&self) -> Option<&ShuffleTarget> {
+        match self {
+            Self::Shuffle(target) | Self::Result { target, .. } => Some(target),
+            Self::Files { .. } => None,
         }
     }
 }

@@ -42,10 +42,10 @@ pub const OWN: [OwnSetting; 5] = [
     },
     OwnSetting {
         key: SHUFFLE_CODEC,
-        default: "lz4",
-        about: "compression of shuffled batches; an exchange whose samples do not shrink is sent as it is",
-        check: |value| matches!(value, "lz4" | "zstd" | "none"),
-        expects: "lz4, zstd or none",
+        default: "auto",
+        about: "compression of shuffled batches: auto is lz4, and none where all shuffle workers are reached over the loopback interface; an exchange whose samples do not shrink is sent as it is",
+        check: |value| matches!(value, "auto" | "lz4" | "zstd" | "none"),
+        expects: "auto, lz4, zstd or none",
     },
     OwnSetting {
         key: SHUFFLE_TAGS,

@@ -63,8 +63,6 @@ pub fn coordinator(
         event_log: options.event_log.display().to_string(),
         shuffle_masters: vec![master.to_string()],
         state_dir,
-        // Nothing crosses a network: compressing costs more than it saves.
-        settings: [("penstock.shuffle.codec".to_owned(), "none".to_owned())].into(),
         ..Default::default()
     }
 }

@@ -5,6 +5,7 @@ import { Failed } from '../../components/empty'
 import { Skeleton } from '../../components/skeleton'
 import { StageChip } from '../../components/state'
 import { bytes, count, duration, short } from '../../lib/format'
+import './attempts.css'
 
 const PAGE = 50
 

@@ -6,6 +6,7 @@ import type { Job, LogEvent } from '../../api/types'
 import { Empty, Failed } from '../../components/empty'
 import { Skeleton } from '../../components/skeleton'
 import { tickLabel } from '../../lib/lanes'
+import './events-tab.css'
 import { describe, EVENT_TYPES } from './events'
 
 export function EventsTab({ job }: { job: Job }) {

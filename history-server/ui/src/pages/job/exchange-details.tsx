@@ -3,6 +3,7 @@ import { Link } from 'react-router'
 import type { ExchangeHistory, ShuffleWorker } from '../../api/types'
 import { Dash } from '../../components/dash'
 import { bytes, count, duration, exact, plural, short } from '../../lib/format'
+import './exchange-details.css'
 import { destination, efforts, isTroubled, placement, summary, verdicts } from './exchanges'
 
 /** One exchange: its numbers, why it is as it is, its partitions, its workers. */

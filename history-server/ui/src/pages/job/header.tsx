@@ -6,6 +6,7 @@ import { AlertIcon, ExternalIcon } from '../../components/icons'
 import { useNow } from '../../components/now'
 import { JobChip } from '../../components/state'
 import { ago, bytes, count, duration, exact, plural, short } from '../../lib/format'
+import './header.css'
 import { Notes } from './notes'
 
 export function Header({ job }: { job: Job }) {

@@ -1,6 +1,7 @@
 import { useState } from 'react'
 import { Link } from 'react-router'
 import type { Job } from '../../api/types'
+import './notes.css'
 
 const SHOWN = 4
 

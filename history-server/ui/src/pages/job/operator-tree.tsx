@@ -5,6 +5,7 @@ import { ChevronIcon } from '../../components/icons'
 import { StageChip } from '../../components/state'
 import { bytes, count, duration, metric, metricName, percent, ratio, short } from '../../lib/format'
 import { misestimate, treeLines, type TreeLine } from '../../lib/tree'
+import './operator-tree.css'
 
 /** The operators of one stage with their metrics, merged over its tasks. */
 export function OperatorTree({ stage }: { stage: Stage }) {

@@ -1,6 +1,7 @@
 import { useState } from 'react'
 import type { Job } from '../../api/types'
 import { Empty } from '../../components/empty'
+import './plan-tab.css'
 import { OperatorTree } from './operator-tree'
 import { useSelectedStage } from './selection'
 import { StageGraph } from './stage-graph'

@@ -1,5 +1,6 @@
 import type { Distribution, Stage } from '../../api/types'
 import { metric, metricName, plural, ratio } from '../../lib/format'
+import './quantiles.css'
 
 const ORDER = [
   'run_ms',

@@ -1,6 +1,7 @@
 import { useState } from 'react'
 import type { Job } from '../../api/types'
 import { Empty } from '../../components/empty'
+import './settings-tab.css'
 
 export function SettingsTab({ job }: { job: Job }) {
   const [text, setText] = useState('')

@@ -1,5 +1,6 @@
 import type { Moment } from '../../api/types'
 import { duration } from '../../lib/format'
+import './shuffle-story.css'
 
 const LABELS: Record<string, string> = {
   lost: 'Lost',

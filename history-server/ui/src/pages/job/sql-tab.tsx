@@ -5,6 +5,7 @@ import { CopyButton } from '../../components/copy'
 import { Sql } from '../../components/sql'
 import { Chip } from '../../components/state'
 import { bytes, count, plural } from '../../lib/format'
+import './sql-tab.css'
 
 export function SqlTab({ job }: { job: Job }) {
   const parameters = Object.entries(job.parameters)

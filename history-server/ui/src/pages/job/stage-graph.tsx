@@ -22,6 +22,7 @@ import { Skeleton } from '../../components/skeleton'
 import { stageTone } from '../../components/state'
 import { bytes, duration, plural, ratio, short } from '../../lib/format'
 import { layout, links, NODE_HEIGHT, NODE_WIDTH, shapeOf, type Link, type Place } from '../../lib/graph'
+import './stage-graph.css'
 import { skewOf, stageMs } from './selection'
 
 type StageNode = Node<{ stage: Stage; share: number; down: boolean }, 'stage'>

@@ -4,6 +4,7 @@ import type { Job } from '../../api/types'
 import { Empty, Failed } from '../../components/empty'
 import { Skeleton } from '../../components/skeleton'
 import { duration } from '../../lib/format'
+import './gantt.css'
 import { AttemptLanes } from './attempt-lanes'
 import { StageBars } from './stage-bars'
 

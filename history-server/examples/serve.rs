@@ -25,8 +25,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let clock = Arc::new(SystemClock);
     if with_fixtures {
         let (folder, now_ms) = (Path::new(folder), clock.now().as_millis());
-        let mut ids = fixtures::jobs::write_all(folder, now_ms);
-        ids.extend(fixtures::jobs::write_shuffles(folder, now_ms));
+        let mut ids = fixtures::store::write_all(folder, now_ms);
+        ids.extend(fixtures::store::write_shuffles(folder, now_ms));
         println!("{}", serde_json::to_string(&ids)?);
     }
     let config = Config {

@@ -5,13 +5,13 @@ use std::fs;
 use penstock_protocol::event::JobState;
 
 use crate::{
-    fixtures::{jobs, log::bare_summary},
+    fixtures::{log::bare_summary, store},
     server::{NOW_MS, Server, names},
 };
 
 fn with_everything() -> Server {
     let server = Server::new();
-    jobs::write_all(server.root.path(), NOW_MS);
+    store::write_all(server.root.path(), NOW_MS);
     server
 }
 

@@ -15,7 +15,7 @@ mod reload;
 
 use layer::{Draft, Written};
 pub use origin::Origin;
-pub use reload::{Reloaded, reload, with_changes};
+pub use reload::{ChangeError, Reloaded, keys, reload, with_changes};
 
 /// The tables that a configuration file may have: one per role.
 pub const SECTIONS: [&str; 5] =

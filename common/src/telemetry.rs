@@ -38,16 +38,53 @@ impl FromStr for LogFormat {
     }
 }
 
+/// The filter of a process that writes logs.
+struct Filter {
+    at_start: String,
+    replace: Box<dyn Fn(EnvFilter) + Send + Sync>,
+}
+
+static FILTER: OnceLock<Filter> = OnceLock::new();
+
 /// Writes logs to standard error. `PENSTOCK_LOG` replaces the default filter. Only the first call of a process counts.
 pub fn init(format: LogFormat, default_filter: &str) {
     let filter = EnvFilter::try_from_env("PENSTOCK_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter));
+    let at_start = filter.to_string();
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let replace: Box<dyn Fn(EnvFilter) + Send + Sync>;
     let set = match format {
-        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Text => {
+            let lines = lines.with_ansi(io::stderr().is_terminal()).with_filter_reloading();
+            let handle = lines.reload_handle();
+            replace = Box::new(move |filter| drop(handle.reload(filter)));
+            lines.try_init()
+        }
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_filter_reloading();
+            let handle = lines.reload_handle();
+            replace = Box::new(move |filter| drop(handle.reload(filter)));
+            lines.try_init()
+        }
     };
-    drop(set);
+    if set.is_ok() {
+        FILTER.get_or_init(|| Filter { at_start, replace });
+    }
     log_panics();
+}
+
+/// Whether logs can be filtered by this.
+pub fn is_log_filter(filter: &str) -> bool {
+    EnvFilter::try_new(filter).is_ok()
+}
+
+/// Filters the logs of this process by `filter` from now on; an empty one brings back that of its start. Does nothing in a
+/// process without logs, and with what [`is_log_filter`] denies.
+pub fn filter_logs(filter: &str) {
+    let Some(logs) = FILTER.get() else { return };
+    let wanted = if filter.is_empty() { &logs.at_start } else { filter };
+    if let Ok(filter) = EnvFilter::try_new(wanted) {
+        (logs.replace)(filter);
+    }
 }
 
 /// A panic is caught where its task is owned, and told there; here it only gets into the log, with its place.

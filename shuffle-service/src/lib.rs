@@ -8,6 +8,7 @@
 //! runs short → fetch connection.
 
 pub mod disk;
+mod disk_view;
 pub mod master;
 mod metrics;
 mod problem;

@@ -6,6 +6,7 @@
 //! it knows positively that the job has ended (invariant 26).
 
 mod admin;
+mod asking;
 mod config;
 mod exclusions;
 mod leases;
@@ -36,12 +37,12 @@ use penstock_protocol::{
 };
 use tonic::service::{Routes, interceptor::InterceptedService};
 
+use self::{asking::Asking, service::Service};
 pub use self::{
     config::{Config, InvalidConfig},
     placement::Policy,
     quotas::Limit,
 };
-use self::{locations::Asking, service::Service};
 
 /// Why a master did not start.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +79,9 @@ pub async fn start(
     tasks: Tasks,
 ) -> Result<Handle, StartError> {
     config.validate()?;
+    if !config.log_filter.is_empty() {
+        telemetry::filter_logs(&config.log_filter);
+    }
     let secret = ClusterSecret::load(&config.cluster_secret_file)?;
     // Metrics and the admin view are read by tools: they stay plain.
     let admin_network = Arc::clone(&network);

@@ -29,10 +29,10 @@ mod pace;
 mod push;
 mod read_back;
 mod recovery;
+mod settings;
 mod site;
 mod standing;
 mod store;
-mod tiers;
 mod usage;
 mod write_out;
 
@@ -46,6 +46,7 @@ use std::{
 
 use penstock_common::{
     clock::Clock,
+    config::Reloaded,
     grpc, http,
     lifecycle::{OnFailure, Tasks},
     net::{
@@ -79,9 +80,8 @@ use self::{
     objects::Objects,
     orders::Orders,
     recovery::{Recovered, recover},
-    site::Site,
+    settings::Settings,
     store::Store,
-    tiers::Tiers,
 };
 use crate::disk::{Disk, LocalDisk};
 
@@ -118,7 +118,6 @@ pub struct Handle {
     pub admin: Option<SocketAddr>,
     registered: watch::Receiver<bool>,
     store: Arc<Store>,
-    drain_patience: Duration,
 }
 
 impl Handle {
@@ -131,7 +130,12 @@ impl Handle {
     /// Leaves in order, before its tasks are stopped: from now on batches and reservations go elsewhere, while commits and
     /// reads are served. Returns when a stop loses nothing that somebody may still want, or after `drain_seconds`.
     pub async fn drain(&self) {
-        drain::drain(&self.store, self.drain_patience).await;
+        drain::drain(&self.store, Duration::from_secs(self.store.settings.get().drain_seconds)).await;
+    }
+
+    /// Takes new settings, as far as they can change at run time; says which did and which would need a restart.
+    pub fn reload(&self, config: Config) -> Result<Reloaded, InvalidConfig> {
+        self.store.reload(config)
     }
 }
 
@@ -154,7 +158,9 @@ pub async fn start_on(
     tasks: Tasks,
 ) -> Result<Handle, StartError> {
     config.validate()?;
-    let config = config.with_marks_of_tier();
+    if !config.log_filter.is_empty() {
+        telemetry::filter_logs(&config.log_filter);
+    }
     let secret = ClusterSecret::load(&config.cluster_secret_file)?;
     // Metrics and health checks are read by tools: they stay plain.
     let admin_network = Arc::clone(&network);
@@ -178,15 +184,13 @@ pub async fn start_on(
         address.incarnation,
         Budget::new(&config),
         disks,
-        Tiers { objects: objects.clone(), create_in: config.create_in },
-        config.durability(),
-        config.locations_max,
+        objects.clone(),
+        Settings::new(config.clone()),
     );
     store.adopt(recovered);
-    let store = store.splitting_from(config.split_from_bytes.as_u64()).guarded(Guard::new(secret.clone()));
-    let store = Arc::new(store);
+    let store = Arc::new(store.guarded(Guard::new(secret.clone())));
     let links = Links::new(Arc::clone(&network), secret.clone(), store.budget.bytes_max(), tasks.clone());
-    watch_disks(&config, &store, &tasks).await;
+    watch_disks(&store, &tasks).await;
     let (registered, watch_registered) = watch::channel(false);
     let admin = serve_admin(&config, admin_network.as_ref(), &store, clock, &tasks).await?;
     let handle = Handle {
@@ -196,23 +200,15 @@ pub async fn start_on(
         address: address.clone(),
         registered: watch_registered,
         store: Arc::clone(&store),
-        drain_patience: Duration::from_secs(config.drain_seconds),
     };
     let credentials = Credentials::new(secret.as_ref());
-    serve_control(&config, control, &store, links, secret, &tasks);
-    let connections = connection::accept(data, Arc::clone(&store), config.connections_max, tasks.clone());
+    serve_control(control, &store, links, secret, &tasks);
+    let connections = connection::accept(data, Arc::clone(&store), tasks.clone());
     tasks.spawn("data-plane", OnFailure::StopAll, connections);
-    let flusher = Flusher { store: Arc::clone(&store), parallelism: config.flush_parallelism };
+    let flusher = Flusher { store: Arc::clone(&store) };
     tasks.spawn("flusher", OnFailure::StopAll, flusher.run(tasks.stop_token()));
     if let Some(objects) = objects {
-        let evictor = Evictor {
-            store: Arc::clone(&store),
-            objects,
-            interval: Duration::from_millis(config.disk_probe_interval_ms),
-            from_percent: config.evict_from_percent,
-            to_percent: config.evict_to_percent,
-            first: config.evict_first,
-        };
+        let evictor = Evictor { store: Arc::clone(&store), objects };
         tasks.spawn("evictor", OnFailure::StopAll, evictor.run(tasks.stop_token()));
     }
     let recorder = Recorder { store: Arc::clone(&store), interval: RECORD_INTERVAL };
@@ -220,7 +216,6 @@ pub async fn start_on(
     let reporter = Reporter {
         store,
         admin: admin.map(|admin| reach(&config, admin)).unwrap_or_default(),
-        site: Site::new(&config, &address.data),
         address: address.clone(),
         orders: Mutex::new(Orders::new(config.masters.len())),
         registered,
@@ -276,27 +271,24 @@ fn reach(config: &Config, address: SocketAddr) -> String {
 }
 
 /// Watches each disk, and returns when the room on each one is known that answers.
-async fn watch_disks(config: &Config, store: &Arc<Store>, tasks: &Tasks) {
-    let interval = Duration::from_millis(config.disk_probe_interval_ms);
+async fn watch_disks(store: &Arc<Store>, tasks: &Tasks) {
     let first_looks = (0..store.disks.volumes.len()).map(|disk| {
         let (looked, first_look) = oneshot::channel();
-        let monitor = Monitor { store: Arc::clone(store), disk, interval };
+        let monitor = Monitor { store: Arc::clone(store), disk };
         tasks.spawn("disk-monitor", OnFailure::StopAll, monitor.run(looked, tasks.stop_token()));
-        tokio::time::timeout(store.disks.hang, first_look)
+        tokio::time::timeout(store.disks.hang(), first_look)
     });
     futures::future::join_all(first_looks).await;
 }
 
 fn serve_control(
-    config: &Config,
     listener: Box<dyn Listener>,
     store: &Arc<Store>,
     links: Links,
     secret: Option<ClusterSecret>,
     tasks: &Tasks,
 ) {
-    let commit_patience = Duration::from_millis(config.commit_timeout_ms);
-    let server = ShuffleWorkerServer::new(Control { store: Arc::clone(store), links, commit_patience })
+    let server = ShuffleWorkerServer::new(Control { store: Arc::clone(store), links })
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
     let server = InterceptedService::new(server, Admission(secret));

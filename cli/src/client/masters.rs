@@ -48,15 +48,28 @@ impl Masters {
 
     /// The answer of the first master that has one.
     pub async fn get(&self, path: &[&str]) -> anyhow::Result<Value> {
-        let mut silent = Vec::new();
+        self.first(|address| self.request(Method::GET, address, path)).await
+    }
+
+    /// Gives the order to the first master that takes it: one that concerns no master's own state.
+    pub async fn post_once(&self, path: &[&str], body: &Value) -> anyhow::Result<Value> {
+        self.first(|address| self.request(Method::POST, address, path).json(body)).await
+    }
+
+    /// What one master does not know, another may.
+    async fn first(&self, request: impl Fn(&Url) -> RequestBuilder) -> anyhow::Result<Value> {
+        let (mut silent, mut unknown) = (Vec::new(), None);
         for address in &self.addresses {
-            match answer(self.request(Method::GET, address, path)).await {
+            match answer(request(address)).await {
                 Ok(answer) => return Ok(answer),
                 Err(Refused::Silent(reason)) => silent.push(reason),
+                Err(Refused::Answered(StatusCode::NOT_FOUND, refused)) => {
+                    unknown = unknown.or(Some(refused));
+                }
                 Err(Refused::Answered(_, refused)) => return Err(refused.into()),
             }
         }
-        Err(unreachable(&silent).into())
+        Err(unknown.unwrap_or_else(|| unreachable(&silent)).into())
     }
 
     /// Gives all masters the same order; one that takes it is enough, and those that cannot be reached are named on

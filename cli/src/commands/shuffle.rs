@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use penstock_common::bytes::ByteSize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::{
     args::Global,
@@ -15,6 +15,7 @@ use crate::{
     output,
 };
 
+mod settings;
 mod tables;
 
 const POLL: Duration = Duration::from_millis(500);
@@ -26,7 +27,8 @@ const POLL: Duration = Duration::from_millis(500);
   penstock shuffle decommission worker-3 --wait
   penstock shuffle exclude worker-3 --seconds 3600 --reason 'slow disk'
   penstock shuffle quota --user ann --bytes 500GiB
-  penstock shuffle settings job_locations_max=200000")]
+  penstock shuffle settings job_locations_max=200000
+  penstock shuffle settings --worker worker-3 flush_from_percent=50")]
 pub struct Arguments {
     /// Admin addresses of all masters, with commas between them [default: those of the local cluster, 127.0.0.1:7073]
     #[arg(
@@ -44,16 +46,34 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show the workers: how they stand and what they hold
+    #[command(after_help = "Examples:
+  penstock shuffle workers
+  penstock shuffle workers --json | jq -r '.workers[] | select(.state != \"serving\") | .worker'
+
+States: serving; suspected (placements failed on it); leaving (its machine goes); draining, drained (decommissioned);
+excluded; silent (no report in time); left (stopped in order).")]
     Workers,
     /// Show the jobs that the service holds something of
+    #[command(after_help = "Examples:
+  penstock shuffle jobs
+  penstock shuffle jobs --json | jq '.jobs | max_by(.bytes)'")]
     Jobs,
     /// Show which worker holds what of a job
+    #[command(after_help = "Examples:
+  penstock shuffle partitions 0192e4a8-8c1f-7b30-9d52-3f6f0a9a2c11
+  penstock shuffle partitions JOB --json | jq '[.locations[] | select(.phase == \"broken\")]'
+
+Phases: open (takes batches), closing, committed, broken (cannot commit), released.")]
     Partitions {
         /// The job's id
         job: String,
     },
     /// Empty a worker: nothing new goes to it, and once its jobs have ended it may be stopped
+    #[command(after_help = "Examples:
+  penstock shuffle decommission worker-3
+  penstock shuffle decommission worker-3 --wait --timeout 3600    # exit code 8 if it still holds data then")]
     Decommission {
+        /// The worker's name
         worker: String,
         /// Wait until it holds nothing any more
         #[arg(long)]
@@ -63,24 +83,43 @@ enum Command {
         timeout: Option<u64>,
     },
     /// Let a worker serve again
-    Recommission { worker: String },
-    /// Give a worker nothing new for a while
-    Exclude {
+    #[command(after_help = "Examples:
+  penstock shuffle recommission worker-3")]
+    Recommission {
+        /// The worker's name
         worker: String,
+    },
+    /// Give a worker nothing new for a while
+    #[command(after_help = "Examples:
+  penstock shuffle exclude worker-3 --seconds 3600 --reason 'slow disk'
+  penstock shuffle include worker-3
+
+What it holds stays and is served. It ends by itself, and when the masters start again.")]
+    Exclude {
+        /// The worker's name
+        worker: String,
+        /// For how long, from now on
         #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
         seconds: u64,
+        /// Why, for others who look
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// End the exclusion of a worker before its time
-    Include { worker: String },
-    /// Show the quotas of users, or set one until the masters start again
-    Quota(Quota),
-    /// Show the masters' settings, or change some until they start again
-    Settings {
-        /// KEY=VALUE
-        changes: Vec<String>,
+    /// End the exclusion of a worker, or the suspicion against it, before its time
+    #[command(after_help = "Examples:
+  penstock shuffle include worker-3")]
+    Include {
+        /// The worker's name
+        worker: String,
     },
+    /// Show the quotas of users, or set one until the masters start again
+    #[command(after_help = "Examples:
+  penstock shuffle quota
+  penstock shuffle quota --user ann --bytes 500GiB --locations 200000
+  penstock shuffle quota --user ann                 # back to what counts for all users")]
+    Quota(Quota),
+    /// Show the settings of masters or workers, or change some until they start again
+    Settings(settings::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -117,13 +156,7 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
         }
         Command::Include { worker } => order(global, &masters, &worker, "include", json!({})).await,
         Command::Quota(quota) => show(global, &quotas(&masters, quota).await?, tables::quotas),
-        Command::Settings { changes } if changes.is_empty() => {
-            show(global, &masters.get(&["settings"]).await?, tables::settings)
-        }
-        Command::Settings { changes } => {
-            let changes = settings(&changes)?;
-            show(global, &masters.post(&["settings"], &changes).await?, tables::changed)
-        }
+        Command::Settings(arguments) => settings::run(global, &masters, arguments).await,
     }
 }
 
@@ -196,16 +229,4 @@ async fn quotas(masters: &Masters, quota: Quota) -> anyhow::Result<Value> {
         body["locations"] = json!(locations);
     }
     masters.post(&["quotas"], &body).await
-}
-
-/// A value is JSON if it can be read so, else text.
-fn settings(changes: &[String]) -> anyhow::Result<Value> {
-    let mut settings = Map::new();
-    for change in changes {
-        let (key, value) =
-            change.split_once('=').ok_or_else(|| Failed::usage(format!("`{change}` is not KEY=VALUE")))?;
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-        settings.insert(key.to_owned(), value);
-    }
-    Ok(Value::Object(settings))
 }

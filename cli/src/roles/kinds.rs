@@ -78,8 +78,10 @@ impl Role for ShuffleWorker {
         // Once a master knows it, jobs find room. A master that comes later is no reason to wait here.
         tokio::time::timeout(SETTLE, handle.registered()).await.ok();
         let addresses = with_admin([("control", handle.control), ("data", handle.data)], handle.admin);
+        let reloaded = handle.clone();
+        let reload: Reload<Self::Config> = Box::new(move |config| Ok(reloaded.reload(config)?));
         let drain: Drain = Box::pin(async move { handle.drain().await });
-        Ok(Started { drain: Some(drain), ..addresses.into() })
+        Ok(Started { reload: Some(reload), drain: Some(drain), ..addresses.into() })
     }
 }
 

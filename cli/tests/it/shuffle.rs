@@ -69,3 +69,41 @@ fn with_a_cluster_secret_executors_are_told_the_tokens_of_their_jobs() {
     let _cluster = ProcessCluster::up(&world, &["--config", file.to_str().expect("is text")]);
     world.ok(&["submit", "--wait", "-e", GROUPED]);
 }
+
+#[test]
+fn settings_of_workers_are_read_again_at_sighup_and_changed_by_name() {
+    let world = World::new();
+    let settings =
+        |percent: u32, more: &str| format!("[shuffle-worker]\nflush_from_percent = {percent}\n{more}");
+    let file = world.file("penstock.toml", settings(60, ""));
+    let cluster = ProcessCluster::up(&world, &["--config", file.to_str().expect("is text")]);
+    let of = |worker: &str| {
+        let shown = world.json(&["shuffle", "settings", "--worker", worker, "--json"]);
+        shown["workers"][0]["settings"].clone()
+    };
+    assert_eq!(of("worker-1")["flush_from_percent"], 60);
+    world.file("penstock.toml", settings(55, "memory_bytes_max = \"256MiB\"\n"));
+    signal(cluster.pid_of("shuffle-worker-1"), Signal::SIGHUP);
+    until("worker-1 took it", || (of("worker-1")["flush_from_percent"] == 55).then_some(()));
+    assert_eq!(of("worker-1")["memory_bytes_max"], "512MiB", "it needs a restart");
+    assert_eq!(of("worker-2")["flush_from_percent"], 60, "nobody told it");
+
+    let changed = world.ok(&["shuffle", "settings", "--all-workers", "split_from_bytes=64MiB", "tags=a,b"]);
+    assert!(
+        changed.starts_with("worker-1: changed: ") && changed.contains("\nworker-2: changed: "),
+        "{changed}"
+    );
+    assert_eq!(
+        (&of("worker-2")["tags"], of("worker-2")["split_from_bytes"].as_str()),
+        (&serde_json::json!(["a", "b"]), Some("64MiB"))
+    );
+    world.ok(&["shuffle", "settings", "--worker", "worker-1", "log_filter=penstock_shuffle_service=debug"]);
+    let refused = world.penstock(&["shuffle", "settings", "--worker", "worker-1", "memory_bytes_max=1GiB"]);
+    assert_eq!(refused.exit, 2, "{refused:?}");
+    assert!(
+        refused.stderr.contains("only a restart changes these settings: memory_bytes_max"),
+        "{refused:?}"
+    );
+    let unknown = world.penstock(&["shuffle", "settings", "--worker", "nobody"]);
+    assert_eq!(unknown.exit, 2, "{unknown:?}");
+}

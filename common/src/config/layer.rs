@@ -83,7 +83,7 @@ impl<T: DeserializeOwned + Serialize + Default> Draft<T> {
 }
 
 /// The readings of a written value, the most probable first. Text could be a string or anything TOML can say.
-fn candidates(written: Written, current: Option<&Value>) -> Vec<Value> {
+pub(super) fn candidates(written: Written, current: Option<&Value>) -> Vec<Value> {
     let text = match written {
         Written::Value(value) => return vec![value],
         Written::Text(text) => text,

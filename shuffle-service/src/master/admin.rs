@@ -2,7 +2,7 @@
 //!
 //! An order changes the soft state of this master only: tell all masters the same. Not here: what an order does.
 
-mod views;
+pub(super) mod views;
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,16 +12,16 @@ use axum::{
     routing::{get, post},
 };
 use penstock_common::{bytes::ByteSize, telemetry};
-use penstock_protocol::ids::{JobId, WorkerId};
+use penstock_protocol::{
+    ids::{JobId, WorkerId},
+    pb,
+    status::ErrorCode,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::views::{JobView, UserView, WorkerView};
-use super::{
-    locations::{self, Asking},
-    quotas::Limit,
-    service::Service,
-};
+use super::{asking::Asking, locations, quotas::Limit, service::Service};
 use crate::problem::Problem;
 
 /// How long a worker is excluded if nobody says how long.
@@ -41,6 +41,7 @@ pub(super) fn routes(service: Arc<Service>, asking: Asking) -> Router {
         .route("/api/v1/workers/{worker}/include", post(include))
         .route("/api/v1/workers/{worker}/decommission", post(decommission))
         .route("/api/v1/workers/{worker}/recommission", post(recommission))
+        .route("/api/v1/workers/{worker}/settings", get(worker_settings).post(change_worker_settings))
         .route("/api/v1/jobs", get(jobs))
         .route("/api/v1/jobs/{job}/partitions", get(partitions))
         .route("/api/v1/quotas", get(quotas).post(set_quota))
@@ -108,12 +109,47 @@ async fn recommission(State(admin): State<Arc<Admin>>, Path(worker): Path<String
     known_worker(&admin, &worker, known)
 }
 
+async fn worker_settings(State(admin): State<Arc<Admin>>, Path(worker): Path<String>) -> Answer {
+    let answer = ask_for_settings(&admin, &worker, String::new()).await?;
+    let settings: Value = serde_json::from_str(&answer.settings)
+        .map_err(|_| Problem::unavailable(format!("what worker `{worker}` says cannot be read")))?;
+    Ok(Json(settings))
+}
+
+/// As of the master's own: all of them or none.
+async fn change_worker_settings(
+    State(admin): State<Arc<Admin>>,
+    Path(worker): Path<String>,
+    Json(changes): Json<Value>,
+) -> Answer {
+    tracing::info!(worker, %changes, "changing settings of a worker");
+    let answer = ask_for_settings(&admin, &worker, changes.to_string()).await?;
+    Ok(Json(json!({ "worker": worker, "changed": answer.changed })))
+}
+
+async fn ask_for_settings(
+    admin: &Admin,
+    worker: &str,
+    changes: String,
+) -> Result<pb::SettingsAnswer, Problem> {
+    let standing = admin.service.state().worker(admin.service.now(), &worker_id(worker));
+    let standing = standing.ok_or_else(|| unknown_worker(worker))?;
+    let answer = admin.asking.settings(&standing.member.report.address, changes).await;
+    answer.map_err(|error| match error.code {
+        ErrorCode::InvalidMessage => Problem::invalid(error.message),
+        _ => Problem::unavailable(format!("worker `{worker}` did not take the call: {error}")),
+    })
+}
+
+fn unknown_worker(worker: &str) -> Problem {
+    Problem::not_found(format!("no shuffle worker `{worker}` reports to this master"))
+}
+
 /// The worker as it stands now.
 fn known_worker(admin: &Admin, worker: &str, known: bool) -> Answer {
-    let unknown = || Problem::not_found(format!("no shuffle worker `{worker}` reports to this master"));
     let now = admin.service.now();
     let standing = known.then(|| admin.service.state().worker(now, &worker_id(worker))).flatten();
-    Ok(Json(json!(WorkerView::of(standing.ok_or_else(unknown)?, now))))
+    Ok(Json(json!(WorkerView::of(standing.ok_or_else(|| unknown_worker(worker))?, now))))
 }
 
 fn worker_id(worker: &str) -> WorkerId {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use penstock_common::{bytes::ByteSize, net::tls::TlsFiles};
+use penstock_common::{bytes::ByteSize, net::tls::TlsFiles, telemetry};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -53,6 +53,9 @@ pub struct Config {
     pub cluster_secret_file: PathBuf,
     /// Certificates for control calls. Off while nothing is set.
     pub tls: TlsFiles,
+    /// Which log lines are written, such as `warn,penstock_shuffle_service=debug`. Empty: as the process was started
+    /// (`PENSTOCK_LOG`). Can change at run time.
+    pub log_filter: String,
 }
 
 impl Default for Config {
@@ -74,6 +77,7 @@ impl Default for Config {
             user_quotas: BTreeMap::new(),
             cluster_secret_file: PathBuf::new(),
             tls: TlsFiles::default(),
+            log_filter: String::new(),
         }
     }
 }
@@ -110,6 +114,7 @@ impl Config {
                 "must be more than `worker_timeout_ms`",
             ),
             ("failures_max", self.failures_max > 0, "must be at least 1"),
+            ("log_filter", telemetry::is_log_filter(&self.log_filter), "is not a log filter"),
         ];
         match rules.into_iter().find(|(_, holds, _)| !holds) {
             Some((setting, _, problem)) => Err(InvalidConfig { setting, problem }),

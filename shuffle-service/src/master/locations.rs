@@ -1,24 +1,11 @@
 //! Asks the workers which locations of a job they hold: masters do not keep that.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use penstock_common::{grpc, net::Network};
-use penstock_protocol::{
-    credentials::{Calls, Credentials},
-    ids::JobId,
-    pb::{self, shuffle_worker_client::ShuffleWorkerClient},
-    shuffle::WorkerAddress,
-    wire::common::job_bytes,
-};
+use penstock_protocol::{ids::JobId, pb, shuffle::WorkerAddress, status::RpcError, wire::common::job_bytes};
 use serde::Serialize;
 
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How workers are asked.
-pub(super) struct Asking {
-    pub network: Arc<dyn Network>,
-    pub credentials: Credentials,
-}
+use super::asking::Asking;
 
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Listed {
@@ -77,17 +64,13 @@ async fn ask(
     worker: &WorkerAddress,
     job: JobId,
     locations_max: usize,
-) -> Result<pb::ListLocationsAnswer, tonic::Status> {
-    let channel = grpc::channel(Arc::clone(&asking.network), &worker.control);
-    let mut client = ShuffleWorkerClient::new(Calls::new(channel, asking.credentials.clone()))
-        .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX);
+) -> Result<pb::ListLocationsAnswer, RpcError> {
     let request = pb::ListLocationsRequest {
         incarnation: worker.incarnation.0,
         job: job_bytes(job),
         locations_max: u32::try_from(locations_max).unwrap_or(u32::MAX),
     };
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.list_locations(request)).await;
-    Ok(answer.map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))??.into_inner())
+    asking.ask(worker, |mut client| async move { client.list_locations(request).await }).await
 }
 
 fn shown(worker: &WorkerAddress, location: pb::LocationInfo) -> ListedLocation {

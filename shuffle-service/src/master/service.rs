@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use penstock_common::{
     clock::{Clock, Timestamp},
     config::{self, Reloaded},
+    telemetry,
 };
 use penstock_protocol::{
     build,
@@ -18,6 +19,7 @@ use penstock_protocol::{
 use tonic::{Request, Response, Status};
 
 use super::{
+    admin::views::state as state_of,
     config::{Config, InvalidConfig},
     members::Report,
     placement::Site,
@@ -61,6 +63,9 @@ impl Service {
         let mut config = self.config();
         let (next, reloaded) = config::reload(&*config, wanted, &Config::FIXED);
         self.state().configure(&next);
+        if next.log_filter != config.log_filter {
+            telemetry::filter_logs(&next.log_filter);
+        }
         *config = next;
         tracing::info!(changed = ?reloaded.changed, refused = ?reloaded.refused, "took new settings");
         Ok(reloaded)
@@ -145,14 +150,8 @@ impl ShuffleMaster for Service {
         &self,
         _: Request<pb::ListWorkersRequest>,
     ) -> Result<Response<pb::ListWorkersAnswer>, Status> {
-        let workers = self.workers().into_iter().map(|standing| pb::WorkerInfo {
-            address: Some(standing.member.report.address.as_ref().into()),
-            usage: Some(standing.member.report.usage),
-            jobs: u32::try_from(standing.member.report.holdings.len()).unwrap_or(u32::MAX),
-            last_heartbeat_ms: standing.member.reported_at.as_millis(),
-            alive: standing.alive,
-            draining: standing.draining,
-        });
+        let now = self.clock.now();
+        let workers = self.workers().into_iter().map(|standing| info(now, standing));
         Ok(Response::new(pb::ListWorkersAnswer { workers: workers.collect() }))
     }
 }
@@ -177,6 +176,32 @@ fn decode(report: pb::WorkerHeartbeat) -> Result<Report, DecodeError> {
         draining: report.draining,
         leaves_at: (report.leaves_at_ms > 0).then(|| Timestamp::from_millis(report.leaves_at_ms)),
     })
+}
+
+fn info(now: Timestamp, standing: Standing) -> pb::WorkerInfo {
+    let state = state_of(&standing, now);
+    let until = match state {
+        "excluded" => standing.excluded.as_ref().map(|exclusion| exclusion.until),
+        "leaving" => standing.member.report.leaves_at,
+        "suspected" => standing.suspected_until,
+        _ => None,
+    };
+    let because = standing.excluded.filter(|_| state == "excluded").map(|exclusion| exclusion.reason);
+    let report = standing.member.report;
+    pb::WorkerInfo {
+        address: Some(report.address.as_ref().into()),
+        jobs: u32::try_from(report.holdings.len()).unwrap_or(u32::MAX),
+        last_heartbeat_ms: standing.member.reported_at.as_millis(),
+        alive: standing.alive,
+        draining: standing.draining,
+        state: state.to_owned(),
+        because: because.unwrap_or_default(),
+        until_ms: until.map_or(0, |until| until.as_millis()),
+        zone: report.site.zone,
+        rack: report.site.rack,
+        tags: report.tags,
+        usage: Some(report.usage),
+    }
 }
 
 fn encode(answer: Answer, interval_ms: u64) -> pb::HeartbeatAnswer {

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{store::Store, usage};
-use crate::problem::Problem;
+use crate::{disk_view::DiskView, problem::Problem};
 
 /// Locations of one job that one answer shows.
 const LOCATIONS_MAX: usize = 10_000;
@@ -32,6 +32,7 @@ pub(super) fn routes(store: Arc<Store>, clock: Arc<dyn Clock>) -> Router {
         .route("/api/v1/decommission", post(decommission))
         .route("/api/v1/recommission", post(recommission))
         .route("/api/v1/interruption", post(interrupt).delete(no_interruption))
+        .route("/api/v1/settings", get(settings).post(change_settings))
         .route("/api/v1/jobs", get(jobs))
         .route("/api/v1/jobs/{job}/partitions", get(partitions))
         .with_state(Arc::new(Admin { store, clock }))
@@ -56,6 +57,7 @@ async fn worker(State(admin): State<Arc<Admin>>) -> Json<Value> {
         "paused": usage.paused,
         "disk_used_bytes": usage.disk_used_bytes,
         "disk_free_bytes": usage.disk_free_bytes,
+        "disks": usage.disks.iter().map(DiskView::of).collect::<Vec<_>>(),
         "flush_us_per_mib": usage.flush_us_per_mib,
         "fetch_us_per_mib": usage.fetch_us_per_mib,
     }))
@@ -90,6 +92,20 @@ async fn interrupt(state: State<Arc<Admin>>, Json(notice): Json<Interruption>) -
 async fn no_interruption(state: State<Arc<Admin>>) -> Json<Value> {
     state.store.standing.set_leaves_at(None);
     worker(state).await
+}
+
+async fn settings(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    Json(json!(&*admin.store.settings.get()))
+}
+
+/// Takes those that are named; what cannot change at run time is refused by name, and then nothing changes.
+async fn change_settings(
+    State(admin): State<Arc<Admin>>,
+    Json(changes): Json<Value>,
+) -> Result<Json<Value>, Problem> {
+    let changed = admin.store.change_settings(&changes);
+    let changed = changed.map_err(|error| Problem::invalid(error.to_string()))?;
+    Ok(Json(json!({ "changed": changed })))
 }
 
 async fn jobs(State(admin): State<Arc<Admin>>) -> Json<Value> {

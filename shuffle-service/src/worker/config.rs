@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
-use penstock_common::{bytes::ByteSize, net::tls::TlsFiles};
+use penstock_common::{bytes::ByteSize, config, net::tls::TlsFiles, telemetry};
 use serde::{Deserialize, Serialize};
 
 /// Table `[shuffle-worker]` of the configuration file.
@@ -26,61 +26,69 @@ pub struct Config {
     pub zone: String,
     /// Rack that this worker stands in, within its zone.
     pub rack: String,
-    /// What this worker is for. A job that asks for tags is only placed on workers that have all of them.
+    /// What this worker is for. A job that asks for tags is only placed on workers that have all of them. Can change at run
+    /// time.
     pub tags: Vec<String>,
-    /// Its share of new partitions against that of other workers.
+    /// Its share of new partitions against that of other workers. Can change at run time.
     pub weight: u32,
     /// Folders for data that does not fit into memory, best on different disks of one kind. Each holds a folder with this
     /// worker's name.
     pub data_dirs: Vec<PathBuf>,
     /// In place of `data_dirs`, disks that differ: tables with `path`, `class` (`nvme`, `ssd` or `hdd`), `quota` (bytes that
-    /// this worker may use there, 0 for all) and `reserve` (in place of `disk_reserve_bytes`).
+    /// this worker may use there, 0 for all) and `reserve` (in place of `disk_reserve_bytes`). Quotas and reserves can change at
+    /// run time, paths and classes cannot.
     pub disks: Vec<DiskConfig>,
     /// Memory that the whole process is meant to stay within: 64 MiB for itself, or half of it if that is less, the rest for
     /// stored data and incoming frames. Pushes wait when it is used up.
     pub memory_bytes_max: ByteSize,
-    /// Percent of the memory at which data begins to move to disk, largest partitions first.
+    /// Percent of the memory at which data begins to move to disk, largest partitions first. Can change at run time.
     pub flush_from_percent: u8,
-    /// Percent of the memory at which it stops again.
+    /// Percent of the memory at which it stops again. Can change at run time.
     pub flush_to_percent: u8,
-    /// Files that are written at the same time.
+    /// Files that are written at the same time. Can change at run time.
     pub flush_parallelism: usize,
-    /// Bytes of each disk that stay free.
+    /// Bytes of each disk that stay free. Can change at run time.
     pub disk_reserve_bytes: ByteSize,
     /// Milliseconds between two looks at a disk: a small file is written and read back, and the free bytes are measured.
+    /// Can change at run time.
     pub disk_probe_interval_ms: u64,
-    /// Milliseconds after which a call to a disk counts as hanging: nothing new goes there until it ends.
+    /// Milliseconds after which a call to a disk counts as hanging: nothing new goes there until it ends. Can change at run
+    /// time.
     pub disk_hang_ms: u64,
-    /// Failed calls after which nothing new goes to a disk. Each probe that works takes one off.
+    /// Failed calls after which nothing new goes to a disk. Each probe that works takes one off. Can change at run time.
     pub disk_errors_max: u32,
     /// Object store below the disks: an OpenDAL URL such as `s3://bucket/folder`, or a folder that all disks' data fits in.
     /// Empty: none. Each worker uses a folder with its name.
     pub object_store: String,
-    /// Where new data goes: `memory` (out of it when memory runs short, to the disks or, if they take nothing, to the object
-    /// store), `disk` (the same, but at once) or `object` (at once to the object store).
+    /// Where new data goes: `memory` (out of it when memory runs short, to the disks or, if they take nothing, to the
+    /// object store), `disk` (the same, but at once) or `object` (at once to the object store). Can change at run time.
     pub create_in: Tier,
-    /// Percent of what this worker may use of a disk at which committed data begins to move to the object store.
+    /// Percent of what this worker may use of a disk at which committed data begins to move to the object store. Can change
+    /// at run time.
     pub evict_from_percent: u8,
-    /// Percent at which it stops again.
+    /// Percent at which it stops again. Can change at run time.
     pub evict_to_percent: u8,
-    /// What moves first: `oldest` (jobs) or `largest` (partitions).
+    /// What moves first: `oldest` (jobs) or `largest` (partitions). Can change at run time.
     pub evict_first: EvictFirst,
     /// Whether a restart goes on with what was committed. If not, the folders are emptied at start.
     pub keep_data: bool,
-    /// What survives a loss of power or a kill: `none` (what had left memory, as far as it is provably whole), `commit` (what
-    /// was committed is written and synced before the commit is answered) or `batch` (as `commit`, and each write to a disk is
-    /// synced by itself, so that less is left to do for the commit). A stop in order keeps everything committed in any case.
+    /// What survives a loss of power or a kill: `none` (what had left memory, as far as it is provably whole), `commit`
+    /// (what was committed is written and synced before the commit is answered) or `batch` (as `commit`, and each write to
+    /// a disk is synced by itself, so that less is left to do for the commit). A stop in order keeps everything committed
+    /// in any case. Can change at run time.
     pub fsync: Fsync,
-    /// Locations that may be reserved at the same time.
+    /// Locations that may be reserved at the same time. Can change at run time.
     pub locations_max: usize,
-    /// Bytes of one location from which clients are asked to go on in a new one, so that no file grows without end.
+    /// Bytes of one location from which clients are asked to go on in a new one, so that no file grows without end. Can
+    /// change at run time.
     pub split_from_bytes: ByteSize,
-    /// Data connections that may be open at the same time.
+    /// Data connections that may be open at the same time. Can change at run time.
     pub connections_max: usize,
-    /// Milliseconds that a commit waits for writes in progress before the location fails.
+    /// Milliseconds that a commit waits for writes in progress before the location fails. Can change at run time.
     pub commit_timeout_ms: u64,
     /// Seconds for which a worker that is asked to stop (SIGTERM) waits for the commits of what it has taken, or, with
-    /// `keep_data = false`, until everything is released. Writers go on elsewhere meanwhile. 0: it stops at once.
+    /// `keep_data = false`, until everything is released. Writers go on elsewhere meanwhile. 0: it stops at once. Can
+    /// change at run time.
     pub drain_seconds: u64,
     /// Milliseconds between reports to a master until it says otherwise; at most 1000 count.
     pub heartbeat_interval_ms: u64,
@@ -90,6 +98,9 @@ pub struct Config {
     pub cluster_secret_file: PathBuf,
     /// Certificates for control calls and data. Off while nothing is set.
     pub tls: TlsFiles,
+    /// Which log lines are written, such as `warn,penstock_shuffle_service=debug`. Empty: as the process was started
+    /// (`PENSTOCK_LOG`). Can change at run time.
+    pub log_filter: String,
 }
 
 impl Default for Config {
@@ -130,6 +141,7 @@ impl Default for Config {
             heartbeat_interval_ms: 1000,
             cluster_secret_file: PathBuf::new(),
             tls: TlsFiles::default(),
+            log_filter: String::new(),
         }
     }
 }
@@ -225,6 +237,41 @@ pub struct InvalidConfig {
 const MEMORY_BYTES_MIN: u64 = 8 << 20;
 
 impl Config {
+    /// Settings that can change at run time. All others are read once, at start.
+    const CHANGEABLE: [&'static str; 21] = [
+        "tags",
+        "weight",
+        "disks",
+        "flush_from_percent",
+        "flush_to_percent",
+        "flush_parallelism",
+        "disk_reserve_bytes",
+        "disk_probe_interval_ms",
+        "disk_hang_ms",
+        "disk_errors_max",
+        "create_in",
+        "evict_from_percent",
+        "evict_to_percent",
+        "evict_first",
+        "fsync",
+        "locations_max",
+        "split_from_bytes",
+        "connections_max",
+        "commit_timeout_ms",
+        "drain_seconds",
+        "log_filter",
+    ];
+
+    /// What of `wanted` cannot replace this at run time.
+    pub(super) fn fixed_against(&self, wanted: &Self) -> Vec<String> {
+        let layout = |config: &Self| -> Vec<_> {
+            config.disks.iter().map(|disk| (disk.path.clone(), disk.class)).collect()
+        };
+        let is_same_layout = layout(self) == layout(wanted);
+        let may_change = |key: &str| Self::CHANGEABLE.contains(&key) && (key != "disks" || is_same_layout);
+        config::keys(self).into_iter().filter(|key| !may_change(key)).collect()
+    }
+
     /// The disks, whichever way they are named.
     pub fn disks(&self) -> Vec<DiskConfig> {
         if !self.disks.is_empty() {
@@ -234,11 +281,11 @@ impl Config {
         self.data_dirs.iter().map(plain).collect()
     }
 
-    /// With the marks between which memory is kept: what may not rest there leaves it as soon as there is enough to write.
-    pub(super) fn with_marks_of_tier(self) -> Self {
+    /// The percents between which memory is kept: what may not rest there leaves it as soon as there is enough to write.
+    pub(super) fn memory_marks(&self) -> (u8, u8) {
         match self.create_in {
-            Tier::Memory => self,
-            Tier::Disk | Tier::Object => Self { flush_from_percent: 5, flush_to_percent: 0, ..self },
+            Tier::Memory => (self.flush_from_percent, self.flush_to_percent),
+            Tier::Disk | Tier::Object => (5, 0),
         }
     }
 
@@ -289,6 +336,7 @@ impl Config {
             ("split_from_bytes", self.split_from_bytes.as_u64() > 0, "must be at least 1"),
             ("connections_max", self.connections_max > 0, "must be at least 1"),
             ("heartbeat_interval_ms", self.heartbeat_interval_ms > 0, "must be at least 1"),
+            ("log_filter", telemetry::is_log_filter(&self.log_filter), "is not a log filter"),
         ];
         match rules.into_iter().find(|(_, holds, _)| !holds) {
             Some((setting, _, problem)) => Err(InvalidConfig { setting, problem }),
@@ -339,6 +387,25 @@ mod tests {
         };
         let hdd = DiskConfig { path: "/mnt/hdd0".into(), class: DiskClass::Hdd, ..DiskConfig::default() };
         assert_eq!(config.disks(), [nvme, hdd]);
+    }
+
+    #[test]
+    fn what_can_change_at_run_time_says_so_in_its_description() {
+        let mut described = Vec::new();
+        let mut text = String::new();
+        for line in include_str!("config.rs").lines().take_while(|line| *line != "}") {
+            let line = line.trim();
+            if let Some(comment) = line.strip_prefix("///") {
+                text += comment;
+            } else if let Some(field) = line.strip_prefix("pub ").and_then(|field| field.split_once(':')) {
+                if std::mem::take(&mut text).contains("an change at run time") || field.0 == "disks" {
+                    described.push(field.0);
+                }
+            }
+        }
+        let mut changeable = Config::CHANGEABLE.to_vec();
+        (described.sort_unstable(), changeable.sort_unstable());
+        assert_eq!(described, changeable);
     }
 
     #[test]

@@ -12,7 +12,6 @@ use penstock_protocol::{
         self, FRAME_BYTES_MAX, Fault, FrameError, Hello, Kind, Purpose, ReadFrameError, Refusal, Welcome,
     },
 };
-use tokio::sync::Semaphore;
 
 use super::{
     fetch,
@@ -72,11 +71,11 @@ impl fmt::Display for Ended {
 pub(super) async fn accept(
     listener: Box<dyn Listener>,
     store: Arc<Store>,
-    connections_max: usize,
     tasks: Tasks,
 ) -> Result<(), std::convert::Infallible> {
     let stop = tasks.stop_token();
-    let room = Arc::new(Semaphore::new(connections_max));
+    // Held once here, and once by each connection.
+    let open = Arc::new(());
     loop {
         let (stream, peer) = tokio::select! {
             biased;
@@ -84,13 +83,14 @@ pub(super) async fn accept(
             accepted = net::accept_next(listener.as_ref()) => accepted,
         };
         // Beyond the limit a connection is closed at once; its client tries again later.
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+        let connections_max = store.settings.get().connections_max;
+        if Arc::strong_count(&open) > connections_max {
             tracing::warn!(%peer, connections_max, "too many data connections");
             continue;
-        };
-        let (store, stop) = (Arc::clone(&store), stop.clone());
+        }
+        let (store, stop, open) = (Arc::clone(&store), stop.clone(), Arc::clone(&open));
         tasks.spawn("data-connection", OnFailure::Log, async move {
-            let _counted = (permit, OpenConnection::new());
+            let _counted = (open, OpenConnection::new());
             if let Err(ended) = serve(stream, store, stop).await {
                 match ended {
                     Ended::Lost(error) => tracing::debug!(%peer, %error, "data connection broke"),

@@ -20,7 +20,6 @@ use super::{
 pub(super) struct Control {
     pub store: Arc<Store>,
     pub links: Links,
-    pub commit_patience: Duration,
 }
 
 #[tonic::async_trait]
@@ -48,9 +47,10 @@ impl ShuffleWorker for Control {
         let shuffle: ShuffleId = required(request.shuffle, "shuffle")?;
         let winners: Vec<Winner> = each(request.winners, "winners")?;
         let keys = keys(request.locations);
+        let patience = Duration::from_millis(self.store.settings.get().commit_timeout_ms);
         let verdicts = match request.early {
-            true => self.store.commit_early(shuffle, &keys, self.commit_patience).await,
-            false => self.store.commit(shuffle, &keys, winners, self.commit_patience).await,
+            true => self.store.commit_early(shuffle, &keys, patience).await,
+            false => self.store.commit(shuffle, &keys, winners, patience).await,
         };
         let verdicts = verdicts.into_iter().map(|(key, verdict)| pb::LocationVerdict {
             location: Some(key.into()),
@@ -96,6 +96,25 @@ impl ShuffleWorker for Control {
         self.check(request.incarnation)?;
         let job = job_id(&request.job, "job")?;
         Ok(Response::new(usage::list(&self.store, job, request.locations_max as usize)))
+    }
+
+    async fn settings(
+        &self,
+        request: Request<pb::SettingsRequest>,
+    ) -> Result<Response<pb::SettingsAnswer>, Status> {
+        let request = request.into_inner();
+        self.check(request.incarnation)?;
+        let invalid = |reason: String| RpcError::new(ErrorCode::InvalidMessage, reason);
+        let changed = match request.changes.as_str() {
+            "" => Vec::new(),
+            changes => {
+                let changes = serde_json::from_str(changes).map_err(|error| invalid(error.to_string()))?;
+                self.store.change_settings(&changes).map_err(|error| invalid(error.to_string()))?
+            }
+        };
+        let settings = serde_json::to_string(&*self.store.settings.get())
+            .map_err(|error| RpcError::new(ErrorCode::Internal, error.to_string()))?;
+        Ok(Response::new(pb::SettingsAnswer { settings, changed }))
     }
 }
 

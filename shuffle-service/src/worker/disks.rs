@@ -8,7 +8,15 @@ mod health;
 mod monitor;
 mod volume;
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use penstock_common::lifecycle::{OnFailure, Tasks};
 use penstock_protocol::ids::WorkerId;
@@ -27,8 +35,7 @@ use crate::disk::Disk;
 pub(super) struct Disks {
     pub disk: Arc<dyn Disk>,
     pub volumes: Vec<Arc<Volume>>,
-    /// A call that takes longer marks its disk as hung.
-    pub hang: Duration,
+    hang_ms: AtomicU64,
     /// Owns the calls that nobody waits for any more.
     tasks: Tasks,
 }
@@ -41,7 +48,20 @@ impl Disks {
     pub fn new(config: &Config, worker: &WorkerId, disk: Arc<dyn Disk>, tasks: Tasks) -> Self {
         let volume = |settings| Arc::new(Volume::new(config, worker, settings));
         let volumes = config.disks().iter().map(volume).collect();
-        Self { disk, volumes, hang: Duration::from_millis(config.disk_hang_ms), tasks }
+        Self { disk, volumes, hang_ms: AtomicU64::new(config.disk_hang_ms), tasks }
+    }
+
+    /// A call that takes longer marks its disk as hung.
+    pub fn hang(&self) -> Duration {
+        Duration::from_millis(self.hang_ms.load(Ordering::Relaxed))
+    }
+
+    /// Takes other limits; which disks there are stays.
+    pub fn configure(&self, config: &Config) {
+        self.hang_ms.store(config.disk_hang_ms, Ordering::Relaxed);
+        for (volume, disk) in self.volumes.iter().zip(config.disks()) {
+            volume.configure(config, &disk);
+        }
     }
 
     /// Chooses a disk for `bytes`; `last` is the one that already has data of the same location, which is best continued.
@@ -81,7 +101,7 @@ impl Disks {
             let _ = ended.send(call.await);
             Ok::<_, std::convert::Infallible>(())
         });
-        match tokio::time::timeout(self.hang, end).await {
+        match tokio::time::timeout(self.hang(), end).await {
             Ok(Ok(outcome)) => Ok(outcome),
             // The call panicked, which its owner has logged.
             Ok(Err(_)) | Err(_) => Err(StillRunning),
@@ -93,7 +113,7 @@ impl Disks {
         let removals = self.volumes.iter().map(|volume| {
             let (volume, disk, folder) =
                 (Arc::clone(volume), Arc::clone(&self.disk), volume.folder.join(&folder));
-            let hang = self.hang;
+            let hang = self.hang();
             self.carry("delete", async move {
                 if let Err(error) = volume.watched(hang, disk.remove_folder(&folder)).await {
                     tracing::warn!(folder = %folder.display(), %error, "released data was not deleted");
@@ -108,7 +128,7 @@ impl Disks {
     pub async fn take_over(&self) -> Result<(), (PathBuf, io::Error)> {
         let mut refused = None;
         for volume in &self.volumes {
-            let taken = volume.take_over(self.disk.as_ref(), self.hang).await;
+            let taken = volume.take_over(self.disk.as_ref(), self.hang()).await;
             if let Err(error) = taken {
                 let folder = volume.folder.clone();
                 if error.kind() == io::ErrorKind::ResourceBusy {

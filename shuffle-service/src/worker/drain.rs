@@ -30,7 +30,7 @@ pub(super) async fn drain(store: &Store, patience: Duration) {
 
 /// Locations that a stop would lose.
 fn at_risk(store: &Store) -> usize {
-    let keeps = store.durability.keep;
+    let keeps = store.durability().keep;
     let lost = |location: &super::location::Location| match keeps {
         true => location.is_unfinished(),
         false => location.is_unfinished() || location.is_committed() && location.has_bytes(),

@@ -39,7 +39,7 @@ impl Recorder {
                 () = tokio::time::sleep(self.interval) => {}
             }
             for shuffle in self.store.shuffles().into_iter().filter(|shuffle| shuffle.record.is_due()) {
-                let durable = self.store.durability.at_commit();
+                let durable = self.store.durability().at_commit();
                 if let Err(error) = self.store.write_manifest(&shuffle, durable).await {
                     tracing::warn!(shuffle = %shuffle.id, %error, "writing a manifest failed");
                     shuffle.record.set_due();
@@ -60,7 +60,7 @@ impl Store {
         keys: &[LocationKey],
         patience: Duration,
     ) {
-        if !self.durability.at_commit() {
+        if !self.durability().at_commit() {
             return;
         }
         let asked: BTreeSet<_> = keys.iter().collect();
@@ -112,7 +112,7 @@ impl Store {
 
     pub async fn sync_file(&self, disk: usize, file: PathBuf) -> io::Result<()> {
         let (volume, files, hang) =
-            (Arc::clone(&self.disks.volumes[disk]), Arc::clone(&self.disks.disk), self.disks.hang);
+            (Arc::clone(&self.disks.volumes[disk]), Arc::clone(&self.disks.disk), self.disks.hang());
         let sync = async move { volume.watched(hang, files.sync(&file)).await };
         self.disks.carry("sync", sync).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
@@ -175,7 +175,7 @@ impl Store {
                 }
                 Ok(())
             };
-            match volume.watched(self.disks.hang, put).await {
+            match volume.watched(self.disks.hang(), put).await {
                 Ok(()) => (copies, outcome) = (copies + 1, Ok(())),
                 // Names on this disk may be lost, so nothing was promised.
                 Err(error) if durable => return Err(error),
@@ -187,7 +187,7 @@ impl Store {
 
     /// The worker leaves: what is not committed fails, what is committed becomes durable (invariant 25).
     pub async fn leave(self: &Arc<Self>) {
-        if !self.durability.keep {
+        if !self.durability().keep {
             return;
         }
         for shuffle in self.shuffles() {

@@ -20,10 +20,6 @@ use crate::metrics;
 pub(super) struct Evictor {
     pub store: Arc<Store>,
     pub objects: Objects,
-    pub interval: Duration,
-    pub from_percent: u8,
-    pub to_percent: u8,
-    pub first: EvictFirst,
 }
 
 impl Evictor {
@@ -32,7 +28,7 @@ impl Evictor {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(self.interval) => {}
+                () = tokio::time::sleep(self.interval()) => {}
             }
             for disk in 0..self.store.disks.volumes.len() {
                 tokio::select! {
@@ -44,12 +40,18 @@ impl Evictor {
         }
     }
 
+    fn interval(&self) -> Duration {
+        Duration::from_millis(self.store.settings.get().disk_probe_interval_ms)
+    }
+
     async fn relieve(&self, disk: usize) {
-        let mut goal = self.store.disks.volumes[disk].excess_bytes(self.from_percent, self.to_percent);
+        let settings = self.store.settings.get();
+        let (from, to) = (settings.evict_from_percent, settings.evict_to_percent);
+        let mut goal = self.store.disks.volumes[disk].excess_bytes(from, to);
         if goal == 0 {
             return;
         }
-        for (named, part) in self.candidates(disk) {
+        for (named, part) in self.candidates(disk, settings.evict_first) {
             if goal == 0 {
                 return;
             }
@@ -65,7 +67,7 @@ impl Evictor {
         }
     }
 
-    fn candidates(&self, disk: usize) -> Vec<(Named, Part)> {
+    fn candidates(&self, disk: usize, first: EvictFirst) -> Vec<(Named, Part)> {
         let here = |part: &Part| matches!(part.place, Place::Disk { disk: on, .. } if on == disk);
         let committed = self.store.each_location().filter(|named| named.location.is_committed());
         let mut parts: Vec<_> = committed
@@ -74,7 +76,7 @@ impl Evictor {
                 parts.into_iter().filter(here).map(move |part| (named.clone(), part)).collect::<Vec<_>>()
             })
             .collect();
-        match self.first {
+        match first {
             // Ids of jobs sort by the time of their submission.
             EvictFirst::Oldest => parts.sort_by_key(|(named, part)| (named.shuffle, Reverse(part.bytes))),
             EvictFirst::Largest => parts.sort_by_key(|(_, part)| Reverse(part.bytes)),
@@ -99,7 +101,7 @@ impl Evictor {
         }
         metrics::evicted(part.bytes, started.elapsed());
         let Ok(shuffle) = self.store.shuffle(named.shuffle) else { return Ok(true) };
-        self.store.write_manifest(&shuffle, self.store.durability.at_commit()).await?;
+        self.store.write_manifest(&shuffle, self.store.durability().at_commit()).await?;
         if let Place::Disk { file, .. } = &part.place {
             self.store.disks.disk.remove_file(file).await?;
         }

@@ -15,7 +15,6 @@ use crate::metrics;
 
 pub(super) struct Flusher {
     pub store: Arc<Store>,
-    pub parallelism: usize,
 }
 
 impl Flusher {
@@ -38,7 +37,8 @@ impl Flusher {
                 return;
             }
             let writes = candidates.into_iter().map(|candidate| self.store.write_out(candidate));
-            let flushed: Vec<_> = stream::iter(writes).buffer_unordered(self.parallelism).collect().await;
+            let parallelism = self.store.settings.get().flush_parallelism;
+            let flushed: Vec<_> = stream::iter(writes).buffer_unordered(parallelism).collect().await;
             metrics::memory_used(self.store.budget.used());
             if !flushed.contains(&Flushed::Freed) {
                 self.store.budget.refuse_waiting();

@@ -37,7 +37,6 @@ pub(super) struct Reporter {
     pub store: Arc<Store>,
     pub address: WorkerAddress,
     pub admin: String,
-    pub site: Site,
     pub orders: Mutex<Orders>,
     pub registered: watch::Sender<bool>,
     pub credentials: Credentials,
@@ -121,7 +120,7 @@ impl Reporter {
     ) -> Result<pb::HeartbeatAnswer, Status> {
         let (jobs, job_usage, usage) = usage::of(&self.store);
         let standing = self.store.standing.get();
-        let site = self.site.clone();
+        let site = Site::new(&self.store.settings.get(), &self.address.data);
         let report = pb::WorkerHeartbeat {
             build: build().to_owned(),
             address: Some((&self.address).into()),

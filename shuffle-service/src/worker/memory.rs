@@ -13,7 +13,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -44,8 +44,8 @@ pub(super) struct Budget {
     /// What clients may still take of the room; always taken first.
     clients: Semaphore,
     bytes_max: u64,
-    flush_from: u64,
-    flush_to: u64,
+    flush_from: AtomicU64,
+    flush_to: AtomicU64,
     waiting: AtomicUsize,
     /// Tells the flusher to look at the numbers.
     pressure: Notify,
@@ -89,19 +89,28 @@ impl Budget {
     pub fn new(config: &Config) -> Arc<Self> {
         let limit = config.memory_bytes_max.as_u64();
         let bytes_max = limit - BASE_BYTES.min(limit / BASE_PART_MIN);
-        let percent = |percent: u8| bytes_max / 100 * u64::from(percent);
-        Arc::new(Self {
+        let budget = Self {
             room: Semaphore::new(usize::try_from(bytes_max).unwrap_or(usize::MAX)),
             clients: Semaphore::new(
                 usize::try_from(bytes_max - bytes_max / REPLICAS_PART).unwrap_or(usize::MAX),
             ),
             bytes_max,
-            flush_from: percent(config.flush_from_percent),
-            flush_to: percent(config.flush_to_percent),
+            flush_from: AtomicU64::new(0),
+            flush_to: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             pressure: Notify::new(),
             exhausted: Notify::new(),
-        })
+        };
+        budget.configure(config);
+        Arc::new(budget)
+    }
+
+    /// Takes other marks between which data moves to disk.
+    pub fn configure(&self, config: &Config) {
+        let (from_percent, to_percent) = config.memory_marks();
+        let mark = |percent: u8| self.bytes_max / 100 * u64::from(percent);
+        self.flush_from.store(mark(from_percent), Ordering::Relaxed);
+        self.flush_to.store(mark(to_percent), Ordering::Relaxed);
     }
 
     pub fn bytes_max(&self) -> u64 {
@@ -153,11 +162,12 @@ impl Budget {
         let used = self.used();
         // Half of the way from the mark where flushing begins to where clients get nothing more.
         let clients_max = self.bytes_max - self.bytes_max / REPLICAS_PART;
-        let short_from = self.flush_from.midpoint(clients_max);
+        let flush_from = self.flush_from.load(Ordering::Relaxed);
+        let short_from = flush_from.midpoint(clients_max);
         match () {
             () if self.waiting.load(Ordering::Relaxed) > 0 => MemoryState::Paused,
             () if used >= short_from => MemoryState::Short,
-            () if used > self.flush_from => MemoryState::Flushing,
+            () if used > flush_from => MemoryState::Flushing,
             () => MemoryState::Normal,
         }
     }
@@ -192,7 +202,8 @@ impl Budget {
     pub fn flush_goal(&self) -> u64 {
         let used = self.used();
         let waiting = self.waiting.load(Ordering::Relaxed) > 0;
-        if used > self.flush_from || waiting { used.saturating_sub(self.flush_to).max(1) } else { 0 }
+        let (from, to) = (self.flush_from.load(Ordering::Relaxed), self.flush_to.load(Ordering::Relaxed));
+        if used > from || waiting { used.saturating_sub(to).max(1) } else { 0 }
     }
 
     /// Refuses everyone who waits now.
@@ -318,6 +329,15 @@ mod tests {
         assert_eq!(budget.flush_goal(), 250);
         drop(held);
         assert_eq!(budget.flush_goal(), 0);
+    }
+
+    #[tokio::test]
+    async fn other_marks_count_at_once() {
+        let budget = budget();
+        let _held = budget.take(Share::Clients, 600, PATIENCE).await.expect("room");
+        assert_eq!(budget.flush_goal(), 0);
+        budget.configure(&Config { flush_from_percent: 40, flush_to_percent: 10, ..Config::default() });
+        assert_eq!(budget.flush_goal(), 500);
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use crate::{disk::StoredFile, metrics};
 impl Store {
     /// Opens a part of `bytes` bytes.
     pub async fn open(&self, place: &Place, bytes: u64) -> io::Result<Arc<dyn StoredFile>> {
-        match (place, &self.tiers.objects) {
+        match (place, &self.objects) {
             (Place::Disk { file, .. }, _) => self.in_time(place, self.disks.disk.open(file)).await,
             (Place::Object { key }, Some(objects)) => Ok(objects.file(key, bytes)),
             (Place::Object { .. }, None) => Err(io::Error::other("no object store is configured")),
@@ -34,7 +34,7 @@ impl Store {
     }
 
     async fn in_time<T>(&self, place: &Place, call: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-        let outcome = match tokio::time::timeout(self.disks.hang, call).await {
+        let outcome = match tokio::time::timeout(self.disks.hang(), call).await {
             Ok(outcome) => outcome,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer")),
         };

@@ -84,7 +84,7 @@ async fn find_files(disks: &Disks) -> (Files, bool) {
     let mut found = Files::new();
     let mut all_listed = disks.volumes.iter().all(|volume| volume.is_taken_over());
     for (disk, volume) in disks.volumes.iter().enumerate().filter(|(_, volume)| volume.is_taken_over()) {
-        let files = match volume.watched(disks.hang, disks.disk.files(&volume.folder)).await {
+        let files = match volume.watched(disks.hang(), disks.disk.files(&volume.folder)).await {
             Ok(files) => files,
             Err(error) => {
                 tracing::warn!(disk = %volume.folder.display(), %error, "what is on a disk cannot be listed");
@@ -106,7 +106,7 @@ async fn find_files(disks: &Disks) -> (Files, bool) {
 async fn read_manifest(disks: &Disks, found: &Found) -> io::Result<Manifest> {
     let length = usize::try_from(found.bytes).map_err(io::Error::other)?;
     let read = async { disks.disk.open(&found.file).await?.read_at(0, length).await };
-    let bytes = disks.volumes[found.disk].watched(disks.hang, read).await?;
+    let bytes = disks.volumes[found.disk].watched(disks.hang(), read).await?;
     Manifest::parse(&bytes).map_err(io::Error::other)
 }
 
@@ -163,7 +163,7 @@ async fn delete_the_rest(disks: &Disks, found: &Files, recovered: &Recovered) {
     for (name, files) in found.iter().filter(|(name, _)| !manifests.contains(*name)) {
         for found in files.iter().filter(|found| !kept.contains(&found.file)) {
             let volume = &disks.volumes[found.disk];
-            if let Err(error) = volume.watched(disks.hang, disks.disk.remove_file(&found.file)).await {
+            if let Err(error) = volume.watched(disks.hang(), disks.disk.remove_file(&found.file)).await {
                 tracing::warn!(name = %name.display(), %error, "what a former life left was not deleted");
             }
         }

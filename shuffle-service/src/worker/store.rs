@@ -30,8 +30,8 @@ pub(super) use self::{
 };
 use super::{
     config::Durability, congestion::Congestion, disks::Disks, guard::Guard, jobs::Jobs, link::Link,
-    location::Location, memory::Budget, pace::Pace, recovery::Recovered, standing::Standing, tiers::Tiers,
-    write_out::Named,
+    location::Location, memory::Budget, objects::Objects, pace::Pace, recovery::Recovered,
+    settings::Settings, standing::Standing, write_out::Named,
 };
 
 pub(super) type LocationKey = (PartitionIndex, Epoch);
@@ -42,16 +42,15 @@ pub(super) struct Store {
     pub incarnation: Incarnation,
     pub budget: Arc<Budget>,
     pub disks: Arc<Disks>,
-    pub tiers: Tiers,
-    pub durability: Durability,
-    pub locations_max: usize,
+    /// The tier below the disks, if there is one.
+    pub objects: Option<Objects>,
+    pub settings: Settings,
     pub standing: Standing,
     pub pace: Pace,
     pub jobs_known: Jobs,
     congestion: Congestion,
     /// Former lives of which something is served.
     former_lives: BTreeSet<Incarnation>,
-    split_from_bytes: u64,
     pub guard: Guard,
     shuffles: RwLock<BTreeMap<ShuffleId, Arc<Shuffle>>>,
     released: Mutex<Released>,
@@ -63,9 +62,8 @@ impl Store {
         incarnation: Incarnation,
         budget: Arc<Budget>,
         disks: Arc<Disks>,
-        tiers: Tiers,
-        durability: Durability,
-        locations_max: usize,
+        objects: Option<Objects>,
+        settings: Settings,
     ) -> Self {
         let (former_lives, shuffles, released) = Default::default();
         Self {
@@ -73,14 +71,12 @@ impl Store {
             incarnation,
             budget,
             disks,
-            tiers,
-            durability,
-            locations_max,
+            objects,
+            settings,
             standing: Standing::default(),
             pace: Pace::default(),
             jobs_known: Jobs::default(),
             congestion: Congestion::new(),
-            split_from_bytes: u64::MAX,
             former_lives,
             guard: Guard::default(),
             shuffles,
@@ -113,9 +109,9 @@ impl Store {
         Self { guard, ..self }
     }
 
-    /// Locations ask their clients for a new epoch from this size.
-    pub fn splitting_from(self, split_from_bytes: u64) -> Self {
-        Self { split_from_bytes, ..self }
+    /// What is done for the next life of this worker, as of now.
+    pub fn durability(&self) -> Durability {
+        self.settings.get().durability()
     }
 
     /// Reserves all of `keys` or none, each with a second copy at `replica`. Reserving an open location again changes
@@ -139,8 +135,9 @@ impl Store {
             let reason = format!("worker {} has no disk that works: {states}", self.worker);
             return Err(RpcError::new(ErrorCode::NoRoom, reason));
         }
-        if self.locations() + keys.len() > self.locations_max {
-            let reason = format!("worker {} has its {} locations", self.worker, self.locations_max);
+        let settings = self.settings.get();
+        if self.locations() + keys.len() > settings.locations_max {
+            let reason = format!("worker {} has its {} locations", self.worker, settings.locations_max);
             return Err(RpcError::new(ErrorCode::NoRoom, reason));
         }
         let mut shuffles = write(&self.shuffles);
@@ -157,7 +154,7 @@ impl Store {
                 locations.get(key).is_some_and(|known| !known.is_untouched() || known.forwards_to(replica));
             if !stays {
                 let location = Location::new(&self.budget, self.incarnation)
-                    .splitting_from(self.split_from_bytes)
+                    .splitting_from(settings.split_from_bytes.as_u64())
                     .replicated_to(replica.cloned());
                 locations.insert(*key, Arc::new(location));
             }

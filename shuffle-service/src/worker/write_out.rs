@@ -63,10 +63,10 @@ impl Store {
     fn place(&self, named: &Named, new: &NewPart<'_>) -> Option<(Place, Option<Queued>)> {
         let disk = || self.place_on_disk(named, new).map(|(place, queued)| (place, Some(queued)));
         let object = || {
-            let key = self.tiers.objects.as_ref()?.key(&file_name(named, new.start));
+            let key = self.objects.as_ref()?.key(&file_name(named, new.start));
             Some((Place::Object { key }, None))
         };
-        match self.tiers.create_in {
+        match self.settings.get().create_in {
             Tier::Memory | Tier::Disk => disk().or_else(object),
             Tier::Object => object().or_else(disk),
         }
@@ -91,7 +91,7 @@ impl Store {
         let started = tokio::time::Instant::now();
         let crc32c = checksum(write.crc32c_before, &write.pieces);
         // An object is there or not.
-        let sync = self.durability.at_each_write() || matches!(write.place, Place::Object { .. });
+        let sync = self.durability().at_each_write() || matches!(write.place, Place::Object { .. });
         let outcome = match &write.place {
             Place::Disk { disk, file } => {
                 let volume = &self.disks.volumes[*disk];
@@ -99,14 +99,14 @@ impl Store {
                     self.disks.disk.write_at(file, write.offset, write.pieces).await?;
                     if sync { self.disks.disk.sync(file).await } else { Ok(()) }
                 };
-                let outcome = volume.watched(self.disks.hang, call).await;
+                let outcome = volume.watched(self.disks.hang(), call).await;
                 if outcome.is_ok() {
                     volume.wrote(write.bytes);
                 }
                 outcome
                     .map_err(|error| (refusal(&error), format!("writing {} failed: {error}", file.display())))
             }
-            Place::Object { key } => match &self.tiers.objects {
+            Place::Object { key } => match &self.objects {
                 Some(objects) => objects.put(key, write.pieces).await,
                 None => Err(io::Error::other("no object store is configured")),
             }

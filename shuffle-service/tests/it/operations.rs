@@ -166,3 +166,63 @@ async fn settings_change_at_run_time_and_those_that_cannot_are_named() {
     assert_eq!(reloaded.refused, ["admin_listen"]);
     cluster.reserve(SHUFFLE, 4).await;
 }
+
+#[tokio::test]
+async fn settings_of_a_worker_change_at_run_time_through_a_master() {
+    let cluster = cluster(two_workers()).await;
+    let admin = cluster.master.admin.unwrap();
+    let path = "/api/v1/workers/w0/settings";
+    assert_eq!(get(admin, path).await["flush_from_percent"], 70);
+    let wanted = json!({ "flush_from_percent": 40, "flush_to_percent": "20", "tags": "nvme,fast" });
+    let (status, answer) = post(admin, path, wanted).await;
+    let mut changed: Vec<_> =
+        answer["changed"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    changed.sort_unstable();
+    assert_eq!((status, changed), (200, vec!["flush_from_percent", "flush_to_percent", "tags"]));
+    let own = cluster.workers[0].handle.admin.unwrap();
+    assert_eq!(get(own, "/api/v1/settings").await["flush_to_percent"], 20);
+
+    // The next report tells the masters.
+    let tagged = async || worker(admin, "w0").await["tags"] == json!(["nvme", "fast"]);
+    eventually("w0 is known by its tags", tagged).await;
+    cluster.owner.describe(JOB, Profile { tags: vec!["nvme".into()], ..Profile::default() });
+    assert_eq!(workers_of(&*cluster.reserve(SHUFFLE, 4).await), BTreeSet::from(["w0"]));
+
+    // What is new is refused from now on; what is there stays.
+    assert_eq!(post(own, "/api/v1/settings", json!({ "locations_max": 4 })).await.0, 200);
+    let error = cluster.owner.reserve(shuffle(1), 1).await.unwrap_err();
+    assert!(matches!(error, OwnerError::NoWorkers { .. } | OwnerError::Reserve { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn settings_of_a_worker_that_need_a_restart_are_refused_by_name_and_nothing_changes() {
+    let cluster = cluster(two_workers()).await;
+    let admin = cluster.master.admin.unwrap();
+    let path = "/api/v1/workers/w0/settings";
+    let before = get(admin, path).await;
+    for (wrong, said) in [
+        (
+            json!({ "locations_max": 9, "masters": "a:1", "memory_bytes_max": "1GiB" }),
+            "masters, memory_bytes_max",
+        ),
+        (json!({ "locations_max": 9, "flush_to_percent": 99 }), "`flush_to_percent`"),
+        (json!({ "locations_max": 9, "split_from_byte": 1 }), "did you mean `split_from_bytes`?"),
+        (json!({ "locations_max": "many" }), "setting `locations_max`"),
+        (json!({ "log_filter": "penstock=loud" }), "`log_filter`"),
+        (json!({ "disks": [{ "path": "elsewhere" }] }), "only a restart changes these settings: disks"),
+        (json!([]), "a JSON object"),
+    ] {
+        let (status, answer) = post(admin, path, wrong.clone()).await;
+        assert_eq!(status, 400, "{wrong}: {answer}");
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.contains(said), "{wrong}: {message}");
+        assert_eq!(get(admin, path).await, before, "{wrong}");
+    }
+    assert_eq!(post(admin, "/api/v1/workers/nobody/settings", json!({})).await.0, 404);
+
+    // A file that was read again: what can change does.
+    let w0 = &cluster.workers[0];
+    let file = worker::Config { locations_max: 9, zone: "elsewhere".into(), ..w0.config.clone() };
+    let reloaded = w0.handle.reload(file).unwrap();
+    assert_eq!((reloaded.changed, reloaded.refused), (vec!["locations_max".into()], vec!["zone".into()]));
+}

@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use penstock_common::{lifecycle::Tasks, net::Tcp};
+use penstock_common::{bytes::ByteSize, lifecycle::Tasks, net::Tcp};
 use penstock_protocol::{
     ids::{Epoch, PartitionIndex},
     shuffle::{EpochEnd, Location},
 };
 use penstock_shuffle_client::{ClientOptions, NotRevived, PushError, ReviveRequest, Reviver, ShuffleClient};
+use penstock_shuffle_service::worker::Config;
 
 use crate::{
     cluster::{Cluster, SHUFFLE, Setup, attempt, cluster, payload, winner},
@@ -131,4 +132,15 @@ async fn a_batch_that_nobody_takes_fails_its_attempt_after_five_epochs() {
         [("pushes", 6), ("pushes_resent", 0), ("batches_revived", 5), ("partitions_moved", 5)]
     );
     tasks.stop_token().cancel();
+}
+
+#[tokio::test]
+async fn another_size_to_split_from_counts_for_what_is_reserved_from_then_on() {
+    let cluster = cluster(small(1 << 30, 1)).await;
+    for worker in &cluster.workers {
+        let config = Config { split_from_bytes: ByteSize(8000), ..worker.config.clone() };
+        assert_eq!(worker.handle.reload(config).unwrap().changed, ["split_from_bytes"]);
+    }
+    let epochs = exchange(&cluster).await;
+    assert!(epochs > 2 * PARTITIONS as usize, "{epochs} epochs");
 }

@@ -1,13 +1,27 @@
 //! The masters' answers as tables. A field that is missing is shown as nothing.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::output;
 
 pub fn workers(answer: &Value) -> String {
-    let header =
-        ["worker", "state", "until", "zone", "tags", "jobs", "locations", "open", "memory", "disk", "free"];
-    output::table(&header, &[5, 6, 7, 8, 9, 10], list(answer, "workers").map(worker_row).collect())
+    let header = [
+        "worker",
+        "state",
+        "until",
+        "zone",
+        "tags",
+        "disks",
+        "jobs",
+        "locations",
+        "open",
+        "memory",
+        "used",
+        "free",
+    ];
+    output::table(&header, &[6, 7, 8, 9, 10, 11], list(answer, "workers").map(worker_row).collect())
 }
 
 pub fn worker(answer: &Value) -> String {
@@ -29,6 +43,7 @@ fn worker_row(worker: &Value) -> Vec<String> {
         until.unwrap_or_default(),
         zone.trim_matches('/').to_owned(),
         tags.join(","),
+        disks(worker),
         count(worker, "jobs"),
         count(worker, "locations"),
         count(worker, "open_locations"),
@@ -36,6 +51,21 @@ fn worker_row(worker: &Value) -> Vec<String> {
         bytes(worker, "disk_used_bytes"),
         bytes(worker, "disk_free_bytes"),
     ]
+}
+
+/// How many of each class, and what is wrong with which.
+fn disks(worker: &Value) -> String {
+    let mut classes: BTreeMap<String, (usize, Vec<String>)> = BTreeMap::new();
+    for disk in list(worker, "disks") {
+        let (count, troubles) = classes.entry(text(disk, "class")).or_default();
+        *count += 1;
+        troubles.extend(Some(text(disk, "state")).filter(|state| state != "HEALTHY"));
+    }
+    let shown = classes.into_iter().map(|(class, (count, troubles))| match troubles.is_empty() {
+        true => format!("{count} {class}"),
+        false => format!("{count} {class} ({})", troubles.join(", ")),
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 pub fn jobs(answer: &Value) -> String {
@@ -109,6 +139,14 @@ pub fn settings(answer: &Value) -> String {
 pub fn changed(answer: &Value) -> String {
     let changed: Vec<_> = list(answer, "changed").filter_map(Value::as_str).collect();
     if changed.is_empty() { "nothing changed".to_owned() } else { format!("changed: {}", changed.join(", ")) }
+}
+
+pub fn settings_of_workers(answer: &Value) -> String {
+    let of = |worker: &Value| match worker.get("settings") {
+        Some(shown) => format!("{}\n{}", text(worker, "worker"), settings(shown)),
+        None => format!("{}: {}", text(worker, "worker"), changed(worker)),
+    };
+    list(answer, "workers").map(of).collect::<Vec<_>>().join("\n")
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {

@@ -3,9 +3,12 @@
 use penstock_common::clock::Timestamp;
 use serde::Serialize;
 
-use crate::master::{
-    quotas::{Amount, Limit, Limits},
-    state::Standing,
+use crate::{
+    disk_view::DiskView,
+    master::{
+        quotas::{Amount, Limit, Limits},
+        state::Standing,
+    },
 };
 
 #[derive(Debug, Serialize)]
@@ -40,6 +43,7 @@ pub(super) struct WorkerView {
     paused: bool,
     disk_used_bytes: u64,
     disk_free_bytes: u64,
+    disks: Vec<DiskView>,
     flush_us_per_mib: u64,
     fetch_us_per_mib: u64,
 }
@@ -76,6 +80,7 @@ impl WorkerView {
             paused: usage.paused,
             disk_used_bytes: usage.disk_used_bytes,
             disk_free_bytes: usage.disk_free_bytes,
+            disks: usage.disks.iter().map(DiskView::of).collect(),
             flush_us_per_mib: usage.flush_us_per_mib,
             fetch_us_per_mib: usage.fetch_us_per_mib,
         }
@@ -88,7 +93,8 @@ fn is_drained(standing: &Standing) -> bool {
     report.draining && report.holdings.is_empty() && standing.member.placed.is_empty()
 }
 
-fn state(standing: &Standing, now: Timestamp) -> &'static str {
+/// How a worker stands, in one word.
+pub(in crate::master) fn state(standing: &Standing, now: Timestamp) -> &'static str {
     let leaves_at = standing.member.report.leaves_at;
     match () {
         () if !standing.alive => "silent",

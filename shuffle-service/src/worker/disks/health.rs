@@ -42,6 +42,13 @@ impl Health {
         Self { errors: 0, errors_max, failed: false, overdue: 0 }
     }
 
+    /// A disk that has failed stays so until probes have made good what counts now.
+    pub fn set_errors_max(&mut self, errors_max: u32) {
+        self.errors_max = errors_max;
+        self.errors = self.errors.min(errors_max);
+        self.failed |= self.errors == errors_max;
+    }
+
     /// A call ended with an error that says something about the disk.
     pub fn call_failed(&mut self) {
         self.errors = (self.errors + 1).min(self.errors_max);

@@ -17,7 +17,6 @@ const PROBE_BYTES: usize = 4096;
 pub(in crate::worker) struct Monitor {
     pub store: Arc<Store>,
     pub disk: usize,
-    pub interval: Duration,
 }
 
 impl Monitor {
@@ -36,7 +35,7 @@ impl Monitor {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(self.interval) => {}
+                () = tokio::time::sleep(self.interval()) => {}
             }
         }
     }
@@ -47,14 +46,14 @@ impl Monitor {
         let disk = disks.disk.as_ref();
         if !volume.is_taken_over() {
             // What is wrong was said at the start, and shows in the disk's state.
-            let _ = volume.take_over(disk, disks.hang).await;
+            let _ = volume.take_over(disk, disks.hang()).await;
             return;
         }
         let probe = async {
             disk.probe(&volume.folder, Bytes::from(vec![0xA5; PROBE_BYTES])).await?;
             disk.free_bytes(&volume.folder).await
         };
-        match volume.watched(disks.hang, probe).await {
+        match volume.watched(disks.hang(), probe).await {
             Ok(free_bytes) => {
                 volume.probe_succeeded();
                 volume.measured(free_bytes, self.store.disk_bytes(self.disk));
@@ -78,6 +77,10 @@ impl Monitor {
             self.store.budget.check_pressure();
         }
         Some(report.state)
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_millis(self.store.settings.get().disk_probe_interval_ms)
     }
 
     fn volume(&self) -> &Volume {

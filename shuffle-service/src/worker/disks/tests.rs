@@ -100,3 +100,23 @@ async fn errors_fail_a_disk_and_a_full_one_is_only_full() {
     assert!(disks.choose(None, 1).is_none());
     assert_eq!(disks.all_unusable(), None);
 }
+
+#[test]
+fn other_limits_count_at_once() {
+    let disks = disks(Arc::new(MemoryDisk::default()), vec![settings("a", DiskClass::Ssd)]);
+    disks.volumes[0].call_failed(&io::Error::other("bad sector"));
+    assert_eq!(states(&disks), [DiskState::Healthy]);
+    let with = |quota, errors_max| Config {
+        disks: vec![DiskConfig { quota: ByteSize(quota), ..settings("a", DiskClass::Ssd) }],
+        disk_reserve_bytes: ByteSize(900),
+        disk_errors_max: errors_max,
+        disk_hang_ms: 7,
+        ..Config::default()
+    };
+    disks.configure(&with(0, 3));
+    assert_eq!((disks.reports()[0].room_bytes, disks.hang()), (100, Duration::from_millis(7)));
+    disks.configure(&with(50, 3));
+    assert_eq!(disks.reports()[0].room_bytes, 50);
+    disks.configure(&with(50, 1));
+    assert_eq!(states(&disks), [DiskState::Failed]);
+}

@@ -20,14 +20,14 @@ pub(in crate::worker) struct Volume {
     /// This worker's own folder on the disk.
     pub folder: PathBuf,
     pub class: DiskClass,
-    quota_bytes: u64,
-    reserve_bytes: u64,
     status: Mutex<Status>,
 }
 
 #[derive(Debug)]
 struct Status {
     health: Health,
+    quota_bytes: u64,
+    reserve_bytes: u64,
     taken_over: bool,
     /// As measured last, less what was written since.
     free_bytes: u64,
@@ -51,21 +51,24 @@ pub(in crate::worker) struct DiskReport {
 
 impl Volume {
     pub fn new(config: &Config, worker: &WorkerId, disk: &DiskConfig) -> Self {
-        let no_quota = disk.quota.as_u64() == 0;
-        let health = Health::new(config.disk_errors_max);
-        Self {
-            folder: disk.path.join(worker.as_str()),
-            class: disk.class,
-            quota_bytes: if no_quota { u64::MAX } else { disk.quota.as_u64() },
-            reserve_bytes: disk.reserve.unwrap_or(config.disk_reserve_bytes).as_u64(),
-            status: Mutex::new(Status {
-                health,
-                taken_over: false,
-                free_bytes: 0,
-                used_bytes: 0,
-                queued_bytes: 0,
-            }),
-        }
+        let status = Status {
+            health: Health::new(config.disk_errors_max),
+            quota_bytes: quota_bytes(disk),
+            reserve_bytes: reserve_bytes(config, disk),
+            taken_over: false,
+            free_bytes: 0,
+            used_bytes: 0,
+            queued_bytes: 0,
+        };
+        Self { folder: disk.path.join(worker.as_str()), class: disk.class, status: Mutex::new(status) }
+    }
+
+    /// Takes other limits of the same disk.
+    pub fn configure(&self, config: &Config, disk: &DiskConfig) {
+        let mut status = self.status();
+        status.health.set_errors_max(config.disk_errors_max);
+        status.quota_bytes = quota_bytes(disk);
+        status.reserve_bytes = reserve_bytes(config, disk);
     }
 
     pub async fn take_over(&self, disk: &dyn Disk, hang: Duration) -> io::Result<()> {
@@ -186,14 +189,25 @@ impl Volume {
     }
 
     fn room(&self, status: &Status) -> u64 {
-        let free = status.free_bytes.saturating_sub(self.reserve_bytes);
-        let quota = self.quota_bytes.saturating_sub(status.used_bytes);
+        let free = status.free_bytes.saturating_sub(status.reserve_bytes);
+        let quota = status.quota_bytes.saturating_sub(status.used_bytes);
         free.min(quota).saturating_sub(status.queued_bytes)
     }
 
     fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn quota_bytes(disk: &DiskConfig) -> u64 {
+    match disk.quota.as_u64() {
+        0 => u64::MAX,
+        quota => quota,
+    }
+}
+
+fn reserve_bytes(config: &Config, disk: &DiskConfig) -> u64 {
+    disk.reserve.unwrap_or(config.disk_reserve_bytes).as_u64()
 }
 
 /// Bytes on their way to a disk.

@@ -58,7 +58,7 @@ impl Store {
 
     /// Not waited for on a disk that hangs; the deletion goes on.
     async fn delete(&self, shuffles: Vec<Arc<Shuffle>>, folder: PathBuf) {
-        let (disks, objects) = (Arc::clone(&self.disks), self.tiers.objects.clone());
+        let (disks, objects) = (Arc::clone(&self.disks), self.objects.clone());
         let delete = async move {
             let mut keys = Vec::new();
             for shuffle in shuffles {

@@ -21,18 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LIFE: Incarnation = Incarnation(5);
 
 fn store(locations_max: usize) -> Arc<Store> {
-    let config = Config::default();
+    let config = Config { locations_max, ..Config::default() };
     let disks = Disks::new(&config, &"w".into(), Arc::new(MemoryDisk::default()), Tasks::new("test"));
     let budget = Budget::new(&config);
-    Arc::new(Store::new(
-        "w".into(),
-        LIFE,
-        budget,
-        Arc::new(disks),
-        Tiers::default(),
-        config.durability(),
-        locations_max,
-    ))
+    Arc::new(Store::new("w".into(), LIFE, budget, Arc::new(disks), None, Settings::new(config)))
 }
 
 fn shuffle(job: u128, run: u32) -> ShuffleId {

@@ -143,6 +143,11 @@ impl EventLog {
         let _ = flushed.await;
     }
 
+    /// Where the logs lie.
+    pub fn store(&self) -> Operator {
+        self.store.clone()
+    }
+
     /// A job's records from `from` (a sequence number) on, at most `max`, from the store and the spool.
     pub async fn read(&self, job: JobId, from: u64, max: usize) -> Result<Vec<Record>, ReadError> {
         reader::read(&self.store, &self.spool, job, from, max).await

@@ -19,6 +19,7 @@ pub mod store;
 // The shell: everything that touches the world.
 pub mod api;
 pub mod catalog;
+pub mod cluster_log;
 pub mod config;
 pub mod effects;
 pub mod event_log;

@@ -30,6 +30,7 @@ use penstock_shuffle_client::{ClientOptions, ShuffleClient, owner::Owner};
 use crate::{
     api::{self, Api, JobIds},
     catalog::{Tables, TablesError},
+    cluster_log,
     config::{Config, InvalidConfig},
     coordinator::Coordinator,
     effects::{Effects, Jobs},
@@ -140,10 +141,13 @@ pub async fn start_with(
         Some(store) => store,
         None => open_store(&config.state_dir).await?,
     };
+    // Records that are kept nowhere have no log of the cluster beside them.
+    let is_recorded = parts.event_log.is_some();
     let event_log = match parts.event_log {
         Some(recorder) => EventLog::recorded_by(recorder, &tasks)?,
         None => EventLog::open(&config.event_log_root(), config.state_dir.join("event-spool"), &tasks)?,
     };
+    let cluster_log = (!is_recorded).then(|| event_log.store());
     let tables = Arc::new(Tables::load(Arc::clone(&store)).await?);
     let publisher = Publisher::new(&config.state_dir);
     let ended = recovery::finish_former_life(&store, &tables, &publisher, &event_log, clock.now()).await?;
@@ -181,6 +185,9 @@ pub async fn start_with(
     });
     run_loop(event_loop, &effects, &tasks);
     keep_shuffles_alive(&effects, &tasks);
+    if let Some(store) = cluster_log {
+        watch_cluster(shuffles, store, Arc::clone(&clock), &tasks);
+    }
     prune_records(&effects, config.job_records_ttl(), Arc::clone(&clock), &tasks);
     let ids = parts.ids_seed.map_or_else(JobIds::default, JobIds::with_seed);
     let api = Api::new(Arc::clone(&effects), &config, &handle, clock, ids);
@@ -253,6 +260,16 @@ fn remote_shuffles(
 fn run_loop(event_loop: EventLoop, effects: &Arc<Effects>, tasks: &Tasks) {
     let run = event_loop.run(Arc::clone(effects), tasks.stop_token());
     tasks.spawn("event-loop", OnFailure::StopAll, run);
+}
+
+fn watch_cluster(
+    shuffles: Arc<RemoteShuffles>,
+    store: opendal::Operator,
+    clock: Arc<dyn Clock>,
+    tasks: &Tasks,
+) {
+    let watch = cluster_log::Watch { workers: shuffles, store, clock };
+    tasks.spawn("cluster-log", OnFailure::Log, watch.run(tasks.stop_token()));
 }
 
 fn keep_shuffles_alive(effects: &Arc<Effects>, tasks: &Tasks) {

@@ -27,6 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (folder, now_ms) = (Path::new(folder), clock.now().as_millis());
         let mut ids = fixtures::store::write_all(folder, now_ms);
         ids.extend(fixtures::store::write_shuffles(folder, now_ms));
+        fixtures::cluster::log(now_ms).write(folder);
         println!("{}", serde_json::to_string(&ids)?);
     }
     let config = Config {

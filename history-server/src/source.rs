@@ -1,14 +1,14 @@
 //! Finds and opens event logs on any store.
 //!
 //! A log is a directory named by its job id with `00000000.jsonl.zst`, `00000001.jsonl.zst`, … and `summary.json`.
-//! Anything else in the store is ignored. Not here: what is in the files.
+//! Beside them lies the log of the cluster. Anything else in the store is ignored. Not here: what is in the files.
 
 use std::{fs, io, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use futures::{TryStreamExt, future::join_all};
 use opendal::{EntryMode, ErrorKind, Operator, layers::RetryLayer};
-use penstock_protocol::ids::JobId;
+use penstock_protocol::{event::CLUSTER_LOG_PATH, ids::JobId};
 
 /// The store could not be reached or understood.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +43,8 @@ pub struct Source {
     folder: Option<Arc<Path>>,
 }
 
-/// A job's summary as it was read, if there is one.
-pub type SummaryRead = Result<Option<Bytes>, SourceError>;
+/// An object as it was read, if there is one, such as a job's summary.
+pub type ObjectRead = Result<Option<Bytes>, SourceError>;
 
 /// One immutable piece of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,20 +109,28 @@ impl Source {
     }
 
     /// The bytes of each job's `summary.json`, in the order of the jobs. All are read at the same time.
-    pub async fn summaries(&self, jobs: Vec<JobId>) -> Vec<(JobId, SummaryRead)> {
+    pub async fn summaries(&self, jobs: Vec<JobId>) -> Vec<(JobId, ObjectRead)> {
         match self.folder.clone() {
             Some(folder) => blocking(move || folder_summaries(&folder, jobs)).await,
             None => join_all(jobs.into_iter().map(|job| async move { (job, self.summary(job).await) })).await,
         }
     }
 
-    async fn summary(&self, job: JobId) -> SummaryRead {
-        let path = format!("{job}/summary.json");
+    async fn summary(&self, job: JobId) -> ObjectRead {
+        self.read_if_there(format!("{job}/summary.json")).await
+    }
+
+    async fn read_if_there(&self, path: String) -> ObjectRead {
         match self.store.read(&path).await {
             Ok(bytes) => Ok(Some(bytes.to_bytes())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(source) => Err(SourceError::Read { path, source }),
         }
+    }
+
+    /// The log of the cluster, as it was read; none if nobody writes one.
+    pub async fn cluster_log(&self) -> ObjectRead {
+        self.read_if_there(CLUSTER_LOG_PATH.to_owned()).await
     }
 
     /// When the newest segment was written, as far as the store knows.
@@ -167,7 +175,7 @@ fn folder_jobs(folder: &Path) -> io::Result<Vec<JobId>> {
     Ok(jobs)
 }
 
-fn folder_summaries(folder: &Path, jobs: Vec<JobId>) -> Vec<(JobId, SummaryRead)> {
+fn folder_summaries(folder: &Path, jobs: Vec<JobId>) -> Vec<(JobId, ObjectRead)> {
     let read = |job: JobId| match fs::read(folder.join(job.to_string()).join("summary.json")) {
         Ok(bytes) => Ok(Some(bytes.into())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -3,6 +3,7 @@
 //! The log is JSON lines; readers ignore unknown fields and skip unknown event types, so additions are safe. A field is
 //! never renamed or given another meaning: frozen samples in the tests hold every released version.
 
+mod cluster;
 mod shuffle;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,10 @@ use crate::{
     task::{AttemptMetrics, Failure},
 };
 
+pub use cluster::{
+    CLUSTER_EVENTS_MAX, CLUSTER_LOG_PATH, ClusterEvent, ClusterLog, ClusterRecord, DiskStanding,
+    MastersSilent, WorkerStanding,
+};
 pub use shuffle::{
     CommittedWorker, EpochsEnded, LargePartition, PARTITIONS_MAX, PlacedWorker, Quantiles, ShuffleCommitted,
     ShuffleGrew, ShuffleLost, ShufflePlaced, ShufflesReleased, StageRun, WORKERS_MAX, bounded,

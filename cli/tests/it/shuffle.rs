@@ -107,3 +107,24 @@ fn settings_of_workers_are_read_again_at_sighup_and_changed_by_name() {
     let unknown = world.penstock(&["shuffle", "settings", "--worker", "nobody"]);
     assert_eq!(unknown.exit, 2, "{unknown:?}");
 }
+
+#[test]
+fn what_happens_to_workers_is_in_the_log_of_the_cluster_though_no_job_met_them() {
+    let world = World::new();
+    let _cluster = ProcessCluster::up(&world, &[]);
+    let log = || {
+        let text = std::fs::read(world.cluster_state().join("events/cluster-log.json")).ok()?;
+        serde_json::from_slice::<serde_json::Value>(&text).ok()
+    };
+    let told = |kind: &str, to: &str| {
+        let events = log()?["events"].as_array()?.clone();
+        events.into_iter().find(|event| event["type"] == kind && (to.is_empty() || event["to"] == to))
+    };
+    let both = || log().filter(|log| log["workers"].as_array().is_some_and(|workers| workers.len() == 2));
+    let serving = until("both workers are known", both);
+    assert_eq!(serving["workers"][0]["disks"][0]["class"], "ssd", "{serving}");
+    until("they have joined", || told("worker_joined", ""));
+    world.ok(&["shuffle", "exclude", "worker-1", "--seconds", "60", "--reason", "slow disk"]);
+    let excluded = until("it is told", || told("worker_changed", "excluded"));
+    assert_eq!((&excluded["worker"], &excluded["because"]), (&"worker-1".into(), &"slow disk".into()));
+}

@@ -9,6 +9,7 @@ use futures::{
     stream::{self, BoxStream},
 };
 use penstock_protocol::{
+    event::WorkerStanding,
     ids::{Epoch, JobId, PartitionIndex, ShuffleId, WorkerId},
     shuffle::{CommitVerdict, Location, PartitionSource, ShuffleTarget, Winner},
     task::FailureClass,
@@ -19,7 +20,7 @@ use penstock_shuffle_client::{
 };
 
 use super::{ReadError, ShuffleOwner, ShuffleReader};
-use crate::job::JobFailure;
+use crate::{cluster_log::Workers, job::JobFailure};
 
 /// Releases that run at the same time.
 const RELEASES_AT_ONCE: usize = 16;
@@ -76,6 +77,13 @@ impl ShuffleOwner for RemoteShuffles {
 
     async fn keep_alive(&self, jobs: &[JobId]) {
         note(self.owner.keep_alive(jobs).await);
+    }
+}
+
+#[async_trait]
+impl Workers for RemoteShuffles {
+    async fn workers(&self) -> Result<Vec<WorkerStanding>, String> {
+        self.owner.workers().await.map_err(|error| error.to_string())
     }
 }
 

@@ -1,14 +1,17 @@
-//! Executors and shuffle workers as the logs of jobs saw them. Pure.
+//! Executors and shuffle workers as the logs of jobs saw them, and shuffle workers as the log of the cluster knows them. Pure.
 //!
-//! Nobody asks the cluster: what is here is as new as the newest record that speaks of it, and says when that was. A
-//! machine that no job met is not here.
+//! Nobody asks the cluster: what is here is as new as the newest record that speaks of it, and says when that was. An
+//! executor that no job met is not here.
+
+mod standing;
 
 use std::collections::BTreeMap;
 
-use penstock_protocol::ids::JobId;
+use penstock_protocol::{event::ClusterLog, ids::JobId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use self::standing::{Standing, Told, Watched, told};
 use super::rfc3339;
 use crate::model::{Executor, JobModel, Stage};
 
@@ -25,9 +28,11 @@ pub struct Cluster {
     pub since: Option<String>,
     /// The newest record.
     pub until: Option<String>,
+    /// The log of the cluster, if there is one.
+    pub watched: Option<Watched>,
     pub executors: Vec<ExecutorSeen>,
     pub shuffle_workers: Vec<WorkerSeen>,
-    /// Losses, newest first.
+    /// Newest first.
     pub events: Vec<ClusterEvent>,
 }
 
@@ -59,10 +64,10 @@ pub struct ExecutorSeen {
 /// When jobs met a machine.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct Met {
-    pub first_seen: String,
-    pub last_seen: String,
-    /// The newest job that met it.
-    pub last_job: String,
+    pub first_seen: Option<String>,
+    pub last_seen: Option<String>,
+    /// The newest job that met it; none if no job did.
+    pub last_job: Option<String>,
     #[serde(skip)]
     first_ms: i64,
     #[serde(skip)]
@@ -86,8 +91,11 @@ pub struct WorkerSeen {
     pub worker: String,
     /// `host:port` of its data plane.
     pub address: Option<String>,
-    /// `holds_data` (of a job that runs), `trouble` if the newest that is told of it is trouble, or `seen`.
+    /// As jobs tell: `holds_data` (of a job that runs), `trouble` if the newest that is told of it is trouble, `seen`, or
+    /// `unmet` if no job that was read met it.
     pub state: String,
+    /// As a shuffle master tells; none if the log of the cluster does not know it.
+    pub standing: Option<Standing>,
     #[serde(flatten)]
     pub met: Met,
     pub jobs: u32,
@@ -118,13 +126,16 @@ pub struct Trouble {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ClusterEvent {
     pub at: String,
-    /// `executor_joined`, `executor_draining`, `executor_lost` or `worker_trouble`.
+    /// `executor_joined`, `executor_draining`, `executor_lost`; `worker_joined`, `worker_serving`, `worker_leaves`,
+    /// `worker_lost`, `worker_gone`, `worker_trouble`, `disk_trouble`, `disk_healthy`, `masters_silent` or `masters_back`.
     pub kind: String,
     /// The executor or worker.
     pub node: String,
     pub text: String,
-    /// A job that met it.
-    pub job: String,
+    /// Until when it is so, or when the machine goes, if that is known.
+    pub until: Option<String>,
+    /// A job that met it; none if the log of the cluster tells it.
+    pub job: Option<String>,
     #[serde(skip)]
     at_ms: i64,
 }
@@ -137,8 +148,9 @@ const EVENTS_MAX: usize = 100;
 pub struct Sightings {
     executors: BTreeMap<String, ExecutorSeen>,
     workers: BTreeMap<String, WorkerSeen>,
-    /// By kind, node and time: jobs that ran together saw the same.
-    events: BTreeMap<(i64, String, String), ClusterEvent>,
+    /// By time, kind, node and text: jobs that ran together saw the same.
+    events: BTreeMap<(i64, &'static str, String, String), ClusterEvent>,
+    watched: Option<Watched>,
     jobs_read: usize,
     jobs_live: usize,
     since_ms: Option<i64>,
@@ -209,7 +221,7 @@ impl Sightings {
         if let Some(at_ms) = executor.draining_at_ms {
             seen.draining_ms = seen.draining_ms.max(Some(at_ms));
             seen.met.at(job, at_ms);
-            self.event(at_ms, "executor_draining", name, "takes no new work".to_owned(), job);
+            self.job_event(at_ms, "executor_draining", name, "takes no new work".to_owned(), job);
         }
         let seen = self.executors.entry(name.to_owned()).or_default();
         if let Some((at_ms, reason)) = &executor.lost {
@@ -217,12 +229,12 @@ impl Sightings {
                 seen.lost_ms = Some(*at_ms);
                 seen.lost_reason = Some(reason.clone());
             }
-            self.event(*at_ms, "executor_lost", name, format!("was lost: {reason}"), job);
+            self.job_event(*at_ms, "executor_lost", name, format!("was lost: {reason}"), job);
         }
         let has_joined_later = executor.joined_at_ms.filter(|at_ms| at_ms - submitted_ms > JOINED_LATER_MS);
         if let Some(at_ms) = has_joined_later {
             let host = executor.host.as_deref().unwrap_or("an unknown host");
-            self.event(at_ms, "executor_joined", name, format!("joined from {host}"), job);
+            self.job_event(at_ms, "executor_joined", name, format!("joined from {host}"), job);
         }
     }
 
@@ -295,17 +307,48 @@ impl Sightings {
             let trouble = Trouble { at: rfc3339(at_ms), job: job.to_string(), text: text.clone(), at_ms };
             seen.trouble = Some(trouble);
         }
-        self.event(at_ms, "worker_trouble", worker, text, job);
+        self.job_event(at_ms, "worker_trouble", worker, text, job);
     }
 
-    fn event(&mut self, at_ms: i64, kind: &str, node: &str, text: String, job: JobId) {
-        let (kind, node) = (kind.to_owned(), node.to_owned());
-        let key = (at_ms, kind.clone(), node.clone());
-        let event = || ClusterEvent { at: rfc3339(at_ms), kind, node, text, job: job.to_string(), at_ms };
+    fn job_event(&mut self, at_ms: i64, kind: &'static str, node: &str, text: String, job: JobId) {
+        self.event(at_ms, Told { kind, node: node.to_owned(), text, until_ms: None }, Some(job));
+    }
+
+    fn event(&mut self, at_ms: i64, told: Told, job: Option<JobId>) {
+        let Told { kind, node, text, until_ms } = told;
+        let key = (at_ms, kind, node.clone(), text.clone());
+        let event = || ClusterEvent {
+            at: rfc3339(at_ms),
+            kind: kind.to_owned(),
+            node,
+            text,
+            until: until_ms.map(rfc3339),
+            job: job.map(|job| job.to_string()),
+            at_ms,
+        };
         self.events.entry(key).or_insert_with(event);
         while self.events.len() > EVENTS_MAX {
             self.events.pop_first();
         }
+    }
+
+    /// Takes what the log of the cluster knows.
+    pub fn watched(&mut self, log: ClusterLog) {
+        for record in &log.events {
+            if let Some(told) = told(record) {
+                self.event(record.at_ms, told, None);
+            }
+        }
+        for worker in log.workers {
+            let seen = self.workers.entry(worker.worker.to_string()).or_default();
+            seen.address = Some(worker.address.clone());
+            seen.standing = Some(worker.into());
+        }
+        self.watched = Some(Watched {
+            looked_at: rfc3339(log.looked_at_ms),
+            silent_since: log.silent.as_ref().map(|silent| rfc3339(silent.since_ms)),
+            silent_because: log.silent.map(|silent| silent.reason),
+        });
     }
 
     pub fn cluster(self, jobs_total: usize, jobs_skipped: usize) -> Cluster {
@@ -316,6 +359,7 @@ impl Sightings {
             jobs_live: self.jobs_live,
             since: self.since_ms.map(rfc3339),
             until: self.until_ms.map(rfc3339),
+            watched: self.watched,
             executors: self.executors.into_iter().map(ExecutorSeen::told).collect(),
             shuffle_workers: self.workers.into_iter().map(WorkerSeen::told).collect(),
             events: self.events.into_values().rev().collect(),
@@ -332,19 +376,21 @@ const JOINED_LATER_MS: i64 = 1000;
 
 impl Met {
     fn at(&mut self, job: impl ToString, at_ms: i64) {
-        let is_first = self.last_job.is_empty();
+        let is_first = self.last_job.is_none();
         if is_first || at_ms < self.first_ms {
             self.first_ms = at_ms;
         }
         if is_first || at_ms > self.last_ms {
             self.last_ms = at_ms;
-            self.last_job = job.to_string();
+            self.last_job = Some(job.to_string());
         }
     }
 
     fn told(&mut self) {
-        self.first_seen = rfc3339(self.first_ms);
-        self.last_seen = rfc3339(self.last_ms);
+        if self.last_job.is_some() {
+            self.first_seen = Some(rfc3339(self.first_ms));
+            self.last_seen = Some(rfc3339(self.last_ms));
+        }
     }
 }
 
@@ -368,7 +414,7 @@ impl WorkerSeen {
     fn told((name, mut seen): (String, Self)) -> Self {
         seen.worker = name;
         if let Some(trouble) = &seen.trouble
-            && seen.met.last_job.is_empty()
+            && seen.met.last_job.is_none()
         {
             // Only trouble is told of it.
             seen.met.at(&trouble.job, trouble.at_ms);
@@ -377,6 +423,7 @@ impl WorkerSeen {
         let state = match &seen.trouble {
             Some(trouble) if trouble.at_ms >= seen.met.last_ms => "trouble",
             _ if seen.live_exchanges > 0 => "holds_data",
+            _ if seen.met.last_job.is_none() => "unmet",
             _ => "seen",
         };
         state.clone_into(&mut seen.state);

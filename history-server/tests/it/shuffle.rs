@@ -9,7 +9,7 @@ use penstock_protocol::{
 use serde_json::Value;
 
 use crate::{
-    fixtures::{jobs, log::Log},
+    fixtures::{cluster, jobs, log::Log},
     server::{NOW_MS, Server},
 };
 
@@ -199,4 +199,50 @@ async fn without_jobs_nothing_is_known_of_the_cluster() {
     let cluster = server.get("/api/v1/cluster").await;
     assert_eq!((&cluster["jobs_read"], &cluster["since"]), (&0.into(), &Value::Null));
     assert_eq!(cluster["executors"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn shuffle_workers_are_known_without_any_job_from_the_log_of_the_cluster() {
+    let server = Server::new();
+    cluster::log(NOW_MS).write(server.root.path());
+    server.refresh().await;
+    let cluster = server.get("/api/v1/cluster").await;
+
+    let workers = &cluster["shuffle_workers"];
+    assert_eq!(texts(workers, "worker"), ["shuffle-1", "shuffle-2", "shuffle-3", "shuffle-4", "shuffle-5"]);
+    let states: Vec<_> = (0..5).map(|n| workers[n]["standing"]["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["serving", "serving", "silent", "draining", "excluded"]);
+    let excluded = &workers[4];
+    assert_eq!((&excluded["state"], &excluded["last_job"]), (&"unmet".into(), &Value::Null));
+    assert_eq!(excluded["standing"]["because"], "slow disk");
+    assert_eq!(texts(&excluded["standing"]["disks"], "class"), ["nvme", "hdd"]);
+    let newest = &cluster["events"][0];
+    assert_eq!((&newest["kind"], &newest["node"]), (&"worker_lost".into(), &"shuffle-3".into()));
+    assert_eq!((&newest["job"], &newest["until"]), (&Value::Null, &Value::Null));
+    let told = cluster["events"].as_array().unwrap().iter();
+    let until: Vec<_> = told.filter(|event| event["until"].is_string()).map(|event| &event["node"]).collect();
+    assert_eq!(until, ["shuffle-5"]);
+    assert!(cluster["watched"]["silent_since"].is_null(), "{}", cluster["watched"]);
+}
+
+#[tokio::test]
+async fn what_jobs_and_the_log_of_the_cluster_tell_of_a_worker_stands_together() {
+    let server = Server::new();
+    jobs::succeeded(NOW_MS - 600_000, 3).write(server.root.path());
+    cluster::log(NOW_MS).write(server.root.path());
+    server.refresh().await;
+    let cluster = server.get("/api/v1/cluster").await;
+    let first = &cluster["shuffle_workers"][0];
+    assert_eq!((&first["standing"]["state"], &first["jobs"]), (&"serving".into(), &1.into()), "{first}");
+    assert!(first["last_job"].is_string(), "{first}");
+}
+
+#[tokio::test]
+async fn a_log_of_the_cluster_that_cannot_be_read_hides_nothing_else() {
+    let server = Server::new();
+    jobs::succeeded(NOW_MS - 600_000, 3).write(server.root.path());
+    std::fs::write(server.root.path().join("cluster-log.json"), "{\"v\":1,\"workers\":[{").unwrap();
+    server.refresh().await;
+    let cluster = server.get("/api/v1/cluster").await;
+    assert_eq!((&cluster["watched"], &cluster["jobs_read"]), (&Value::Null, &1.into()));
 }

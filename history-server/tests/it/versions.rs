@@ -10,6 +10,9 @@ const V1: &str = include_str!("golden/v1.jsonl");
 /// Those events of version 1 that tell of shuffles, which came later.
 const V1_SHUFFLES: &str = include_str!("golden/v1-shuffles.jsonl");
 
+/// The log of the cluster, with an event of each type.
+const V1_CLUSTER: &str = include_str!("golden/v1-cluster.json");
+
 fn server_with(lines: &str) -> (Server, JobId) {
     let server = Server::new();
     let record: Record = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
@@ -48,6 +51,24 @@ async fn what_version_1_told_of_shuffles_is_read_completely() {
             told["story"].as_array().unwrap().iter().map(|moment| moment["kind"].as_str().unwrap()).collect();
         assert_eq!(kinds, ["moved", "moved", "lost", "rerun"], "{told}");
         assert_eq!(exchange["state"], "released");
+    }
+}
+
+#[tokio::test]
+async fn a_log_of_the_cluster_of_version_1_is_read_completely() {
+    let with_more = V1_CLUSTER.replace("{\"v\":1,", "{\"v\":2,\"added\":{\"deep\":[1]},").replace(
+        "\"events\":[",
+        "\"events\":[{\"at_ms\":1,\"type\":\"worker_repainted\",\"colour\":\"red\"},",
+    );
+    for text in [V1_CLUSTER, &with_more] {
+        let server = Server::new();
+        fs::write(server.root.path().join("cluster-log.json"), text).unwrap();
+        server.refresh().await;
+        let cluster = server.get("/api/v1/cluster").await;
+        assert_eq!(cluster["shuffle_workers"].as_array().unwrap().len(), 2, "{cluster}");
+        assert_eq!(cluster["shuffle_workers"][1]["standing"]["disks"][0]["state"], "FULL");
+        assert_eq!(cluster["events"].as_array().unwrap().len(), 7, "{cluster}");
+        assert_eq!(cluster["watched"]["silent_because"], "connection refused");
     }
 }
 

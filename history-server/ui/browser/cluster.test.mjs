@@ -66,7 +66,10 @@ describe('a real cluster', { skip: binary ? false : 'set PENSTOCK_BIN to a penst
   test('knows the machines that the job met', async () => {
     const page = await visit('/cluster')
     await page.getByTestId('executors').getByText('executor-1').waitFor()
-    await page.getByTestId('shuffle-workers').getByText('worker-2').waitFor()
+    const worker = page.getByTestId('shuffle-workers').locator('tr', { hasText: 'worker-2' })
+    await worker.getByText('Serving').waitFor()
+    await worker.getByText('ssd').waitFor()
+    await page.getByTestId('happened').getByText('joined at').first().waitFor()
     await done(page)
   })
 })

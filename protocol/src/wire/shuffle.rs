@@ -1,10 +1,11 @@
-//! Commit verdicts and location keys of the shuffle service's control calls.
+//! Commit verdicts, location keys and workers' standing of the shuffle service's control calls.
 
 use crate::{
     decode::{DecodeError, Required},
+    event::{DiskStanding, WorkerStanding},
     ids::{Epoch, PartitionIndex},
     pb,
-    shuffle::{CommitVerdict, Location},
+    shuffle::{CommitVerdict, Location, WorkerAddress},
 };
 
 impl From<&Location> for pb::LocationKey {
@@ -46,5 +47,48 @@ impl TryFrom<pb::CommitVerdict> for CommitVerdict {
             Verdict::Empty(_) => Self::Empty,
             Verdict::Failed(pb::CommitFailed { reason }) => Self::Failed { reason },
         })
+    }
+}
+
+impl TryFrom<pb::WorkerInfo> for WorkerStanding {
+    type Error = DecodeError;
+    fn try_from(info: pb::WorkerInfo) -> Result<Self, DecodeError> {
+        let address: WorkerAddress = info.address.required("address")?.try_into()?;
+        let usage = info.usage.unwrap_or_default();
+        Ok(Self {
+            worker: address.worker,
+            incarnation: address.incarnation,
+            address: address.data,
+            state: info.state,
+            because: info.because,
+            until_ms: (info.until_ms > 0).then_some(info.until_ms),
+            zone: info.zone,
+            rack: info.rack,
+            tags: info.tags,
+            heard_at_ms: info.last_heartbeat_ms,
+            jobs: info.jobs,
+            locations: usage.locations,
+            open_locations: usage.open_locations,
+            memory_used_bytes: usage.memory_used_bytes,
+            memory_limit_bytes: usage.memory_limit_bytes,
+            paused: usage.paused,
+            flush_us_per_mib: usage.flush_us_per_mib,
+            fetch_us_per_mib: usage.fetch_us_per_mib,
+            disks: usage.disks.into_iter().map(DiskStanding::from).collect(),
+            absent_since_ms: None,
+        })
+    }
+}
+
+impl From<pb::DiskUsage> for DiskStanding {
+    fn from(disk: pb::DiskUsage) -> Self {
+        Self {
+            path: disk.path,
+            class: disk.class,
+            state: disk.state,
+            used_bytes: disk.used_bytes,
+            room_bytes: disk.room_bytes,
+            errors: disk.errors,
+        }
     }
 }

@@ -10,6 +10,7 @@ mod ledger;
 mod map_ends;
 mod reserve;
 mod sources;
+mod workers;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

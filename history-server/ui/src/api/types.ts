@@ -311,7 +311,7 @@ export interface ShuffleWorker {
   trouble: string | null
 }
 
-/** Machines as the newest jobs saw them. */
+/** Machines as the newest jobs saw them, and shuffle workers as the log of the cluster knows them. */
 export interface Cluster {
   jobs_read: number
   jobs_skipped: number
@@ -319,9 +319,20 @@ export interface Cluster {
   jobs_live: number
   since: string | null
   until: string | null
+  /** When a shuffle master was last asked; null if no coordinator writes that down. */
+  watched: { looked_at: string; silent_since: string | null; silent_because: string | null } | null
   executors: ExecutorSeen[]
   shuffle_workers: WorkerSeen[]
-  events: { at: string; kind: string; node: string; text: string; job: string }[]
+  events: ClusterEvent[]
+}
+
+export interface ClusterEvent {
+  at: string
+  kind: string
+  node: string
+  text: string
+  until: string | null
+  job: string | null
 }
 
 export interface ExecutorSeen {
@@ -350,9 +361,12 @@ export interface ExecutorSeen {
 export interface WorkerSeen {
   worker: string
   address: string | null
+  /** As jobs tell. */
   state: string
-  first_seen: string
-  last_seen: string
+  /** As a shuffle master tells. */
+  standing: Standing | null
+  first_seen: string | null
+  last_seen: string | null
   jobs: number
   exchanges: number
   locations: number
@@ -360,7 +374,35 @@ export interface WorkerSeen {
   failed: number
   suspected: number
   trouble: { at: string; job: string; text: string } | null
-  last_job: string
+  last_job: string | null
+}
+
+export interface Standing {
+  state: string
+  because: string | null
+  until: string | null
+  zone: string
+  rack: string
+  tags: string[]
+  heard_at: string
+  jobs: number
+  locations: number
+  open_locations: number
+  memory_used_bytes: number
+  memory_limit_bytes: number
+  paused: boolean
+  flush_us_per_mib: number
+  fetch_us_per_mib: number
+  disks: Disk[]
+}
+
+export interface Disk {
+  path: string
+  class: string
+  state: string
+  used_bytes: number
+  room_bytes: number
+  errors: number
 }
 
 export interface Attempt {

@@ -56,6 +56,12 @@ export function dateTime(at: number): string {
   return `${date.getDate()} ${MONTHS[date.getMonth()] ?? ''} ${pad(date.getHours())}:${pad(date.getMinutes())}`
 }
 
+/** Local time of day: "14:03". */
+export function clock(iso: string): string {
+  const date = new Date(iso)
+  return `${pad(date.getHours())}:${pad(date.getMinutes())}`
+}
+
 /** Local time with everything, for tooltips. */
 export function exact(iso: string): string {
   const date = new Date(iso)

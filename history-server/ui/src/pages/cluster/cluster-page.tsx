@@ -1,5 +1,5 @@
-import { useEffect, useState } from 'react'
-import { Link, useLocation } from 'react-router'
+import { useEffect } from 'react'
+import { useLocation } from 'react-router'
 import { useCluster } from '../../api/queries'
 import type { Cluster } from '../../api/types'
 import { Empty, Failed } from '../../components/empty'
@@ -7,10 +7,12 @@ import { useNow } from '../../components/now'
 import { Skeleton } from '../../components/skeleton'
 import { ago, count, exact, plural } from '../../lib/format'
 import './cluster.css'
+import { Events } from './events'
 import { Executors } from './executors'
+import { Watch } from './watch'
 import { Workers } from './workers'
 
-/** Machines as the newest jobs saw them: this server reads logs and asks nobody. */
+/** Machines as the newest jobs and the log of the cluster tell of them: this server reads logs and asks nobody. */
 export function ClusterPage() {
   const cluster = useCluster()
   const { hash } = useLocation()
@@ -60,12 +62,13 @@ function Source({ cluster }: { cluster: Cluster }) {
 }
 
 function Loaded({ cluster, target }: { cluster: Cluster; target: string }) {
-  if (cluster.executors.length === 0 && cluster.shuffle_workers.length === 0) {
+  if (cluster.executors.length === 0 && cluster.shuffle_workers.length === 0 && cluster.events.length === 0) {
     return (
       <div className="card">
         <Empty title="No machine was seen yet">
           <p>
-            This server reads event logs and asks no coordinator. Machines appear here when a job has met them.
+            This server reads event logs and asks no coordinator. Shuffle workers appear here when a coordinator has seen them,
+            executors when a job has met them.
           </p>
         </Empty>
       </div>
@@ -73,55 +76,10 @@ function Loaded({ cluster, target }: { cluster: Cluster; target: string }) {
   }
   return (
     <>
-      <p className="hint">
-        This page is made from event logs alone. It knows a machine from the jobs that met it, and says when that was; whether
-        an idle machine is up now, the coordinator and the shuffle master know.
-      </p>
+      <Watch watched={cluster.watched} />
       <Executors executors={cluster.executors} target={target} />
       <Workers workers={cluster.shuffle_workers} target={target} />
-      <Events cluster={cluster} />
+      <Events events={cluster.events} />
     </>
-  )
-}
-
-const EVENTS_SHOWN = 10
-
-const KINDS: Record<string, string> = {
-  executor_joined: 'Joined',
-  executor_draining: 'Draining',
-  executor_lost: 'Lost',
-  worker_trouble: 'Trouble',
-}
-
-function Events({ cluster }: { cluster: Cluster }) {
-  const now = useNow()
-  const [all, setAll] = useState(false)
-  if (cluster.events.length === 0) return null
-  const events = all ? cluster.events : cluster.events.slice(0, EVENTS_SHOWN)
-  return (
-    <section className="card" aria-label="What happened">
-      <div className="card__head">
-        <h2>What happened</h2>
-      </div>
-      <ol className="happened" data-testid="happened">
-        {events.map((event) => (
-          <li key={`${event.at} ${event.kind} ${event.node}`} className="happened__event">
-            <time className="num muted" dateTime={event.at} title={exact(event.at)}>
-              {ago(event.at, now)}
-            </time>
-            <span className={`happened__kind happened__kind--${event.kind}`}>{KINDS[event.kind] ?? event.kind}</span>
-            <span>
-              <strong>{event.node}</strong> {event.text}
-            </span>
-            <Link to={`/jobs/${event.job}`}>Job</Link>
-          </li>
-        ))}
-      </ol>
-      {cluster.events.length > EVENTS_SHOWN && (
-        <button type="button" className="button button--quiet happened__more" onClick={() => setAll(!all)}>
-          {all ? 'Show less' : `Show ${cluster.events.length - EVENTS_SHOWN} more`}
-        </button>
-      )}
-    </section>
   )
 }

@@ -45,6 +45,7 @@ impl Life {
     }
 }
 
+// Invariant 11: no life goes on with the attempts of a former one.
 #[tokio::test]
 async fn jobs_and_catalog_survive_and_what_was_running_has_failed_by_the_restart() {
     let folder = tempfile::tempdir().unwrap();

@@ -178,6 +178,19 @@ async fn metrics_name_the_operators_that_the_plan_lists() {
     assert!(scanned > 0);
 }
 
+// Invariant 10 of the shuffle: the end of a map is reported only if its input was read to its end without an error.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_whose_input_fails_on_the_way_reports_no_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("numbers.parquet");
+    crate::support::write_parquet(&path, [batch(100)]);
+    let cluster = Cluster::new(2);
+    crate::support::register(&cluster.context, "numbers", &path).await;
+    let graph = cluster.graph("select 100 / (n - 51) as q, count(*) from numbers group by q").await;
+    let failure = cluster.runner().run(&graph).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::UserData, "{failure:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_changed_after_planning_fails_the_task_by_name() {
     let folder = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{Disk, StoredFile};
 
@@ -23,6 +23,8 @@ pub struct MemoryDisk {
     faults: Mutex<Faults>,
     /// One permit per write that may end; closed while writes are not held.
     gate: Mutex<Option<Arc<Semaphore>>>,
+    /// Ends when the next file may be opened.
+    next_open: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 /// What a loss of power leaves.
@@ -50,8 +52,8 @@ impl Default for MemoryDisk {
 impl MemoryDisk {
     pub fn with_bytes_max(bytes_max: u64) -> Self {
         let faults = Faults { bytes_max, write_error: None, writes: 0 };
-        let (files, durable, gate) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { files, durable, faults: Mutex::new(faults), gate }
+        let (files, durable, gate, next_open) = Default::default();
+        Self { files, durable, faults: Mutex::new(faults), gate, next_open }
     }
 
     /// Makes room, or takes it away.
@@ -73,6 +75,13 @@ impl MemoryDisk {
         if let Some(gate) = lock(&self.gate).take() {
             gate.close();
         }
+    }
+
+    /// Holds the next call that opens a file until what this returns is dropped; other calls go on meanwhile.
+    pub fn hold_next_open(&self) -> impl Sized + use<> {
+        let (held, end) = oneshot::channel::<()>();
+        *lock(&self.next_open) = Some(end);
+        held
     }
 
     /// Writes of data that were started; probes do not count.
@@ -196,6 +205,11 @@ impl Disk for MemoryDisk {
     }
 
     async fn open(&self, file: &Path) -> io::Result<Arc<dyn StoredFile>> {
+        let held = lock(&self.next_open).take();
+        if let Some(held) = held {
+            // An error says that it is held no longer.
+            let _ = held.await;
+        }
         let content = lock(&self.files).get(file).cloned().ok_or(io::ErrorKind::NotFound)?;
         Ok(Arc::new(MemoryFile(content)))
     }

@@ -196,6 +196,7 @@ mod tests {
         );
     }
 
+    // Invariant 26: a master that was asleep or cut off deletes nothing.
     #[test]
     fn time_in_which_the_master_heard_nothing_does_not_count() {
         let mut leases = Leases::new(LEASE);

@@ -289,6 +289,7 @@ mod tests {
         assert_eq!(handed_out(ByteSize::mib(32)), 16 << 20);
     }
 
+    // Invariant 27.
     #[tokio::test]
     async fn every_byte_comes_back_whichever_way_a_charge_goes() {
         let budget = budget();

@@ -9,7 +9,8 @@ use penstock_shuffle_client::{
 
 use crate::cluster::{SHUFFLE, Setup, cluster, payload, shuffle, winner};
 
-// Invariants 2 and 12: no acknowledgement after the commit, and nothing of it becomes visible.
+// Invariants 2, 5 and 12: no acknowledgement after the commit, nothing of it becomes visible, and asked again the workers
+// answer the same.
 #[tokio::test]
 async fn a_late_attempt_is_refused_and_changes_nothing() {
     let cluster = cluster(Setup::default()).await;
@@ -19,7 +20,6 @@ async fn a_late_attempt_is_refused_and_changes_nothing() {
     let first = cluster.commit(&target, &winners).await;
     let late = cluster.write(&target, 0, 1, [(0, payload(9, 9, 9, 10))]).await.unwrap_err();
     assert!(matches!(late, PushError::Unavailable { .. }), "{late}");
-    // Invariant 5: asked again, it answers the same.
     assert_eq!(cluster.commit(&target, &winners).await, first);
     let source = sources(SHUFFLE, &first, &[output]).unwrap().remove(0);
     assert_eq!(cluster.read(SHUFFLE, &winners, source).await.unwrap(), [payload(0, 0, 0, 10)]);

@@ -10,7 +10,7 @@ use penstock_shuffle_service::{
     worker::Fsync,
 };
 
-use crate::cluster::{Cluster, SHUFFLE, Setup, Worker, cluster, eventually, payload, shuffle, winner};
+use crate::cluster::{Cluster, JOB, SHUFFLE, Setup, Worker, cluster, eventually, payload, shuffle, winner};
 
 const BATCH: usize = 100_000;
 
@@ -75,6 +75,7 @@ async fn after_a_stop_in_order_what_was_committed_is_served_and_nothing_else() {
     cluster.write(&target, 0, 0, [(0, payload(0, 0, 0, 100))]).await.unwrap();
 }
 
+// Invariant 25: what is kept is durable before the worker leaves.
 #[tokio::test]
 async fn what_was_kept_once_is_kept_again_under_the_life_that_committed_it() {
     let cluster = cluster(one_worker()).await;
@@ -134,12 +135,16 @@ async fn a_commit_that_was_answered_survives_a_loss_of_power() {
 // Invariant 3: what could not be synced does not commit.
 #[tokio::test]
 async fn a_commit_fails_when_a_sync_does() {
-    for fault in [Fault::Error, Fault::NoSpace] {
+    let data = format!("data/w0/{JOB}/0-0/0-0-0");
+    for (below, operation, fault) in [
+        (data.as_str(), Operation::Sync, Fault::Error),
+        ("data/w0", Operation::Sync, Fault::Error),
+        ("data/w0", Operation::Write, Fault::NoSpace),
+    ] {
         let cluster = cluster(synced()).await;
         let target = cluster.reserve(SHUFFLE, 1).await;
         cluster.write(&target, 0, 0, [(0, payload(0, 0, 0, 100))]).await.unwrap();
-        let operation = if fault == Fault::Error { Operation::Sync } else { Operation::Write };
-        cluster.workers[0].faults.always("data/w0", operation, fault);
+        cluster.workers[0].faults.always(below, operation, fault);
         for _ in 0..2 {
             let verdicts = cluster.commit(&target, &[winner(0, 0)]).await;
             assert!(matches!(verdicts[0].1, CommitVerdict::Failed { .. }), "{verdicts:?}");

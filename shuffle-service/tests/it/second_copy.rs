@@ -163,7 +163,7 @@ async fn what_the_second_copy_refuses_is_refused_and_so_is_what_follows() {
     assert_eq!(scene.answers().await, [Answer { request: 1, verdicts: vec![lost] }]);
 }
 
-// A link that broke is not opened again: what was on its way has an unknown outcome.
+// Invariant 1: without the second copy nothing is acknowledged. A link that broke is not opened again: what was on its way has an unknown outcome.
 #[tokio::test]
 async fn a_broken_link_ends_its_locations() {
     let mut scene = Scene::new().await;

@@ -4,6 +4,7 @@ use expect_test::expect;
 
 use super::language::check;
 
+// Invariants 11 and 24: the next run has a shuffle of its own, and numbers of attempts go on.
 #[test]
 fn a_reader_that_finds_its_input_lost_makes_the_whole_producer_run_again() {
     check(
@@ -16,6 +17,7 @@ fn a_reader_that_finds_its_input_lost_makes_the_whole_producer_run_again() {
     );
 }
 
+// Invariant 14.
 #[test]
 fn a_commit_that_leaves_a_partition_without_a_copy_makes_the_stage_run_again() {
     check(
@@ -38,6 +40,7 @@ fn a_push_without_a_place_makes_its_own_stage_run_again() {
     );
 }
 
+// Invariants 9 and 24: who was stopped because of a loss wins nothing, and loses nothing.
 #[test]
 fn a_loss_is_told_to_every_reader_and_what_they_say_about_it_later_changes_nothing() {
     check(
@@ -68,6 +71,7 @@ fn what_a_loss_costs_is_not_counted_against_tasks_or_executors() {
     );
 }
 
+// Invariant 24: readers that have finished run again too, and theirs.
 #[test]
 fn readers_that_have_finished_run_again_with_all_that_read_them() {
     check(
@@ -94,6 +98,7 @@ fn readers_of_a_producer_that_is_proved_deterministic_keep_what_they_have() {
     );
 }
 
+// Invariant 24.
 #[test]
 fn a_proof_holds_for_equal_input_only() {
     check(
@@ -167,6 +172,18 @@ fn a_loss_of_a_shuffle_that_the_stage_neither_reads_nor_writes_is_a_failure_like
     check(
         "e1 joins with 2; submit a = x:1 > y:1(x) > r:1; a/x0 succeeds; a/y0 succeeds -- a/r0 says that x is lost; 1s pass",
         expect![[r#"run a/r0#1 on e1"#]],
+    );
+}
+
+// Invariant 24: what is said of a former run is a failure like others.
+#[test]
+fn a_loss_of_a_run_that_is_over_costs_the_attempt_that_speaks_of_it_and_no_run() {
+    check(
+        "e1 joins with 2; submit a = x:1 > y:1 > r:1; a/x0 succeeds; a/y0 cannot read x; a/x0 succeeds --
+         a/y0 says that x is lost; 1s pass; a/y0 succeeds",
+        expect![[r#"
+            run a/y0#2 on e1
+            commit a/y, reserve a/r, run a/r0 on e1"#]],
     );
 }
 

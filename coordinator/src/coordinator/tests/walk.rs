@@ -29,6 +29,7 @@ use crate::{
 const WALKS: u64 = 200;
 const STEPS: usize = 400;
 
+// Invariants 9, 11, 13 and 24.
 #[test]
 fn promises_hold_on_random_walks() {
     let replay = std::env::var("PENSTOCK_SEED").ok().map(|seed| seed.parse().unwrap());

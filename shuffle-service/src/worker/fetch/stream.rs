@@ -219,3 +219,6 @@ impl From<FrameError> for ReadError {
         Self::Damaged(error)
     }
 }
+
+#[cfg(test)]
+mod tests;

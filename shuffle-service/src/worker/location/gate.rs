@@ -170,6 +170,7 @@ mod tests {
         assert_eq!(gate.close(), Close::Committed);
     }
 
+    // Invariant 2.
     #[test]
     fn what_did_not_drain_in_time_has_failed_for_ever() {
         let mut gate = Gate::new();
@@ -180,7 +181,7 @@ mod tests {
         assert_eq!(gate.close(), Close::Failed("late".to_owned()));
     }
 
-    // Order: after the first refusal nothing is taken any more.
+    // Invariant 6: after the first refusal nothing is taken any more, so that batches keep their order.
     #[test]
     fn a_split_is_final_and_keeps_its_first_reason() {
         let mut gate = Gate::new();

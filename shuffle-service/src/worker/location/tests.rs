@@ -47,14 +47,13 @@ fn write(location: &Location) -> Write {
     begin(location).expect("something to write")
 }
 
-// Invariant 2 and 12: nothing is accepted after the verdict.
+// Invariants 2, 5 and 12: nothing is accepted after the verdict, which stays the same.
 #[tokio::test]
 async fn a_batch_that_comes_after_the_commit_is_refused() {
     let location = location();
     append(&location, b"abc").unwrap();
     assert_eq!(location.commit(PATIENCE).await, CommitVerdict::Committed { stored_bytes: 3 });
     assert_eq!(append(&location, b"late"), Err(Refusal::Closed));
-    // Invariant 5: the same answer again.
     assert_eq!(location.commit(PATIENCE).await, CommitVerdict::Committed { stored_bytes: 3 });
 }
 
@@ -112,6 +111,7 @@ async fn a_commit_fails_when_a_write_does_not_end_in_time() {
     assert_eq!(location.commit(PATIENCE).await, failed);
 }
 
+// Invariant 5: what was committed stays so, whatever goes wrong afterwards.
 #[tokio::test]
 async fn committed_data_survives_a_disk_that_takes_nothing() {
     let location = location();
@@ -154,6 +154,7 @@ fn an_open_location_is_not_read() {
     assert!(matches!(location.chunk(0, 10), Err(Refusal::Open)));
 }
 
+// Invariant 27.
 #[tokio::test]
 async fn memory_is_given_back_when_data_is_written_or_dropped() {
     let budget = budget();
@@ -342,7 +343,7 @@ fn a_location_whose_link_broke_takes_nothing_more() {
     assert_eq!(append(&location, b"more"), Err(Refusal::ReplicaLost));
 }
 
-// A batch that was refused goes to another epoch: none that follows it may be taken here.
+// Invariant 6: a batch that was refused goes to another epoch, and none that follows it may be taken here.
 #[test]
 fn after_a_refusal_by_the_second_copy_nothing_more_is_taken() {
     let (location, _other_end) = replicated();
@@ -350,6 +351,7 @@ fn after_a_refusal_by_the_second_copy_nothing_more_is_taken() {
     assert_eq!(append(&location, b"more"), Err(Refusal::Full));
 }
 
+// Invariant 6: a soft split is accepted, a hard one is not.
 #[test]
 fn a_growing_location_first_asks_for_a_split_and_then_insists() {
     let location = Location::new(&budget(), LIFE).splitting_from(10);

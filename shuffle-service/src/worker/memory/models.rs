@@ -103,7 +103,7 @@ fn two_workers_that_replicate_to_each_other_do_not_wait_for_each_other() {
     });
 }
 
-// A waiting push is refused, and never forgotten, when the disks take nothing.
+// Invariant 27: a waiting push is refused, and never forgotten, when the disks take nothing.
 #[test]
 fn a_push_that_waits_while_the_disks_fail_is_refused() {
     check(|| async {

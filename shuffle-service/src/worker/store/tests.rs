@@ -84,6 +84,7 @@ async fn each_batch_of_a_merged_push_has_its_own_verdict() {
     assert_eq!(verdicts, [(key(0), stored.clone()), (key(2), stored)]);
 }
 
+// Invariant 8: what was torn or changed on its way is not stored.
 #[tokio::test]
 async fn a_damaged_payload_is_refused_and_its_neighbours_are_not() {
     let store = store(100);
@@ -127,7 +128,7 @@ async fn a_push_for_a_former_life_is_refused() {
     assert_eq!(verdicts, [refused(Refusal::OtherIncarnation)]);
 }
 
-// Invariant 12: late pushes after the end of a stage never become visible.
+// Invariants 5 and 12: late pushes after the end of a stage never become visible, and the same commit gets the same answer.
 #[tokio::test]
 async fn a_push_after_the_commit_changes_nothing() {
     let store = store(100);
@@ -137,7 +138,6 @@ async fn a_push_after_the_commit_changes_nothing() {
     let first = store.commit(shuffle(1, 0), &keys, vec![winner(0, 0)], PATIENCE).await;
     let verdicts = push(&store, shuffle(1, 0), &[0, 1]).await;
     assert_eq!(verdicts, [refused(Refusal::Closed); 2]);
-    // Invariant 5: the same commit again gets the same answer.
     assert_eq!(store.commit(shuffle(1, 0), &keys, vec![winner(0, 0)], PATIENCE).await, first);
     assert_eq!(first[1].1, CommitVerdict::Empty);
 }
@@ -166,7 +166,7 @@ async fn a_commit_with_other_winners_fails_and_changes_nothing() {
     assert_eq!(store.commit(shuffle(1, 0), &[key(0)], vec![winner(0, 0)], PATIENCE).await, first);
 }
 
-// Invariant 11 and 24: runs of an exchange do not mix.
+// Invariants 11 and 24: runs of an exchange do not mix.
 #[tokio::test]
 async fn a_batch_of_an_earlier_run_does_not_reach_the_next_one() {
     let store = store(100);
@@ -276,6 +276,20 @@ async fn what_was_refused_while_it_drained_or_was_over_quota_is_refused_when_tha
     let verdicts = push(&store, shuffle(1, 0), &[0, 1, 2]).await;
     let (stopping, over_quota) = (refused(Refusal::Stopping), refused(Refusal::OverQuota));
     assert_eq!(verdicts, [stopping, over_quota, PushVerdict::Accepted]);
+}
+
+// Invariant 29: a quota refuses before anything is taken; what was accepted before it was used up stays.
+#[tokio::test]
+async fn a_job_that_is_over_its_quota_is_refused_before_anything_of_it_is_taken() {
+    let store = store(100);
+    store.reserve(shuffle(1, 0), &[key(0), key(1)], None).unwrap();
+    assert_eq!(push(&store, shuffle(1, 0), &[0]).await, []);
+    store.jobs_known.set_over_quota(BTreeSet::from([shuffle(1, 0).job]));
+    assert_eq!(push(&store, shuffle(1, 0), &[0, 1]).await, [refused(Refusal::OverQuota); 2]);
+    assert_eq!(store.budget.used(), 28 + 7);
+    let verdicts = store.commit(shuffle(1, 0), &[key(0), key(1)], vec![], PATIENCE).await;
+    let stored = CommitVerdict::Committed { stored_bytes: 28 + 7 };
+    assert_eq!(verdicts, [(key(0), stored), (key(1), CommitVerdict::Empty)]);
 }
 
 // Invariant 15: what a failed reservation left behind does not decide where the next one sends its second copies.

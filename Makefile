@@ -58,6 +58,13 @@ bench-shuffle: prerequisites ## Measure the shuffle service beside plain TCP, fi
 soak: prerequisites soak-sim ## The long tests: 2,000 simulated clusters, scale 1, a 6 GiB shuffle
 	cargo test --locked --release --package penstock-cli --test it -- --ignored --test-threads 1 --nocapture soak
 
+# Invariants of `make mutants`, such as "13 21"; all of them without.
+MUTANTS ?=
+
+.PHONY: mutants
+mutants: ## Take the guards of the shuffle's invariants away, one at a time: their tests must fail
+	scripts/mutants $(MUTANTS)
+
 # Seconds for each of the fuzzer's targets.
 FUZZ_SECONDS ?= 60
 FUZZ := shuffle-service/fuzz
@@ -76,7 +83,7 @@ fmt: ## Format all code
 	@if [ -x $(VENV)/bin/ruff ]; then $(VENV)/bin/ruff format airflow && $(VENV)/bin/ruff check --fix airflow; fi
 
 .PHONY: lint
-lint: lint-rust layering metrics-reference lint-ui lint-airflow ## Look for mistakes without running anything
+lint: lint-rust layering metrics-reference mutants-check lint-ui lint-airflow ## Look for mistakes without running anything
 
 .PHONY: clean
 clean: ## Remove what was built
@@ -86,7 +93,7 @@ clean: ## Remove what was built
 .PHONY: test
 test: prerequisites ## Everything that CI runs
 	@$(MAKE) ui
-	@$(MAKE) fmt-check layering metrics-reference lint-rust
+	@$(MAKE) fmt-check layering metrics-reference mutants-check lint-rust
 	@$(MAKE) test-rust
 	@$(MAKE) test-sim
 	@$(MAKE) lint-ui test-ui
@@ -114,6 +121,10 @@ layering:
 .PHONY: metrics-reference
 metrics-reference:
 	scripts/metrics-reference --check
+
+.PHONY: mutants-check
+mutants-check:
+	scripts/mutants --check
 
 .PHONY: test-rust
 test-rust: ui $(S3_VENV)/.installed

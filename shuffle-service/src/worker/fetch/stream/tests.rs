@@ -18,7 +18,7 @@ use crate::{
         config::Config,
         disks::Disks,
         memory::{Budget, Charge},
-        tiers::Tiers,
+        settings::Settings,
         write_out::{Flushed, Named},
     },
 };
@@ -32,10 +32,9 @@ async fn committed(disk: &Arc<MemoryDisk>) -> (Arc<Store>, Arc<Location>, Bytes)
     let config = Config::default();
     let disks = Disks::new(&config, &"w".into(), disk.clone(), Tasks::new("test"));
     disks.volumes.iter().for_each(|volume| volume.measured(1 << 40, 0));
-    let (budget, durability) = (Budget::new(&config), config.durability());
+    let budget = Budget::new(&config);
     let none = Charge::none(&budget);
-    let store = Store::new("w".into(), LIFE, budget, disks.into(), Tiers::default(), durability, 100);
-    let store = Arc::new(store);
+    let store = Arc::new(Store::new("w".into(), LIFE, budget, disks.into(), None, Settings::new(config)));
     store.reserve(SHUFFLE, &[KEY], None).unwrap();
     let location = store.location(LIFE, SHUFFLE, KEY).unwrap();
     let header = BatchHeader::of(TaskIndex(0), AttemptNumber(0), BatchId(0), 1, b"payload");

@@ -37,6 +37,8 @@ pub(super) struct Report {
     pub usage: pb::WorkerUsage,
     pub holdings: Holdings,
     pub draining: bool,
+    /// It has stopped in order.
+    pub left: bool,
     /// When it will be gone, if it was told.
     pub leaves_at: Option<Timestamp>,
 }
@@ -140,7 +142,7 @@ impl Members {
     }
 
     pub fn is_alive(&self, now: Timestamp, member: &Member) -> bool {
-        now - member.reported_at <= self.timeout
+        !member.report.left && now - member.reported_at <= self.timeout
     }
 
     pub fn is_draining(&self, member: &Member) -> bool {
@@ -148,11 +150,11 @@ impl Members {
         wanted.unwrap_or(member.report.draining)
     }
 
-    /// Takes silent workers out of the ledger, and forgets those who are long gone.
+    /// Takes silent workers, and those who left, out of the ledger, and forgets those who are long gone.
     fn sweep(&mut self, now: Timestamp) {
         let (timeout, ledger) = (self.timeout, &mut self.ledger);
         for member in self.workers.values_mut() {
-            if member.counted && now - member.reported_at > timeout {
+            if member.counted && (member.report.left || now - member.reported_at > timeout) {
                 member.counted = false;
                 ledger.subtract(&member.report.holdings);
                 ledger.subtract(&member.placed);

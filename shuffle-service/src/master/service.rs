@@ -174,6 +174,7 @@ fn decode(report: pb::WorkerHeartbeat) -> Result<Report, DecodeError> {
         usage: report.usage.unwrap_or_default(),
         holdings,
         draining: report.draining,
+        left: report.left,
         leaves_at: (report.leaves_at_ms > 0).then(|| Timestamp::from_millis(report.leaves_at_ms)),
     })
 }

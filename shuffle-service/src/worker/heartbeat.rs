@@ -135,6 +135,7 @@ impl Reporter {
             admin: self.admin.clone(),
             leaves_at_ms: standing.leaves_at.map_or(0, |at| at.as_millis()),
             job_usage,
+            left: leaving,
         };
         match tokio::time::timeout(ANSWER_TIMEOUT, client.heartbeat(report)).await {
             Ok(answer) => Ok(answer?.into_inner()),

@@ -72,8 +72,23 @@ async fn a_decommissioned_worker_is_drained_once_its_jobs_have_ended_and_may_com
     assert_eq!(get(own, "/api/v1/worker").await["drained"], false);
     cluster.owner.release_job(JOB).await.unwrap();
     until_state(&cluster, "w0", "drained").await;
-    post(admin, "/api/v1/workers/w0/recommission", json!({})).await;
+    // It has not heard of the order yet, and is not called drained any more.
+    let (_, view) = post(admin, "/api/v1/workers/w0/recommission", json!({})).await;
+    assert_eq!((&view["state"], &view["drained"]), (&json!("serving"), &json!(false)));
+    eventually("the worker heard it", async || get(own, "/api/v1/worker").await["draining"] == false).await;
     until_state(&cluster, "w0", "serving").await;
+}
+
+#[tokio::test]
+async fn a_worker_that_stopped_in_order_is_shown_as_gone_at_once() {
+    let cluster = cluster(two_workers()).await;
+    let admin = cluster.master.admin.unwrap();
+    cluster.workers[0].stop().await;
+    let view = worker(admin, "w0").await;
+    assert_eq!((&view["state"], &view["alive"]), (&json!("left"), &json!(false)));
+    let again = cluster.restart(&cluster.workers[0], cluster.workers[0].disk.clone()).await;
+    until_state(&cluster, "w0", "serving").await;
+    drop(again);
 }
 
 // Soft state: the worker remembers it, so a master that knows nothing learns it.

@@ -23,7 +23,7 @@ pub(super) struct WorkerView {
     host: String,
     tags: Vec<String>,
     weight: u32,
-    /// `serving`, `draining`, `drained`, `leaving`, `excluded`, `suspected` or `silent`: the first that holds from the
+    /// `serving`, `suspected`, `leaving`, `draining`, `drained`, `excluded`, `silent` or `left`: the first that holds from the
     /// right.
     state: &'static str,
     alive: bool,
@@ -87,16 +87,17 @@ impl WorkerView {
     }
 }
 
-/// It said so itself: an order that it has not heard yet is no drain.
+/// It said so itself: an order that it has not heard yet is no drain, and one to serve again ends it at once.
 fn is_drained(standing: &Standing) -> bool {
     let report = &standing.member.report;
-    report.draining && report.holdings.is_empty() && standing.member.placed.is_empty()
+    standing.draining && report.draining && report.holdings.is_empty() && standing.member.placed.is_empty()
 }
 
 /// How a worker stands, in one word.
 pub(in crate::master) fn state(standing: &Standing, now: Timestamp) -> &'static str {
     let leaves_at = standing.member.report.leaves_at;
     match () {
+        () if standing.member.report.left => "left",
         () if !standing.alive => "silent",
         () if standing.excluded.is_some() => "excluded",
         () if is_drained(standing) => "drained",

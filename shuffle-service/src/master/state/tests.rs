@@ -42,6 +42,7 @@ fn report(worker: &str) -> Report {
         usage: pb::WorkerUsage::default(),
         holdings: Holdings::new(),
         draining: false,
+        left: false,
         leaves_at: None,
     }
 }

@@ -13,10 +13,11 @@ use serde_json::{Value, json};
 use super::process::{self, Liveness};
 
 /// Flags that say where a role listens, and what the role calls it.
-const LISTENING: [(&str, &str); 5] = [
+const LISTENING: [(&str, &str); 6] = [
     ("--rest-addr", "rest"),
     ("--grpc-addr", "grpc"),
     ("--control-listen", "control"),
+    ("--data-listen", "data"),
     ("--admin-listen", "admin"),
     ("--listen", "http"),
 ];

@@ -86,6 +86,9 @@ impl Starter<'_> {
         for number in 1..=self.arguments.shuffle_workers {
             let flags = [
                 ("name", format!("worker-{number}")),
+                // What it has committed is looked for where it was, also when it was started again.
+                ("control-listen", "127.0.0.1:0".to_owned()),
+                ("data-listen", "127.0.0.1:0".to_owned()),
                 ("masters", master.clone()),
                 ("data-dirs", self.path("shuffle")),
             ];

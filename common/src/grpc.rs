@@ -28,8 +28,41 @@ const DRAIN: Duration = Duration::from_secs(5);
 #[error("serving grpc")]
 pub struct ServeError(#[from] tonic::transport::Error);
 
+/// How soon a peer that hangs, although its connection lives, is noticed: all calls to it fail then.
+#[derive(Debug, Clone, Copy)]
+pub struct KeepAlive {
+    connect_timeout: Duration,
+    /// A connection that was quiet for so long is tried.
+    interval: Duration,
+    timeout: Duration,
+    while_idle: bool,
+}
+
+impl Default for KeepAlive {
+    fn default() -> Self {
+        Self {
+            connect_timeout: CONNECT_TIMEOUT,
+            interval: KEEP_ALIVE_INTERVAL,
+            timeout: KEEP_ALIVE_TIMEOUT,
+            while_idle: true,
+        }
+    }
+}
+
+impl KeepAlive {
+    /// Noticed after `silence` of a call, however long calls may take.
+    pub fn within(silence: Duration) -> Self {
+        let (interval, timeout) = (silence / 4, silence / 4 * 3);
+        Self { connect_timeout: silence, interval, timeout, while_idle: false }
+    }
+}
+
 /// A channel to `host:port` that connects at the first call and again after a loss.
 pub fn channel(network: Arc<dyn Network>, addr: &str) -> Channel {
+    channel_with(network, addr, KeepAlive::default())
+}
+
+pub fn channel_with(network: Arc<dyn Network>, addr: &str, keep_alive: KeepAlive) -> Channel {
     let addr: Arc<str> = addr.into();
     let connector = tower::service_fn(move |_: Uri| {
         let (network, addr) = (Arc::clone(&network), Arc::clone(&addr));
@@ -37,10 +70,10 @@ pub fn channel(network: Arc<dyn Network>, addr: &str) -> Channel {
     });
     // The connector decides where to go; the endpoint's address only fills the `:authority` header.
     Endpoint::from_static("http://penstock")
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
+        .connect_timeout(keep_alive.connect_timeout)
+        .http2_keep_alive_interval(keep_alive.interval)
+        .keep_alive_timeout(keep_alive.timeout)
+        .keep_alive_while_idle(keep_alive.while_idle)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .connect_with_connector_lazy(connector)

@@ -15,5 +15,6 @@ pub mod net;
 pub mod grpc;
 pub mod http;
 pub mod retry;
+pub mod silence;
 
 pub mod bytes;

@@ -34,6 +34,9 @@ pub struct Config {
     /// Shuffle workers that keep each piece of shuffled data: 1, or 2 to lose nothing with one worker. Two need twice the
     /// network and room between executors and workers. Default 1.
     pub shuffle_copies: u32,
+    /// Milliseconds without any sign of life after which a shuffle worker is left for another one that can do the same.
+    /// Default 1000.
+    pub shuffle_silence_ms: u64,
     /// Settings that every job starts from, below its own.
     pub settings: BTreeMap<String, String>,
     /// How often an executor reports, in milliseconds. Default 1000.
@@ -76,6 +79,7 @@ impl Default for Config {
             shuffle_masters: vec!["127.0.0.1:7072".to_owned()],
             shuffle_wait_seconds: 60,
             shuffle_copies: 1,
+            shuffle_silence_ms: 1_000,
             settings: BTreeMap::new(),
             heartbeat_interval_ms: 1_000,
             executor_timeout_ms: 10_000,
@@ -107,6 +111,7 @@ impl Config {
         let rules = [
             (self.shuffle_masters.is_empty(), "shuffle_masters", "needs at least one `host:port`"),
             (!(1..=2).contains(&self.shuffle_copies), "shuffle_copies", "must be 1 or 2"),
+            (self.shuffle_silence_ms < 500, "shuffle_silence_ms", "must be at least 500"),
             (self.heartbeat_interval_ms == 0, "heartbeat_interval_ms", "must be at least 1"),
             (
                 self.executor_timeout_ms < 2 * self.heartbeat_interval_ms,

@@ -119,6 +119,7 @@ impl Coordinator {
             Event::ShuffleExtended { shuffle, wanted, outcome } => {
                 self.with_job(shuffle.job, |job, _| job.extended(shuffle, &wanted, outcome, out));
             }
+            Event::WorkersLeaving { workers } => self.workers_leave(&workers, out),
             Event::EpochsWanted { executor, incarnation, request } => {
                 self.epochs_wanted(crate::job::Host { executor, incarnation }, request, out);
             }

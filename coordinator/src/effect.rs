@@ -79,6 +79,11 @@ pub enum Effect {
         wanted: Vec<(PartitionIndex, Epoch)>,
         suspects: Vec<WorkerId>,
     },
+    /// Writers have left these epochs: they are closed before the others, so that their workers may leave. Not answered; the
+    /// commit names them again.
+    CloseEpochs {
+        target: Arc<ShuffleTarget>,
+    },
     /// Answered by `ShuffleCommitted`. May be asked again for the same shuffle.
     CommitShuffle {
         target: Arc<ShuffleTarget>,

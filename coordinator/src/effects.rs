@@ -127,6 +127,7 @@ impl Effects {
 
             Effect::ReserveShuffle { shuffle, partitions } => self.reserve(shuffle, partitions),
             Effect::ExtendShuffle { shuffle, wanted, suspects } => self.extend(shuffle, wanted, suspects),
+            Effect::CloseEpochs { target } => self.close(target),
             Effect::CommitShuffle { target, winners } => self.commit(target, winners),
             Effect::ReleaseShuffles { job: _, shuffles } => self.release(shuffles),
             Effect::ReleaseJob { job } => self.release_job(job),
@@ -254,6 +255,11 @@ impl Effects {
         });
     }
 
+    fn close(self: &Arc<Self>, target: Arc<ShuffleTarget>) {
+        let shuffles = Arc::clone(&self.shuffles);
+        self.aside("close-epochs", async move { shuffles.close_early(&target).await });
+    }
+
     fn commit(self: &Arc<Self>, target: Arc<ShuffleTarget>, winners: Arc<[Winner]>) {
         let shuffles = Arc::clone(&self.shuffles);
         self.answer("commit-shuffle", async move {
@@ -307,6 +313,17 @@ impl Effects {
                 let publisher = self.publisher.clone();
                 self.aside("forget-publication", async move { publisher.forget(job, index).await });
             }
+        }
+    }
+
+    /// Looks for shuffle workers that are about to leave, unless nothing is shuffled.
+    pub async fn look_for_leaving(self: &Arc<Self>) {
+        if self.with_shuffles.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            return;
+        }
+        let workers = self.shuffles.leaving().await;
+        if !workers.is_empty() {
+            self.answer("workers-leaving", async move { Event::WorkersLeaving { workers } });
         }
     }
 

@@ -3,10 +3,12 @@
 //! Events may come late, twice or out of order; the core ignores what it already knows or no longer needs. Each event
 //! that answers an effect names the thing it answers for, so that an answer to a former try is told apart.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use penstock_protocol::{
-    ids::{AttemptId, Epoch, ExecutorId, Incarnation, JobId, PartitionIndex, ShuffleId, StatementIndex},
+    ids::{
+        AttemptId, Epoch, ExecutorId, Incarnation, JobId, PartitionIndex, ShuffleId, StatementIndex, WorkerId,
+    },
     shuffle::{CommitVerdict, Location, ShuffleTarget},
     task::AttemptReport,
     wire::executor::{EpochsRequest, Heartbeat},
@@ -78,6 +80,11 @@ pub enum Event {
         shuffle: ShuffleId,
         wanted: Vec<(PartitionIndex, Epoch)>,
         outcome: Result<Vec<Location>, JobFailure>,
+    },
+
+    /// Shuffle workers that are about to leave, as often as one likes.
+    WorkersLeaving {
+        workers: BTreeSet<WorkerId>,
     },
 
     // Executors.

@@ -48,6 +48,8 @@ use crate::{
 
 /// How often the shuffles of active jobs and kept results are renewed.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(10);
+/// Between two looks at which shuffle workers are about to leave.
+const WORKERS_EVERY: Duration = Duration::from_secs(1);
 
 /// How often records of old jobs are looked for.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
@@ -185,6 +187,7 @@ pub async fn start_with(
     });
     run_loop(event_loop, &effects, &tasks);
     keep_shuffles_alive(&effects, &tasks);
+    watch_workers(&effects, &tasks);
     if let Some(store) = cluster_log {
         watch_cluster(shuffles, store, Arc::clone(&clock), &tasks);
     }
@@ -250,10 +253,14 @@ fn remote_shuffles(
     tasks: &Tasks,
 ) -> Result<Arc<dyn Shuffles>, StartError> {
     let network = tls::wrap(network, &config.shuffle_tls, tasks)?;
+    let silence = Duration::from_millis(config.shuffle_silence_ms);
     let owner = Owner::new(Arc::clone(&network), config.shuffle_masters.clone())
         .with_copies(config.shuffle_copies)
+        .with_silence(silence)
+        .with_patience(Duration::from_secs(config.shuffle_wait_seconds))
         .with_secret(secret.as_ref());
-    let client = ShuffleClient::new(network, ClientOptions::default(), tasks.clone()).with_secret(secret);
+    let options = ClientOptions { silence_ms: config.shuffle_silence_ms, ..ClientOptions::default() };
+    let client = ShuffleClient::new(network, options, tasks.clone()).with_secret(secret);
     Ok(Arc::new(RemoteShuffles::new(owner, client)))
 }
 
@@ -279,6 +286,19 @@ fn keep_shuffles_alive(effects: &Arc<Effects>, tasks: &Tasks) {
             tokio::select! {
                 () = stop.cancelled() => return Ok::<(), Infallible>(()),
                 () = tokio::time::sleep(KEEP_ALIVE_EVERY) => effects.keep_alive().await,
+            }
+        }
+    });
+}
+
+/// Tells the core of shuffle workers that are about to leave.
+fn watch_workers(effects: &Arc<Effects>, tasks: &Tasks) {
+    let (effects, stop) = (Arc::clone(effects), tasks.stop_token());
+    tasks.spawn("shuffle-workers", OnFailure::Log, async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok::<(), Infallible>(()),
+                () = tokio::time::sleep(WORKERS_EVERY) => effects.look_for_leaving().await,
             }
         }
     });

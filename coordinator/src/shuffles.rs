@@ -5,7 +5,7 @@
 
 mod remote;
 
-use std::{fmt::Debug, sync::Arc};
+use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -36,6 +36,14 @@ pub trait ShuffleOwner: Debug + Send + Sync {
         wanted: &[(PartitionIndex, Epoch)],
         suspects: &[WorkerId],
     ) -> Result<Vec<Location>, JobFailure>;
+
+    /// Closes epochs that writers have left; what is said of them holds for the commit. What fails here is left to that.
+    async fn close_early(&self, _ended: &ShuffleTarget) {}
+
+    /// The workers that are about to leave.
+    async fn leaving(&self) -> BTreeSet<WorkerId> {
+        BTreeSet::new()
+    }
 
     /// A verdict for every copy of every location of the target.
     async fn commit(

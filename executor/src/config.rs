@@ -28,6 +28,9 @@ pub struct Config {
     pub scratch_quota: ByteSize,
     /// How long running attempts get to end when the executor is told to stop, in seconds. Default 30.
     pub drain_seconds: u64,
+    /// Milliseconds without any sign of life after which a shuffle worker that owes an answer is left for the one that has the
+    /// second copy. Longer for whoever did so before. Default 1000.
+    pub shuffle_silence_ms: u64,
     /// Certificates for talking to the shuffle service. Off while nothing is set.
     pub shuffle_tls: TlsFiles,
 }
@@ -44,6 +47,7 @@ impl Default for Config {
             scratch_dir: PathBuf::from("penstock-state/scratch"),
             scratch_quota: ByteSize::gib(64),
             drain_seconds: 30,
+            shuffle_silence_ms: 1_000,
             shuffle_tls: TlsFiles::default(),
         }
     }
@@ -70,6 +74,7 @@ impl Config {
             (self.slots > SLOTS_MAX, "slots", "must be at most 4096"),
             (memory_too_small, "memory", "must be at least 64MiB, or 0 for a share of the machine's"),
             (self.scratch_dir.as_os_str().is_empty(), "scratch_dir", "must name a folder"),
+            (self.shuffle_silence_ms < 500, "shuffle_silence_ms", "must be at least 500"),
             (self.name.contains('/'), "name", "must not contain `/`: it also names a folder"),
         ];
         match rules.into_iter().find(|(broken, ..)| *broken) {

@@ -234,7 +234,8 @@ fn remote_shuffle(
 ) -> Result<Arc<dyn ShuffleStore>, TlsError> {
     let network = tls::wrap(Arc::clone(network), &config.shuffle_tls, &work)?;
     let reviver = Arc::clone(epochs) as Arc<dyn Reviver>;
-    let client = ShuffleClient::with_reviver(network, budget.client_options(), reviver, work);
+    let options = budget.client_options(config.shuffle_silence_ms);
+    let client = ShuffleClient::with_reviver(network, options, reviver, work);
     Ok(Arc::new(RemoteShuffle::new(client, RuntimeHandle::current())))
 }
 

@@ -15,6 +15,8 @@ mod push;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 pub use self::{
@@ -28,6 +30,9 @@ pub use self::{
 /// The longest body that anyone accepts. A worker with little memory announces less in its [`Welcome`].
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
 pub const FRAME_HEAD_BYTES: usize = 8;
+/// A worker that owes something on a connection, an answer or the next batches, and has said nothing for this long shows
+/// with empty [`Acks`] that it is alive.
+pub const SIGN_OF_LIFE: Duration = Duration::from_millis(250);
 const MAGIC: u16 = 0x5350;
 const VERSION: u8 = 1;
 

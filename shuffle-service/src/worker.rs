@@ -189,7 +189,8 @@ pub async fn start_on(
     );
     store.adopt(recovered);
     let store = Arc::new(store.guarded(Guard::new(secret.clone())));
-    let links = Links::new(Arc::clone(&network), secret.clone(), store.budget.bytes_max(), tasks.clone());
+    let (memory_bytes, silence) = (store.budget.bytes_max(), Duration::from_millis(config.silence_ms));
+    let links = Links::new(Arc::clone(&network), secret.clone(), memory_bytes, silence, tasks.clone());
     watch_disks(&store, &tasks).await;
     let (registered, watch_registered) = watch::channel(false);
     let admin = serve_admin(&config, admin_network.as_ref(), &store, clock, &tasks).await?;

@@ -1,113 +1,149 @@
-//! Two copies of shuffled data: losing a shuffle worker costs nothing.
+//! Two copies of shuffled data: losing a shuffle worker, in whatever way, costs nothing.
 
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use crate::{
     cluster::{LONG_JOIN, get, tasks_finished},
-    oracle,
+    oracle, rerun,
     support::{ProcessCluster, World, signal, until},
     tpch,
 };
 
-fn two_copies(world: &World) -> ProcessCluster<'_> {
-    let config = world.file("two-copies.toml", "[coordinator]\nshuffle_copies = 2\n");
+const WORKERS: [&str; 3] = ["shuffle-worker-1", "shuffle-worker-2", "shuffle-worker-3"];
+
+fn two_copies<'a>(world: &'a World, more: &[&str]) -> ProcessCluster<'a> {
+    // Executors that a test halts are not lost for that.
+    let settings = "[coordinator]\nshuffle_copies = 2\nexecutor_timeout_ms = 600000\n";
+    let config = world.file("two-copies.toml", settings);
     let config = config.to_str().expect("a path of plain letters").to_owned();
-    ProcessCluster::up(world, &["--shuffle-workers", "3", "--slots", "2", "--config", &config])
+    ProcessCluster::up(world, &[&["--shuffle-workers", "3", "--config", &config], more].concat())
 }
 
-/// Every task was run once, and no attempt of it failed.
-fn assert_nothing_ran_twice(cluster: &ProcessCluster<'_>, job: &str) {
-    let stages = get(cluster, &format!("jobs/{job}/stages"));
-    for stage in stages["stages"].as_array().expect("a list") {
-        assert_eq!(stage["attempts_failed"], 0, "{stage}");
-        let tasks = get(cluster, &format!("jobs/{job}/stages/{}/tasks", stage["stage"]));
-        for task in tasks["tasks"].as_array().expect("a list") {
-            assert_eq!(task["attempts"].as_array().map(Vec::len), Some(1), "{task}");
-        }
-    }
+/// With one executor, which tests halt.
+fn with_one_slot(world: &World) -> ProcessCluster<'_> {
+    two_copies(world, &["--executors", "1", "--slots", "1"])
 }
 
-/// The tables that [`LONG_JOIN`] reads; where their files are.
+/// The tables of all queries; where their files are.
 fn create_tables(world: &World) -> PathBuf {
     let data = tpch::data();
     world.ok(&["submit", "--wait", "-e", &tpch::create_tables(&data)]);
     data
 }
 
-/// A job of which so many tasks have finished.
-fn under_way(world: &World, tasks: u64) -> String {
+/// Every task was run once, and no attempt of it failed; the new epochs of all shuffles.
+fn assert_nothing_ran_twice(cluster: &ProcessCluster<'_>, job: &str) -> u64 {
+    let stages = get(cluster, &format!("jobs/{job}/stages"));
+    let stages = stages["stages"].as_array().expect("a list");
+    for stage in stages {
+        assert_eq!(stage["attempts_failed"], 0, "{stage}");
+        let tasks = get(cluster, &format!("jobs/{job}/stages/{}/tasks", stage["stage"]));
+        for task in tasks["tasks"].as_array().expect("a list") {
+            assert_eq!(task["attempts"].as_array().map(Vec::len), Some(1), "{task}");
+        }
+    }
+    stages.iter().filter_map(|stage| stage["epochs_added"].as_u64()).sum()
+}
+
+/// Waits for a job. Each of its tasks ran once, and its answer is right; the new epochs of its shuffles.
+fn assert_right_at_once(
+    world: &World,
+    cluster: &ProcessCluster<'_>,
+    job: &str,
+    sql: &str,
+    data: &Path,
+) -> u64 {
+    assert_eq!(world.ok(&["wait", job]), "SUCCEEDED\n");
+    let epochs_added = assert_nothing_ran_twice(cluster, job);
+    let file = format!("{job}.parquet");
+    world.ok(&["results", job, "--output", &file]);
+    let found = oracle::parquet_rows(&world.work().join(&file));
+    oracle::assert_equal(job, found, oracle::rows(data, sql.trim().trim_end_matches(';'), 8));
+    epochs_added
+}
+
+/// Sends a signal to each worker in turn, in the moment of a job that `wanted` describes; the new epochs of each job.
+fn survives_in_turn(signals: Signal, wanted: impl Fn(&[Value]) -> bool) -> [u64; 3] {
+    let world = World::new();
+    let cluster = with_one_slot(&world);
+    let data = create_tables(&world);
+    let sql = tpch::query(9);
+    WORKERS.map(|worker| {
+        let victim = cluster.pid_of(worker);
+        let job = rerun::halted_when(&world, &cluster, &sql, &wanted, || signal(victim, signals));
+        let epochs_added = assert_right_at_once(&world, &cluster, &job, &sql, &data);
+        match signals {
+            Signal::SIGSTOP => signal(victim, Signal::SIGCONT),
+            _ => drop(world.ok(&["cluster", "restart", worker])),
+        }
+        epochs_added
+    })
+}
+
+#[test]
+fn each_shuffle_worker_is_killed_while_tasks_push_and_no_task_runs_again() {
+    let epochs_added = survives_in_turn(Signal::SIGKILL, rerun::some_task_pushes);
+    assert!(epochs_added.iter().all(|epochs| *epochs > 0), "the fault came in time: {epochs_added:?}");
+}
+
+#[test]
+fn each_shuffle_worker_is_killed_while_tasks_read_and_no_task_runs_again() {
+    survives_in_turn(Signal::SIGKILL, rerun::some_task_reads);
+}
+
+// It stands still until the job has ended without it.
+#[test]
+fn each_shuffle_worker_stands_still_while_tasks_push_and_no_task_runs_again() {
+    let epochs_added = survives_in_turn(Signal::SIGSTOP, rerun::some_task_pushes);
+    assert!(epochs_added.iter().all(|epochs| *epochs > 0), "the fault came in time: {epochs_added:?}");
+}
+
+#[test]
+fn each_shuffle_worker_stands_still_while_tasks_read_and_no_task_runs_again() {
+    survives_in_turn(Signal::SIGSTOP, rerun::some_task_reads);
+}
+
+/// A job of which a task has finished.
+fn under_way(world: &World) -> String {
     let submit = ["submit", "--json", "-e", LONG_JOIN, "--set", "penstock.partitions=4"];
     let job = world.json(&submit)["job_id"].as_str().expect("an id").to_owned();
-    until("the job is under way", || (tasks_finished(world, &job) >= tasks).then_some(()));
+    until("the job is under way", || (tasks_finished(world, &job) > 0).then_some(()));
     job
-}
-
-fn assert_runs(world: &World, job: &str) {
-    assert_eq!(world.json(&["status", job, "--json"])["state"], "RUNNING", "the fault came in time");
-}
-
-fn assert_joined_at_once(world: &World, cluster: &ProcessCluster<'_>, job: &str, data: &Path) {
-    assert_eq!(world.ok(&["wait", job]), "SUCCEEDED\n");
-    assert_nothing_ran_twice(cluster, job);
-    world.ok(&["results", job, "--output", "joined.parquet"]);
-    let found = oracle::parquet_rows(&world.work().join("joined.parquet"));
-    oracle::assert_equal("the join", found, oracle::rows(data, LONG_JOIN, 2));
-}
-
-/// Kills one of three workers when so many tasks have finished.
-fn survives_a_kill_after(tasks: u64, victim: &str) {
-    let world = World::new();
-    let cluster = two_copies(&world);
-    let data = create_tables(&world);
-    let victim = cluster.pid_of(victim);
-    let job = under_way(&world, tasks);
-    signal(victim, Signal::SIGKILL);
-    assert_runs(&world, &job);
-    assert_joined_at_once(&world, &cluster, &job, &data);
-}
-
-#[test]
-fn a_shuffle_worker_killed_while_maps_push_costs_no_task() {
-    survives_a_kill_after(1, "shuffle-worker-1");
-}
-
-#[test]
-fn a_shuffle_worker_killed_while_tasks_read_costs_no_task() {
-    survives_a_kill_after(5, "shuffle-worker-2");
-}
-
-#[test]
-fn a_shuffle_worker_that_stands_still_costs_no_task() {
-    let world = World::new();
-    let cluster = two_copies(&world);
-    let data = create_tables(&world);
-    let victim = cluster.pid_of("shuffle-worker-1");
-    let job = under_way(&world, 1);
-    signal(victim, Signal::SIGSTOP);
-    assert_runs(&world, &job);
-    world.ok(&["wait", &job]);
-    signal(victim, Signal::SIGCONT);
-    assert_joined_at_once(&world, &cluster, &job, &data);
 }
 
 #[test]
 fn all_shuffle_workers_are_restarted_in_turn_under_load_and_no_task_runs_again() {
     let world = World::new();
-    let cluster = two_copies(&world);
+    let cluster = two_copies(&world, &["--slots", "2"]);
     let data = create_tables(&world);
     let restarted_under = |worker: &str| {
         let before = cluster.pid_of(worker);
-        let job = under_way(&world, 1);
+        let job = under_way(&world);
         world.ok(&["cluster", "restart", worker]);
         assert_ne!(cluster.pid_of(worker), before);
         job
     };
-    let jobs = ["shuffle-worker-1", "shuffle-worker-2", "shuffle-worker-3"].map(restarted_under);
+    let jobs = WORKERS.map(restarted_under);
     for job in jobs {
-        assert_joined_at_once(&world, &cluster, &job, &data);
+        assert_right_at_once(&world, &cluster, &job, LONG_JOIN, &data);
     }
+}
+
+// The same for one job that is halted while its tasks push, so that both copies of what they have pushed are on workers that
+// live no more when it is committed.
+#[test]
+fn all_shuffle_workers_are_restarted_while_tasks_push_and_no_task_runs_again() {
+    let world = World::new();
+    let cluster = with_one_slot(&world);
+    let data = create_tables(&world);
+    let sql = tpch::query(9);
+    let restart = || WORKERS.iter().for_each(|worker| drop(world.ok(&["cluster", "restart", worker])));
+    let job = rerun::halted_when(&world, &cluster, &sql, rerun::some_task_pushes, restart);
+    let epochs_added = assert_right_at_once(&world, &cluster, &job, &sql, &data);
+    assert!(epochs_added > 0);
 }
 
 #[test]

@@ -13,21 +13,27 @@ use crate::{
 
 #[test]
 fn a_query_survives_the_kill_of_a_worker_that_holds_a_committed_exchange() {
-    check(|stages| {
-        let is_committed = |id: &Value| stages.iter().any(|s| s["stage"] == *id && s["state"] == "SUCCEEDED");
-        stages.iter().any(|stage| {
-            let inputs = stage["inputs"].as_array().expect("a list");
-            is_half_done(stage) && inputs.iter().any(is_committed)
-        })
-    });
+    check(some_task_reads);
 }
 
 #[test]
 fn a_query_survives_the_kill_of_a_worker_that_tasks_push_to() {
-    check(|stages| {
-        let reads_nothing = |stage: &Value| stage["inputs"].as_array().is_some_and(Vec::is_empty);
-        stages.iter().any(|stage| stage["output"] == "shuffle" && reads_nothing(stage) && is_half_done(stage))
-    });
+    check(some_task_pushes);
+}
+
+/// A stage is half done that reads a committed exchange.
+pub fn some_task_reads(stages: &[Value]) -> bool {
+    let is_committed = |id: &Value| stages.iter().any(|s| s["stage"] == *id && s["state"] == "SUCCEEDED");
+    stages.iter().any(|stage| {
+        let inputs = stage["inputs"].as_array().expect("a list");
+        is_half_done(stage) && inputs.iter().any(is_committed)
+    })
+}
+
+/// A stage that begins an exchange is half done.
+pub fn some_task_pushes(stages: &[Value]) -> bool {
+    let reads_nothing = |stage: &Value| stage["inputs"].as_array().is_some_and(Vec::is_empty);
+    stages.iter().any(|stage| stage["output"] == "shuffle" && reads_nothing(stage) && is_half_done(stage))
 }
 
 fn is_half_done(stage: &Value) -> bool {
@@ -44,26 +50,9 @@ fn check(wanted: impl Fn(&[Value]) -> bool) {
     let data = tpch::data();
     world.ok(&["submit", "--wait", "-e", &tpch::create_tables(&data)]);
     let sql = tpch::query(9);
-    let split =
-        ["--set", "penstock.partitions=8", "--set", "datafusion.optimizer.repartition_file_min_size=0"];
-    let submit = [&["submit", "--json", "-e", &sql][..], &split[..]].concat();
-    let job = world.json(&submit)["job_id"].as_str().expect("an id").to_owned();
-    let (executor, victim) = (cluster.pid_of("executor-1"), cluster.pid_of("shuffle-worker-1"));
-
+    let victim = cluster.pid_of("shuffle-worker-1");
+    let job = halted_when(&world, &cluster, &sql, wanted, || signal(victim, Signal::SIGKILL));
     let rest = Rest::new(&cluster, &job);
-    until("the job is where the worker is to die", || {
-        assert_ne!(rest.job()["state"], "SUCCEEDED", "the job was faster than the test");
-        if !wanted(&rest.stages()) {
-            return None;
-        }
-        signal(executor, Signal::SIGSTOP);
-        let still = wanted(&rest.stages());
-        if still {
-            signal(victim, Signal::SIGKILL);
-        }
-        signal(executor, Signal::SIGCONT);
-        still.then_some(())
-    });
 
     assert_eq!(world.ok(&["wait", &job]), "SUCCEEDED\n");
     world.ok(&["results", &job, "--output", "q9.parquet"]);
@@ -84,6 +73,36 @@ fn check(wanted: impl Fn(&[Value]) -> bool) {
     let attempts =
         tasks["tasks"].as_array().into_iter().flatten().filter_map(|task| task["attempts"].as_array());
     assert!(attempts.flatten().any(|attempt| attempt["run"] == reruns[0]["run"]), "{tasks}");
+}
+
+/// Submits a job that is split into many tasks. Its only executor is halted in the moment that `wanted` describes, for `act`.
+pub fn halted_when(
+    world: &World,
+    cluster: &ProcessCluster<'_>,
+    sql: &str,
+    wanted: impl Fn(&[Value]) -> bool,
+    act: impl Fn(),
+) -> String {
+    let split =
+        ["--set", "penstock.partitions=8", "--set", "datafusion.optimizer.repartition_file_min_size=0"];
+    let submit = [&["submit", "--json", "-e", sql][..], &split[..]].concat();
+    let job = world.json(&submit)["job_id"].as_str().expect("an id").to_owned();
+    let executor = cluster.pid_of("executor-1");
+    let rest = Rest::new(cluster, &job);
+    until("the job is where it is wanted", || {
+        assert_ne!(rest.job()["state"], "SUCCEEDED", "the job was faster than the test");
+        if !wanted(&rest.stages()) {
+            return None;
+        }
+        signal(executor, Signal::SIGSTOP);
+        let still = wanted(&rest.stages());
+        if still {
+            act();
+        }
+        signal(executor, Signal::SIGCONT);
+        still.then_some(())
+    });
+    job
 }
 
 /// Asks the coordinator without starting a process each time.

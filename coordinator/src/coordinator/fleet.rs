@@ -1,8 +1,10 @@
 //! What executors say, and what follows when they stop saying it.
 
+use std::collections::BTreeSet;
+
 use penstock_protocol::{
     event::Event as LogEvent,
-    ids::{AttemptId, ExecutorId, JobId},
+    ids::{AttemptId, ExecutorId, JobId, WorkerId},
     task::{AttemptOutcome, AttemptReport},
     wire::executor::{EpochsRequest, Heartbeat, NodeSample},
 };
@@ -151,6 +153,13 @@ impl Coordinator {
         match self.jobs.get(&shuffle.job).is_some_and(|entry| !entry.job.is_over()) {
             true => self.with_job(shuffle.job, |job, _| job.epochs_wanted(shuffle, asker, suspects, out)),
             false => answer_epochs(shuffle, shuffle_over(shuffle, asker), out),
+        }
+    }
+
+    pub(super) fn workers_leave(&mut self, workers: &BTreeSet<WorkerId>, out: &mut Outbox) {
+        for id in &self.active {
+            let entry = self.jobs.get_mut(id).expect("active jobs are known");
+            entry.job.workers_leave(workers, out);
         }
     }
 

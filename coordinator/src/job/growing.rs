@@ -1,4 +1,7 @@
 //! A shuffle grows while its stage runs: executors ask for new epochs, which are journaled before anybody hears of them.
+//! What they have left is closed, so that shuffle workers may leave before the stage ends.
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use penstock_protocol::{
     ids::{ShuffleId, WorkerId},
@@ -32,6 +35,20 @@ impl Job {
         }
     }
 
+    /// These shuffle workers leave, and should not have to wait for the end of a stage.
+    pub fn workers_leave(&mut self, workers: &BTreeSet<WorkerId>, out: &mut Outbox) {
+        for stage in self.stages.values_mut() {
+            let shuffle = stage.shuffle();
+            let Some(growth) = stage.growth(shuffle) else { continue };
+            let wanted = growth.leave(out.now, workers);
+            close(shuffle, growth.take_left(), out);
+            if !wanted.is_empty() {
+                let suspects = workers.iter().cloned().collect();
+                out.push(Effect::ExtendShuffle { shuffle, wanted, suspects });
+            }
+        }
+    }
+
     pub fn extended(
         &mut self,
         shuffle: ShuffleId,
@@ -46,14 +63,22 @@ impl Job {
             Ok(locations) => {
                 let answers = growth.extended(&locations);
                 let reasons = growth.reasons(&locations);
+                let left = growth.take_left();
                 stage.grew();
                 out.log(self.id, history::grew(out.now, shuffle, &locations, reasons));
                 out.journal(self.id, Fact::Extended { shuffle, locations });
+                close(shuffle, left, out);
                 answers
             }
             Err(failure) => growth.not_extended(wanted, &failure.failure.message),
         };
         answers.into_iter().for_each(|one| answer(shuffle, one, out));
+    }
+}
+
+fn close(shuffle: ShuffleId, locations: Vec<Location>, out: &mut Outbox) {
+    if !locations.is_empty() {
+        out.push(Effect::CloseEpochs { target: Arc::new(ShuffleTarget { shuffle, locations }) });
     }
 }
 

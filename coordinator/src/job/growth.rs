@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use penstock_common::clock::Timestamp;
 use penstock_protocol::{
     ids::{Epoch, PartitionIndex, WorkerId},
-    shuffle::{EndedEpoch, Location, ShuffleTarget},
+    shuffle::{EndedEpoch, EpochEnd, Location, ShuffleTarget},
 };
 use penstock_shuffle_client::owner::Epochs;
 
@@ -22,6 +22,10 @@ pub struct Growth {
     epochs: Epochs,
     waiting: Vec<Asker>,
     asked: Asked,
+    /// Former epochs that take nothing more, or that nobody needs: they may be closed.
+    left: BTreeSet<(PartitionIndex, Epoch)>,
+    /// Those of them that were handed out to be closed.
+    closed: BTreeSet<(PartitionIndex, Epoch)>,
 }
 
 /// Somebody who waits for the next epochs of some partitions.
@@ -46,7 +50,8 @@ pub type Wanted = Vec<(PartitionIndex, Epoch)>;
 
 impl Growth {
     pub fn new(target: &ShuffleTarget) -> Self {
-        Self { epochs: Epochs::new(target), waiting: Vec::new(), asked: Asked::default() }
+        let (waiting, asked, left, closed) = Default::default();
+        Self { epochs: Epochs::new(target), waiting, asked, left, closed }
     }
 
     /// Where attempts that begin now push to.
@@ -84,9 +89,46 @@ impl Growth {
         }
     }
 
+    /// These workers leave: the next epochs of what is pushed there, before anybody asks. Partitions to which nobody pushes at
+    /// the moment would keep them waiting until the end of the stage.
+    pub fn leave(&mut self, now: Timestamp, workers: &BTreeSet<WorkerId>) -> Wanted {
+        let newest = self.epochs.newest();
+        let here = newest.locations.iter().filter(|location| is_on(location, workers));
+        let ended: Vec<_> = here
+            .map(|location| EndedEpoch {
+                partition: location.partition,
+                epoch: location.epoch,
+                why: EpochEnd::Closing,
+            })
+            .collect();
+        let wanted = self.epochs.wanted(&ended).expect("they were handed out");
+        wanted.iter().for_each(|(partition, _)| self.asked.wants(*partition, EpochEnd::Closing, now));
+        let former = self.epochs.former().filter(|location| is_on(location, workers));
+        self.left.extend(former.map(|location| (location.partition, location.epoch)));
+        wanted
+    }
+
+    /// Former epochs to be closed before the others, each once. A writer that has not left one yet goes on in a newer one.
+    pub fn take_left(&mut self) -> Vec<Location> {
+        let is_left = |location: &&Location| {
+            let key = (location.partition, location.epoch);
+            self.left.contains(&key) && !self.closed.contains(&key)
+        };
+        let left: Vec<_> = self.epochs.former().filter(is_left).cloned().collect();
+        self.closed.extend(left.iter().map(|location| (location.partition, location.epoch)));
+        left
+    }
+
     /// Takes reserved locations in and answers those who waited for them.
     pub fn extended(&mut self, locations: &[Location]) -> Vec<Answer> {
         self.epochs.reserved(locations);
+        let followed: BTreeSet<_> = locations
+            .iter()
+            .map(|location| location.partition)
+            .filter(|partition| self.asked.why(*partition).is_some_and(|why| why != EpochEnd::Grown))
+            .collect();
+        let former = self.epochs.former().filter(|location| followed.contains(&location.partition));
+        self.left.extend(former.map(|location| (location.partition, location.epoch)));
         let waiting = std::mem::take(&mut self.waiting);
         let (mut answers, mut left) = (Vec::new(), Vec::new());
         for asker in waiting {
@@ -129,6 +171,10 @@ impl Growth {
             Err(error) => Some(asker.clone().hears(Err(error.to_string()))),
         }
     }
+}
+
+fn is_on(location: &Location, workers: &BTreeSet<WorkerId>) -> bool {
+    location.workers().any(|worker| workers.contains(&worker.worker))
 }
 
 impl Asker {
@@ -193,5 +239,43 @@ mod tests {
         let reserved = [location(0, 2)];
         growth.extended(&reserved);
         assert_eq!(growth.reasons(&reserved).since, Some(at(9)));
+    }
+
+    fn left(growth: &mut Growth) -> Vec<(u32, u32)> {
+        growth.take_left().iter().map(|location| (location.partition.0, location.epoch.0)).collect()
+    }
+
+    // Invariant 17: each former epoch is closed once before the end, and all are named again there.
+    #[test]
+    fn an_epoch_that_takes_nothing_more_is_closed_and_one_that_has_only_grown_is_not() {
+        let shuffle = ShuffleId { job: JobId(uuid::Uuid::nil()), exchange: StageId(0), run: 0 };
+        let locations = vec![location(0, 0), location(1, 0)];
+        let mut growth = Growth::new(&ShuffleTarget { shuffle, locations });
+        let asker = asker("e1", &[(0, EpochEnd::Grown), (1, EpochEnd::ReplicaLost)]);
+        growth.ask(Timestamp::from_millis(5), asker, &[]).expect("it waits");
+        assert_eq!(left(&mut growth), [], "nothing follows them yet");
+        let reserved = [location(0, 1), location(1, 1)];
+        growth.extended(&reserved);
+        growth.reasons(&reserved);
+        assert_eq!(left(&mut growth), [(1, 0)]);
+        assert_eq!(left(&mut growth), []);
+        assert_eq!(growth.all().locations.len(), 4);
+    }
+
+    #[test]
+    fn everything_on_a_worker_that_leaves_is_followed_and_closed_without_a_question() {
+        let shuffle = ShuffleId { job: JobId(uuid::Uuid::nil()), exchange: StageId(0), run: 0 };
+        let mut growth = Growth::new(&ShuffleTarget { shuffle, locations: vec![location(0, 0)] });
+        let at = Timestamp::from_millis;
+        growth.ask(at(1), asker("e1", &[(0, EpochEnd::Grown)]), &[]).expect("it waits");
+        growth.extended(&[location(0, 1)]);
+        growth.reasons(&[location(0, 1)]);
+        assert_eq!(growth.leave(at(2), &BTreeSet::from(["other".into()])), []);
+        let leaving = BTreeSet::from(["w".into()]);
+        assert_eq!(growth.leave(at(2), &leaving), [(PartitionIndex(0), Epoch(2))]);
+        assert_eq!(growth.leave(at(3), &leaving), [], "it is being reserved");
+        assert_eq!(left(&mut growth), [(0, 0)]);
+        growth.extended(&[location(0, 2)]);
+        assert_eq!(left(&mut growth), [(0, 1)]);
     }
 }

@@ -177,6 +177,11 @@ impl Asked {
         self.suspects.extend(workers.iter().cloned());
     }
 
+    /// Why the next epoch of a partition is being reserved.
+    pub fn why(&self, partition: PartitionIndex) -> Option<EpochEnd> {
+        self.partitions.get(&partition).map(|(why, _)| *why)
+    }
+
     /// The reasons of these, which are there now.
     pub fn take(&mut self, partitions: impl Iterator<Item = PartitionIndex>) -> Reasons {
         let mut reasons = Reasons { suspects: std::mem::take(&mut self.suspects), ..Reasons::default() };

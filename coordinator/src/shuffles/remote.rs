@@ -1,6 +1,6 @@
 //! The real thing: the shuffle library's owner and reader over the network.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -55,6 +55,17 @@ impl ShuffleOwner for RemoteShuffles {
         suspects: &[WorkerId],
     ) -> Result<Vec<Location>, JobFailure> {
         self.owner.extend(shuffle, wanted, suspects).await.map_err(|error| failure(&error))
+    }
+
+    async fn close_early(&self, ended: &ShuffleTarget) {
+        self.owner.commit_early(ended).await;
+    }
+
+    async fn leaving(&self) -> BTreeSet<WorkerId> {
+        self.owner.leaving().await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "nobody says which shuffle workers leave");
+            BTreeSet::new()
+        })
     }
 
     async fn commit(

@@ -14,12 +14,18 @@ use penstock_protocol::{
 pub(crate) struct Broken {
     /// Set if the worker itself gave the connection up.
     pub refusal: Option<Refusal>,
+    /// Set if the worker said nothing for that long although it owed an answer.
+    pub silence: Option<Duration>,
     pub reason: String,
 }
 
 impl Broken {
     pub fn because(reason: impl std::fmt::Display) -> Self {
-        Self { refusal: None, reason: reason.to_string() }
+        Self { refusal: None, silence: None, reason: reason.to_string() }
+    }
+
+    pub fn silent(silence: Duration) -> Self {
+        Self { silence: Some(silence), ..Self::because(format_args!("no sign of life for {silence:?}")) }
     }
 
     /// No further try can end differently.
@@ -30,7 +36,7 @@ impl Broken {
 
 impl From<Fault> for Broken {
     fn from(fault: Fault) -> Self {
-        Self { refusal: Some(fault.refusal), reason: fault.message }
+        Self { refusal: Some(fault.refusal), silence: None, reason: fault.message }
     }
 }
 
@@ -71,14 +77,14 @@ pub(crate) async fn connect(
     match tokio::time::timeout(deadline, open).await {
         Ok(opened) => opened
             .map_err(|cause| Broken::because(format_args!("cannot connect to {}: {cause}", worker.data))),
-        Err(_) => Err(Broken::because(format_args!("connecting to {} took too long", worker.data))),
+        Err(_) => Err(Broken::silent(deadline)),
     }
 }
 
 /// Reads the worker's answer to hello.
 pub(crate) async fn welcome(stream: &mut Stream, deadline: Duration) -> Result<Welcome, Broken> {
     let frame = tokio::time::timeout(deadline, frame::read_frame(stream, FRAME_BYTES_MAX)).await;
-    let frame = frame.map_err(|_| Broken::because("no welcome in time"))??;
+    let frame = frame.map_err(|_| Broken::silent(deadline))??;
     let frame = frame.ok_or_else(|| Broken::because("connection closed before the welcome"))?;
     match frame.kind {
         Kind::Welcome => Ok(Welcome::parse(frame.body)?),

@@ -6,6 +6,7 @@
 
 mod connection;
 mod copies;
+mod heard;
 mod inbox;
 mod location;
 mod partition;
@@ -32,7 +33,7 @@ use penstock_protocol::{
 };
 
 use self::{connection::Connection, partition::PartitionReader};
-use crate::{error::FetchError, options::ClientOptions, tokens::Tokens};
+use crate::{error::FetchError, options::ClientOptions, suspects::Suspects, tokens::Tokens};
 
 /// All fetch connections of a process.
 #[derive(Debug)]
@@ -41,13 +42,15 @@ pub(crate) struct Fetchers {
     options: ClientOptions,
     tasks: Tasks,
     tokens: Arc<Tokens>,
+    suspects: Suspects,
     streams: AtomicUsize,
     workers: Mutex<HashMap<Arc<WorkerAddress>, Arc<Connection>>>,
 }
 
 impl Fetchers {
     pub fn new(network: Arc<dyn Network>, options: ClientOptions, tasks: Tasks, tokens: Arc<Tokens>) -> Self {
-        Self { network, options, tasks, tokens, streams: AtomicUsize::new(0), workers: Mutex::default() }
+        let (suspects, streams, workers) = Default::default();
+        Self { network, options, tasks, tokens, suspects, streams, workers }
     }
 
     /// The connection to a worker; started if there is none.

@@ -21,6 +21,7 @@ mod options;
 pub mod owner;
 mod push;
 mod revive;
+mod suspects;
 mod tokens;
 mod winners;
 mod writer;

@@ -25,6 +25,8 @@ pub struct ClientOptions {
     pub fetch_stream_bytes_max: usize,
     /// A worker that says nothing for this long, although it owes an answer, counts as cut off.
     pub answer_timeout_ms: u64,
+    /// As `answer_timeout_ms` where there is a second copy to turn to. Workers show four times a second that they are alive.
+    pub silence_ms: u64,
     /// Tries to reach a worker in a row before the operation fails.
     pub connect_tries: u32,
     /// Tries in a row before pushes go to a new epoch and fetches to the other copy, if there is one.
@@ -42,6 +44,7 @@ impl Default for ClientOptions {
             fetch_stream_bytes_min: 16 << 10,
             fetch_stream_bytes_max: 4 << 20,
             answer_timeout_ms: 20_000,
+            silence_ms: 1_000,
             connect_tries: 6,
             revive_after_tries: 2,
         }
@@ -51,5 +54,12 @@ impl Default for ClientOptions {
 impl ClientOptions {
     pub(crate) fn answer_timeout(&self) -> Duration {
         Duration::from_millis(self.answer_timeout_ms)
+    }
+
+    /// The silence after which the other copy is turned to. It is longer for whoever did so before: if several workers fall
+    /// silent one after the other, then the machines are slow.
+    pub(crate) fn silence(&self, times_before: u32) -> Duration {
+        let first = Duration::from_millis(self.silence_ms);
+        first.saturating_mul(2u32.saturating_pow(times_before)).min(self.answer_timeout())
     }
 }

@@ -10,11 +10,13 @@ mod ledger;
 mod map_ends;
 mod reserve;
 mod sources;
+mod verdicts;
 mod workers;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    time::Duration,
 };
 
 use penstock_common::net::Network;
@@ -34,6 +36,9 @@ pub use self::{
     map_ends::{MapEnds, Recorded},
     sources::{IncompleteError, sources, totals_of},
 };
+
+use self::verdicts::Promised;
+use crate::suspects::Suspects;
 
 /// Why an owner's call did not happen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +80,17 @@ pub struct Owner {
     copies: u32,
     /// Where data of each job may be, so that a release reaches it at once. The master's expiry does not depend on it.
     placed: Mutex<BTreeMap<JobId, BTreeSet<Arc<WorkerAddress>>>>,
+    /// What early commits were told.
+    promised: Mutex<BTreeMap<ShuffleId, Promised>>,
+    /// A worker that shows no sign of life for so long is not waited for if another one can do the same.
+    silence: Duration,
+    suspects: Suspects,
+    /// How long writers wait for a worker that takes their next epoch.
+    patience: Duration,
 }
+
+const SILENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Owner {
     /// `masters` are `host:port` of the control service; the first that answers is asked.
@@ -89,6 +104,10 @@ impl Owner {
             credentials: Credentials::default(),
             copies: 1,
             placed: Mutex::default(),
+            promised: Mutex::default(),
+            silence: SILENCE,
+            suspects: Suspects::default(),
+            patience: PATIENCE,
         }
     }
 
@@ -106,6 +125,16 @@ impl Owner {
         Self { copies, ..self }
     }
 
+    /// How long a worker may show no sign of life before another one is turned to.
+    pub fn with_silence(self, silence: Duration) -> Self {
+        Self { silence, ..self }
+    }
+
+    /// How long [`Self::extend`] waits while no worker takes new data.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
     /// Shows with every call that it comes from the cluster.
     pub fn with_secret(self, secret: Option<&ClusterSecret>) -> Self {
         Self { credentials: Credentials::new(secret), ..self }
@@ -115,6 +144,7 @@ impl Owner {
     pub async fn release_job(&self, job: JobId) -> Result<(), OwnerError> {
         let workers = lock(&self.placed).remove(&job).unwrap_or_default();
         lock(&self.profiles).remove(&job);
+        lock(&self.promised).retain(|shuffle, _| shuffle.job != job);
         self.release_on(workers, || pb::release_request::What::Job(job_bytes(job))).await;
         self.tell_masters(async |mut master| {
             master.release_job(pb::ReleaseJobRequest { job: job_bytes(job) }).await.map(drop)
@@ -125,6 +155,7 @@ impl Owner {
     /// Deletes one shuffle of a job that goes on. What cannot be reached now goes with the job.
     pub async fn release_shuffle(&self, shuffle: ShuffleId) {
         let workers = lock(&self.placed).get(&shuffle.job).cloned().unwrap_or_default();
+        lock(&self.promised).remove(&shuffle);
         self.release_on(workers, || pb::release_request::What::Shuffle(shuffle.into())).await;
     }
 
@@ -135,6 +166,16 @@ impl Owner {
             master.keep_alive(pb::KeepAliveRequest { jobs: jobs.clone() }).await.map(drop)
         })
         .await
+    }
+
+    /// The workers that live and are about to leave.
+    pub async fn leaving(&self) -> Result<BTreeSet<WorkerId>, OwnerError> {
+        let listed = self
+            .ask_master(async |mut master| master.list_workers(pb::ListWorkersRequest {}).await)
+            .await?
+            .into_inner();
+        let leaving = listed.workers.into_iter().filter(|worker| worker.draining && worker.alive);
+        Ok(leaving.filter_map(|worker| Some(WorkerId::new(worker.address?.worker))).collect())
     }
 
     async fn release_on(

@@ -56,6 +56,8 @@ struct Request {
     token: JobToken,
     batches: PushRecorder,
     ticket: Ticket,
+    /// The silence of its worker after which it goes back to its writer.
+    patience: Duration,
 }
 
 impl Pushers {
@@ -76,6 +78,7 @@ impl Pushers {
         worker: &Arc<WorkerAddress>,
         shuffle: ShuffleId,
         batches: PushRecorder,
+        patience: Duration,
         progress: &Arc<Progress>,
     ) -> Result<(), PushError> {
         let (bytes, token) = (batches.body_bytes(), self.tokens.of(shuffle.job));
@@ -85,7 +88,7 @@ impl Pushers {
             let Some(ticket) = ticket else { return Err(stopping(shuffle)) };
             match pusher.queue.try_reserve() {
                 Ok(slot) => {
-                    slot.send(Request { shuffle, token, batches, ticket });
+                    slot.send(Request { shuffle, token, batches, ticket, patience });
                     progress.effort.pushes.add(1);
                     return Ok(());
                 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use penstock_protocol::{
     effort::PushEffort,
     frame::{BATCH_HEADER_BYTES, BatchHeader, ENTRY_BYTES, FRAME_BYTES_MAX, PUSH_HEAD_BYTES, PushRecorder},
-    ids::{AttemptId, BatchId, PartitionIndex},
+    ids::{AttemptId, BatchId, Epoch, PartitionIndex},
     shuffle::{MapOutput, PartitionTotals, ShuffleTarget, WorkerAddress},
 };
 
@@ -49,6 +49,8 @@ pub struct Writer {
 struct Lane {
     worker: Arc<WorkerAddress>,
     batches: PushRecorder,
+    /// Whether some of them go to that worker only.
+    some_alone: bool,
 }
 
 impl Writer {
@@ -89,8 +91,9 @@ impl Writer {
             return *lane;
         }
         let lane = u32::try_from(self.lanes.len()).expect("fewer workers than locations");
-        self.lanes.push(Lane { worker: Arc::clone(worker), batches: PushRecorder::default() });
-        self.positions.insert(Arc::clone(worker), lane);
+        let (worker, batches) = (Arc::clone(worker), PushRecorder::default());
+        self.lanes.push(Lane { worker: Arc::clone(&worker), batches, some_alone: false });
+        self.positions.insert(worker, lane);
         lane
     }
 
@@ -110,7 +113,7 @@ impl Writer {
             self.next_batch.checked_add(1).ok_or_else(|| self.no_room("it has too many batches"))?;
         let header = BatchHeader::of(self.attempt.task.index, self.attempt.number, batch, rows, &payload);
         let lane = self.make_room(partition, header.record_bytes()).await?;
-        let epoch = self.target.locations[partition.0 as usize].epoch;
+        let epoch = self.epoch(partition, lane);
         self.lanes[lane].batches.add(partition, epoch, &header, payload);
         self.totals[partition.0 as usize].add(header.totals());
         self.send_if_full(lane).await
@@ -161,7 +164,7 @@ impl Writer {
 
     async fn push_again(&mut self, Returned { partition, batch, .. }: Returned) -> Result<(), PushError> {
         let lane = self.make_room(partition, batch.record.len()).await?;
-        let epoch = self.target.locations[partition.0 as usize].epoch;
+        let epoch = self.epoch(partition, lane);
         self.lanes[lane].batches.add_record(partition, epoch, batch.record);
         self.send_if_full(lane).await
     }
@@ -197,6 +200,13 @@ impl Writer {
         Ok(lane)
     }
 
+    /// The epoch that the next batch of a partition goes to, in the next frame of its lane.
+    fn epoch(&mut self, partition: PartitionIndex, lane: usize) -> Epoch {
+        let location = &self.target.locations[partition.0 as usize];
+        self.lanes[lane].some_alone |= location.replica.is_none();
+        location.epoch
+    }
+
     async fn send_if_full(&mut self, lane: usize) -> Result<(), PushError> {
         match self.lanes[lane].batches.body_bytes() >= self.pushers.options.frame_bytes {
             true => self.send(lane).await,
@@ -210,6 +220,11 @@ impl Writer {
             return Ok(());
         }
         let batches = std::mem::take(&mut lane.batches);
-        self.pushers.push(&lane.worker, self.target.shuffle, batches, &self.progress).await
+        let options = &self.pushers.options;
+        // What is on one worker only is lost if the worker is: nothing is gained by leaving it soon.
+        let must_stay = std::mem::take(&mut lane.some_alone) || self.pushers.reviver.is_none();
+        let patience =
+            if must_stay { options.answer_timeout() } else { options.silence(self.moves.silences) };
+        self.pushers.push(&lane.worker, self.target.shuffle, batches, patience, &self.progress).await
     }
 }

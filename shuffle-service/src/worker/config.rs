@@ -1,8 +1,9 @@
 //! A worker's settings.
 
-use std::{collections::BTreeSet, fmt, path::PathBuf};
+use std::{collections::BTreeSet, fmt, path::PathBuf, time::Duration};
 
 use penstock_common::{bytes::ByteSize, config, net::tls::TlsFiles, telemetry};
+use penstock_protocol::frame::SIGN_OF_LIFE;
 use serde::{Deserialize, Serialize};
 
 /// Table `[shuffle-worker]` of the configuration file.
@@ -90,6 +91,9 @@ pub struct Config {
     /// `keep_data = false`, until everything is released. Writers go on elsewhere meanwhile. 0: it stops at once. Can
     /// change at run time.
     pub drain_seconds: u64,
+    /// Milliseconds without any sign of life after which a worker that owes an answer about a second copy is given up: what is
+    /// written goes on elsewhere. Workers show four times a second that they are alive.
+    pub silence_ms: u64,
     /// Milliseconds between reports to a master until it says otherwise; at most 1000 count.
     pub heartbeat_interval_ms: u64,
     /// File with the secret that coordinator, masters and workers of a cluster share. With it, data of a job is only taken
@@ -138,6 +142,7 @@ impl Default for Config {
             connections_max: 4096,
             commit_timeout_ms: 30_000,
             drain_seconds: 20,
+            silence_ms: 1000,
             heartbeat_interval_ms: 1000,
             cluster_secret_file: PathBuf::new(),
             tls: TlsFiles::default(),
@@ -335,6 +340,11 @@ impl Config {
             ("weight", self.weight > 0, "must be at least 1"),
             ("split_from_bytes", self.split_from_bytes.as_u64() > 0, "must be at least 1"),
             ("connections_max", self.connections_max > 0, "must be at least 1"),
+            (
+                "silence_ms",
+                Duration::from_millis(self.silence_ms) >= 2 * SIGN_OF_LIFE,
+                "must be at least 500, or signs of life come too late",
+            ),
             ("heartbeat_interval_ms", self.heartbeat_interval_ms > 0, "must be at least 1"),
             ("log_filter", telemetry::is_log_filter(&self.log_filter), "is not a log filter"),
         ];

@@ -6,12 +6,15 @@ mod stream;
 
 use std::{
     collections::VecDeque,
+    io,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
 use penstock_common::net;
-use penstock_protocol::frame::{self, Close, Credit, Data, End, Frame, Kind, Open, Refusal};
+use penstock_protocol::frame::{
+    self, Acks, Close, Credit, Data, End, Frame, Kind, Open, Refusal, SIGN_OF_LIFE,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, BufReader},
     sync::Notify,
@@ -86,7 +89,7 @@ async fn send<W: AsyncWrite + Unpin>(writer: &mut W, store: &Store, streams: &St
         while bytes < WRITE_BYTES
             && let Some(mut stream) = streams.take()
         {
-            let next = stream.next(store).await;
+            let next = patiently(writer, stream.next(store)).await?;
             let number = stream.number;
             match next {
                 Next::Batches { batches, bytes: sent } => {
@@ -108,6 +111,17 @@ async fn send<W: AsyncWrite + Unpin>(writer: &mut W, store: &Store, streams: &St
         } else {
             frame::write_all(writer, &pieces).await?;
             metrics::fetched(bytes);
+        }
+    }
+}
+
+/// Shows the reader that the worker is alive while a read takes long.
+async fn patiently<W: AsyncWrite + Unpin, T>(writer: &mut W, read: impl Future<Output = T>) -> io::Result<T> {
+    tokio::pin!(read);
+    loop {
+        match tokio::time::timeout(SIGN_OF_LIFE, &mut read).await {
+            Ok(next) => return Ok(next),
+            Err(_) => frame::write_all(writer, &[Acks(Vec::new()).encode()]).await?,
         }
     }
 }

@@ -10,6 +10,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -42,6 +43,8 @@ pub(super) struct Links {
     tasks: Tasks,
     window: Arc<Semaphore>,
     window_bytes: usize,
+    /// A replica that says nothing for so long although it owes an answer is given up.
+    silence: Duration,
     links: Mutex<HashMap<Arc<WorkerAddress>, Weak<Link>>>,
 }
 
@@ -77,12 +80,13 @@ impl Links {
         network: Arc<dyn Network>,
         secret: Option<ClusterSecret>,
         memory_bytes: u64,
+        silence: Duration,
         tasks: Tasks,
     ) -> Self {
         let window_bytes = (memory_bytes / WINDOW_PART).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
         let window_bytes = usize::try_from(window_bytes).expect("at most WINDOW_BYTES_MAX");
         let window = Arc::new(Semaphore::new(window_bytes));
-        Self { network, secret, tasks, window, window_bytes, links: Mutex::default() }
+        Self { network, secret, tasks, window, window_bytes, silence, links: Mutex::default() }
     }
 
     /// The link to a replica; started if there is none that works.
@@ -95,7 +99,7 @@ impl Links {
         links.retain(|_, link| link.upgrade().is_some_and(|link| !link.is_broken()));
         let (queue, forwards) = mpsc::channel(QUEUE_MAX);
         let replica = Arc::new(replica);
-        let connection = Connection::new(Arc::clone(&replica), self.secret.clone(), forwards);
+        let connection = Connection::new(Arc::clone(&replica), self.secret.clone(), self.silence, forwards);
         let run = connection.run(Arc::clone(&self.network), self.tasks.stop_token());
         self.tasks.spawn("replica-link", OnFailure::Log, run);
         let link = Link { queue, window: Arc::clone(&self.window), window_bytes: self.window_bytes };

@@ -1,8 +1,8 @@
 //! One push connection: reads frames, hands them to the store in their order, and acknowledges them when all of their
 //! copies are stored. Frames follow each other without waiting for that.
 //!
-//! Frames are read only when memory has room for them: that is the back-pressure. While a connection is paused the
-//! worker sends empty acknowledgements, so that the client can tell a pause from a dead worker.
+//! Frames are read only when memory has room for them: that is the back-pressure. While a frame takes long, for whatever
+//! reason, the worker sends empty acknowledgements, so that the client can tell that from a worker that hangs.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use penstock_common::net::Stream;
 use penstock_protocol::{
     frame::{
         self, Acks, Answer, BATCH_HEADER_BYTES, BatchHeader, FrameError, FrameHead, Kind, PUSH_HEAD_BYTES,
-        Push, PushHead, PushVerdict, Refusal,
+        Push, PushHead, PushVerdict, Refusal, SIGN_OF_LIFE,
     },
     ids::{Epoch, PartitionIndex},
 };
@@ -32,8 +32,8 @@ use super::{
 };
 use crate::metrics;
 
-/// How often a paused connection shows that it is alive.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+/// Between two looks whether there will be memory at all.
+const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
 /// A client that began a frame must end it in this time: its memory is already taken.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 const READ_BUFFER_BYTES: usize = 64 << 10;
@@ -112,7 +112,8 @@ impl Receiver<'_> {
     async fn room(&self, head: FrameHead) -> Result<Charge, ()> {
         let started = tokio::time::Instant::now();
         loop {
-            match self.store.budget.take(self.share, head.body_bytes, SIGN_OF_LIFE).await {
+            let room = self.store.budget.take(self.share, head.body_bytes, MEMORY_PATIENCE);
+            match self.patiently(room).await {
                 Ok(charge) => {
                     let paused = started.elapsed();
                     if paused > Duration::ZERO {
@@ -121,7 +122,7 @@ impl Receiver<'_> {
                     return Ok(charge);
                 }
                 Err(NoRoom::Exhausted) => return Err(()),
-                Err(NoRoom::Yet) => self.answers.sign_of_life(),
+                Err(NoRoom::Yet) => {}
             }
         }
     }
@@ -136,7 +137,7 @@ impl Receiver<'_> {
         scratch: &mut BytesMut,
     ) -> Result<(), Ended> {
         let held_bytes = scratch.capacity().max(head.body_bytes);
-        let body = body(reader, head, std::mem::take(scratch)).await?;
+        let body = self.patiently(body(reader, head, std::mem::take(scratch))).await?;
         // Everything is parsed before anything is stored: a frame that is not whole leaves nothing (invariant 8).
         let push = Push::parse(body.clone())?;
         let (request, batches) = (push.head.request, push.entries.len());
@@ -159,7 +160,7 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    /// Shows the client that the worker is alive while it waits for its links.
+    /// Shows the client that the worker is alive while it waits for memory, bytes or links.
     async fn patiently<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::pin!(work);
         loop {
@@ -173,7 +174,7 @@ impl Receiver<'_> {
     /// Reads a frame for which there is no room and keeps nothing of it. Its locations take nothing more, so that no later
     /// batch overtakes it.
     async fn refuse<R: AsyncRead + Unpin>(&self, reader: &mut R, head: FrameHead) -> Result<(), Ended> {
-        let skip = tokio::time::timeout(BODY_TIMEOUT, self.skip(reader, head)).await;
+        let skip = tokio::time::timeout(BODY_TIMEOUT, self.patiently(self.skip(reader, head))).await;
         let (head, batches) = skip.map_err(|_| too_slow())??;
         metrics::refused_batches(Refusal::NoRoom, batches.into());
         let verdicts = vec![PushVerdict::Refused(Refusal::NoRoom); batches as usize];
@@ -224,16 +225,20 @@ fn too_slow() -> Ended {
 /// Answers frames when their second copies are decided, in whatever order that happens.
 async fn decide(mut forwarded: mpsc::Receiver<Waiting>, answers: &Answers) {
     let mut waiting = FuturesUnordered::new();
+    let mut beat = tokio::time::interval(SIGN_OF_LIFE);
     loop {
         tokio::select! {
             sent = forwarded.recv() => match sent {
-                Some(Waiting { request, forwarded }) => waiting.push(async move {
-                    Answer { request, verdicts: forwarded.decide().await }
-                }),
+                Some(Waiting { request, forwarded }) => {
+                    if waiting.is_empty() {
+                        beat.reset();
+                    }
+                    waiting.push(async move { Answer { request, verdicts: forwarded.decide().await } });
+                }
                 None => return,
             },
             Some(answer) = waiting.next() => answers.put(answer),
-            () = tokio::time::sleep(SIGN_OF_LIFE), if !waiting.is_empty() => answers.sign_of_life(),
+            _ = beat.tick(), if !waiting.is_empty() => answers.sign_of_life(),
         }
     }
 }

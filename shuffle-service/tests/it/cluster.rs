@@ -146,7 +146,8 @@ pub async fn cluster(setup: Setup) -> Cluster {
     let addresses: Vec<_> = masters.iter().map(|master| master.handle.control.to_string()).collect();
     let owner = Owner::new(Arc::new(Tcp), addresses.clone());
     let owner = Arc::new(owner.with_copies(setup.copies).with_secret(secret.as_ref()));
-    let ledger = Arc::new(Ledger::new(Arc::clone(&owner)));
+    let ledger = Ledger::new(Arc::clone(&owner)).closing_early(tasks.child("ledger"));
+    let ledger = Arc::new(ledger);
     let (network, options) = (Arc::clone(&setup.network), setup.options.clone());
     let client = match setup.revive {
         true => ShuffleClient::with_reviver(network, options, ledger.clone(), tasks.clone()),

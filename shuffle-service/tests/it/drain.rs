@@ -12,7 +12,7 @@ use penstock_shuffle_client::{ClientOptions, Writer};
 use serde_json::json;
 
 use crate::{
-    cluster::{Cluster, JOB, SHUFFLE, Setup, by_partition, cluster, payload, shuffle, winner},
+    cluster::{Cluster, JOB, SHUFFLE, Setup, by_partition, cluster, eventually, payload, shuffle, winner},
     http::{get, post},
 };
 
@@ -95,14 +95,80 @@ async fn a_worker_that_is_asked_to_stop_waits_for_the_commits_of_what_it_has_tak
     let leaving = cluster.workers[0].handle.clone();
     let mut drained = pin!(leaving.drain());
     assert!(poll!(drained.as_mut()).is_pending(), "somebody writes there");
-    push(&mut writer, (1..ROUNDS).flat_map(round)).await;
+    // The others are not left by anybody.
+    push(&mut writer, (1..ROUNDS).flat_map(round).filter(|(partition, _)| *partition < 2)).await;
+    assert!(poll!(drained.as_mut()).is_pending(), "not everything is committed");
+    push(&mut writer, (1..ROUNDS).flat_map(round).filter(|(partition, _)| *partition >= 2)).await;
     let output = writer.finish().await.unwrap();
-    assert!(poll!(drained.as_mut()).is_pending(), "nothing is committed");
     let new = cluster.reserve(shuffle(1), PARTITIONS).await;
     assert!(new.locations.iter().all(|location| location.worker.worker.as_str() == "w1"), "{new:?}");
     let all = cluster.ledger.all(SHUFFLE).unwrap();
     assert_eq!(commit_and_read(&cluster, &all, output).await, ["w0", "w1"]);
     drained.await;
+}
+
+// Invariants 5, 16 and 17: what writers have left is closed at once, and what was said then holds at the end of the shuffle,
+// although no worker lives any more that said it.
+#[tokio::test]
+async fn all_workers_leave_in_turn_before_the_end_of_a_shuffle_and_come_back() {
+    for copies in [1, 2] {
+        let cluster = cluster(setup(3, copies)).await;
+        let target = cluster.reserve(SHUFFLE, PARTITIONS).await;
+        let mut writer = cluster.writer(&target, 0, 0).await;
+        push(&mut writer, round(0)).await;
+        let (mut rounds, mut again) = (1, Vec::new());
+        for worker in &cluster.workers {
+            let leaving = worker.handle.clone();
+            let mut drained = pin!(leaving.drain());
+            while poll!(drained.as_mut()).is_pending() {
+                push(&mut writer, round(rounds)).await;
+                rounds += 1;
+            }
+            again.push(cluster.restart(worker, Arc::clone(&worker.disk)).await);
+        }
+        let output = writer.finish().await.unwrap();
+        let all = cluster.ledger.all(SHUFFLE).unwrap();
+        assert!(all.locations.len() > target.locations.len(), "{copies} copies: nobody left");
+        let written = by_partition(&(0..rounds).flat_map(round).collect::<Vec<_>>());
+        for source in cluster.sources(&all, &[winner(0, 0)], &[output]).await {
+            let partition = source.partition.0;
+            let read = cluster.read(SHUFFLE, &[winner(0, 0)], source).await.unwrap();
+            assert!(read == written[&partition], "{copies} copies, partition {partition}");
+        }
+    }
+}
+
+// A writer waits as a new shuffle does.
+#[tokio::test]
+async fn writers_wait_while_every_worker_drains() {
+    let cluster = cluster(setup(2, 2)).await;
+    let target = cluster.reserve(SHUFFLE, PARTITIONS).await;
+    let mut writer = cluster.writer(&target, 0, 0).await;
+    push(&mut writer, round(0)).await;
+    let admins: Vec<_> = cluster.workers.iter().map(|worker| worker.handle.admin.unwrap()).collect();
+    for admin in &admins {
+        assert_eq!(post(*admin, "/api/v1/decommission", json!({})).await.0, 200);
+    }
+    let output = {
+        let mut write = pin!(async move {
+            push(&mut writer, (1..ROUNDS).flat_map(round)).await;
+            writer.finish().await
+        });
+        let master = cluster.master.admin.unwrap();
+        let all_drain = async || {
+            let view = get(master, "/api/v1/workers").await;
+            view["workers"].as_array().unwrap().iter().all(|worker| worker["draining"] == true)
+        };
+        tokio::select! {
+            written = &mut write => panic!("{written:?} although nobody takes anything"),
+            () = eventually("the master knows", all_drain) => {}
+        }
+        assert!(poll!(write.as_mut()).is_pending());
+        assert_eq!(post(admins[1], "/api/v1/recommission", json!({})).await.0, 200);
+        write.await.unwrap()
+    };
+    let all = cluster.ledger.all(SHUFFLE).unwrap();
+    commit_and_read(&cluster, &all, output).await;
 }
 
 // Nothing of it survives the stop, so those who read it come first.

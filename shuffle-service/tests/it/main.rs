@@ -24,6 +24,7 @@ mod restart;
 mod restart_time;
 mod s3;
 mod second_copy;
+mod silence;
 mod splits;
 mod standby;
 mod tiers;

@@ -1,17 +1,21 @@
-//! A network whose connections break after so many bytes, so that outcomes are unknown.
+//! Networks on which outcomes are unknown: connections break after so many bytes, or stand still.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     io,
     pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use penstock_common::net::{Listener, Network, Stream, Tcp};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::watch,
+};
 
 /// Each connection takes the next limits from a list; those after the list never break.
 #[derive(Debug, Default)]
@@ -89,6 +93,103 @@ impl AsyncWrite for Limited {
             self.limits.write -= written;
         }
         written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Nothing more comes from these addresses, or no connection is made at all. Nothing breaks: what is sent there arrives.
+#[derive(Debug, Default)]
+pub struct Standing {
+    still: Mutex<BTreeSet<String>>,
+    refused: Mutex<BTreeSet<String>>,
+    /// What stood still may go on.
+    changed: watch::Sender<()>,
+    /// Tries to connect to each address.
+    tries: Mutex<BTreeMap<String, usize>>,
+}
+
+impl Standing {
+    pub fn stop(&self, address: &str) {
+        self.still.lock().unwrap().insert(address.to_owned());
+    }
+
+    pub fn refuse(&self, address: &str) {
+        self.refused.lock().unwrap().insert(address.to_owned());
+    }
+
+    /// Everything goes on.
+    pub fn go(&self) {
+        self.still.lock().unwrap().clear();
+        self.refused.lock().unwrap().clear();
+        self.changed.send_replace(());
+    }
+
+    pub fn tries(&self, address: &str) -> usize {
+        self.tries.lock().unwrap().get(address).copied().unwrap_or(0)
+    }
+
+    async fn may_go(self: Arc<Self>, address: String) {
+        let mut changed = self.changed.subscribe();
+        while self.still.lock().unwrap().contains(&address) {
+            changed.changed().await.unwrap();
+        }
+    }
+}
+
+/// For clients; whoever listens does so on the network of the machine.
+#[derive(Debug, Clone, Default)]
+pub struct StandingNetwork(pub Arc<Standing>);
+
+#[async_trait::async_trait]
+impl Network for StandingNetwork {
+    async fn connect(&self, addr: &str) -> io::Result<Stream> {
+        *self.0.tries.lock().unwrap().entry(addr.to_owned()).or_default() += 1;
+        if self.0.refused.lock().unwrap().contains(addr) {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        let stream = Tcp.connect(addr).await?;
+        Ok(Box::new(Still { stream, standing: Arc::clone(&self.0), address: addr.to_owned(), wait: None }))
+    }
+
+    async fn bind(&self, addr: &str) -> io::Result<Box<dyn Listener>> {
+        Tcp.bind(addr).await
+    }
+}
+
+type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+struct Still {
+    stream: Stream,
+    standing: Arc<Standing>,
+    address: String,
+    wait: Option<Wait>,
+}
+
+impl AsyncRead for Still {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let still = &mut *self;
+        let (standing, address) = (&still.standing, &still.address);
+        let wait = still.wait.get_or_insert_with(|| Box::pin(Arc::clone(standing).may_go(address.clone())));
+        ready!(wait.as_mut().poll(cx));
+        still.wait = None;
+        Pin::new(&mut still.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Still {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -15,6 +15,8 @@ use penstock_protocol::{
     shuffle::{CommitVerdict, Location, ShuffleTarget, WorkerAddress},
 };
 
+use penstock_shuffle_service::worker;
+
 use crate::cluster::{Cluster, SHUFFLE, Setup, cluster, winner};
 
 struct Scene {
@@ -27,7 +29,8 @@ struct Scene {
 impl Scene {
     /// Partitions 0 and 1 are reserved with a second copy at the test, partition 2 without.
     async fn new() -> Self {
-        let cluster = cluster(Setup { workers: 1, ..Setup::default() }).await;
+        let configure = |config: &mut worker::Config| config.silence_ms = 500;
+        let cluster = cluster(Setup { workers: 1, configure, ..Setup::default() }).await;
         let replica = Tcp.bind("127.0.0.1:0").await.unwrap();
         let address = WorkerAddress {
             worker: "replica".into(),
@@ -73,8 +76,14 @@ impl Scene {
         link
     }
 
+    /// What the client hears next; signs of life are no answers.
     async fn answers(&mut self) -> Vec<Answer> {
-        Acks::parse(next(&mut self.client).await.body).unwrap().0
+        loop {
+            let answers = Acks::parse(next(&mut self.client).await.body).unwrap().0;
+            if !answers.is_empty() {
+                return answers;
+            }
+        }
     }
 
     async fn commit(&self, partition: u32) -> CommitVerdict {
@@ -176,6 +185,26 @@ async fn a_broken_link_ends_its_locations() {
     scene.push(&[1, 2]).await;
     let verdicts = vec![lost, PushVerdict::Accepted];
     assert_eq!(scene.answers().await, [Answer { request: 1, verdicts }]);
+}
+
+// Nobody waits for a second copy that hangs; one that shows that it is alive is waited for.
+#[tokio::test]
+async fn a_replica_that_says_nothing_is_given_up_and_one_that_is_slow_is_not() {
+    let mut scene = Scene::new().await;
+    scene.push(&[0]).await;
+    let mut link = scene.link().await;
+    let push = forwarded(&mut link).await;
+    // As many as fit into several silences.
+    for _ in 0..8 {
+        assert_eq!(Acks::parse(next(&mut scene.client).await.body).unwrap(), Acks(vec![]));
+        write_all(&mut link, &[Acks(vec![]).encode()]).await.unwrap();
+    }
+    answer(&mut link, &push, vec![]).await;
+    assert_eq!(scene.answers().await, [Answer { request: 0, verdicts: vec![] }]);
+    scene.push(&[0]).await;
+    forwarded(&mut link).await;
+    let lost = PushVerdict::Refused(Refusal::ReplicaLost);
+    assert_eq!(scene.answers().await, [Answer { request: 1, verdicts: vec![lost] }]);
 }
 
 // Invariant 2: a commit waits for the answers that are still to come, and covers what they accept.

@@ -33,6 +33,18 @@ fn an_executor_hears_why_there_is_no_new_epoch_and_may_ask_again() {
 }
 
 #[test]
+fn what_lies_on_a_worker_that_leaves_goes_on_elsewhere_and_is_closed() {
+    check(
+        "e1 joins with 1; submit a = x:1 > r:1; hold answers --
+         shuffle worker w7 leaves; shuffle worker w1 leaves; shuffle worker w1 leaves; give answers; a/x0 succeeds",
+        expect![[r#"
+            extend a/x by 0.1
+            close 0.0 of a/x
+            commit a/x with 2 locations, reserve a/r, run a/r0 on e1"#]],
+    );
+}
+
+#[test]
 fn nobody_waits_for_an_epoch_of_a_stage_that_is_done() {
     check(
         "e1 joins with 1; submit a = x:1 > r:1; hold answers; e1 asks what follows 0 of a/x --

@@ -15,7 +15,9 @@ use std::{
 use expect_test::Expect;
 use penstock_common::clock::Timestamp;
 use penstock_protocol::{
-    ids::{AttemptId, AttemptNumber, Incarnation, JobId, PartitionIndex, ShuffleId, StageId, TaskId},
+    ids::{
+        AttemptId, AttemptNumber, Incarnation, JobId, PartitionIndex, ShuffleId, StageId, TaskId, WorkerId,
+    },
     shuffle::{EndedEpoch, EpochEnd, Location, MapOutput, PartitionTotals},
     task::{AttemptMetrics, AttemptOutcome, AttemptReport, Failure, FailureClass, TaskOutput, WrittenFile},
     wire::executor::{AttemptProgress, EpochsRequest, Heartbeat, NodeSample},
@@ -185,6 +187,9 @@ impl World {
             }
             [executor, "asks", "what", "follows", epoch, "of", stage] => {
                 self.ask_for_epochs(executor, epoch, stage);
+            }
+            ["shuffle", "worker", worker, "leaves"] => {
+                self.step(Event::WorkersLeaving { workers: BTreeSet::from([WorkerId::from(worker)]) });
             }
             [attempt, "reports", "nonsense"] => {
                 self.report(attempt, |_| AttemptOutcome::Succeeded(TaskOutput::Files(Vec::new())));

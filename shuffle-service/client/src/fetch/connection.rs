@@ -20,7 +20,10 @@ use tokio::{
     sync::Notify,
 };
 
-use super::inbox::{Event, Inbox};
+use super::{
+    heard::{Heard, Listening},
+    inbox::{Event, Inbox},
+};
 use crate::{
     connect::{self, Broken},
     metrics,
@@ -33,6 +36,7 @@ const IDLE: Duration = Duration::from_secs(60);
 pub(super) struct Connection {
     pub worker: Arc<WorkerAddress>,
     state: Mutex<State>,
+    pub heard: Heard,
     /// There is something to send, or the connection is to be cut.
     wake: Notify,
 }
@@ -49,7 +53,7 @@ struct State {
 
 impl Connection {
     pub fn new(worker: Arc<WorkerAddress>) -> Self {
-        Self { worker, state: Mutex::default(), wake: Notify::new() }
+        Self { worker, state: Mutex::default(), heard: Heard::default(), wake: Notify::new() }
     }
 
     pub fn is_alive(&self) -> bool {
@@ -126,7 +130,7 @@ impl Connection {
     ) -> Result<Infallible, Broken> {
         let stream = connect::connect(network, &self.worker, Purpose::Fetch, connect_deadline).await?;
         let (reader, mut writer) = tokio::io::split(stream);
-        let mut reader = BufReader::with_capacity(64 << 10, reader);
+        let mut reader = BufReader::with_capacity(64 << 10, Listening { reader, heard: &self.heard });
         tokio::select! {
             ended = self.send(&mut writer) => ended,
             ended = self.receive(&mut reader) => ended,
@@ -164,7 +168,8 @@ impl Connection {
 
     fn deliver(&self, frame: Frame) -> Result<(), Broken> {
         match frame.kind {
-            Kind::Welcome => {}
+            // The worker is alive.
+            Kind::Welcome | Kind::Acks => {}
             Kind::Fault => return Err(Fault::parse(frame.body)?.into()),
             Kind::Data => {
                 let Data { stream, batches } = Data::parse(frame.body)?;

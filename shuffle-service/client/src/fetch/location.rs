@@ -25,6 +25,15 @@ use crate::{connect::Broken, error::FetchError, metrics};
 const BACKOFF_BASE: Duration = Duration::from_millis(50);
 const BACKOFF_CAP: Duration = Duration::from_secs(2);
 
+/// How much is done to read one copy.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Persistence {
+    /// Tries to reach the worker in a row.
+    pub tries: u32,
+    /// How long it may say nothing at all.
+    pub patience: Duration,
+}
+
 pub(super) struct LocationReader {
     fetchers: Arc<Fetchers>,
     shuffle: ShuffleId,
@@ -35,6 +44,8 @@ pub(super) struct LocationReader {
     offset: u64,
     /// Tries to reach the worker in a row.
     tries: u32,
+    /// How long the worker may be silent.
+    patience: Duration,
     opened: Option<Opened>,
     waits: Backoff,
     effort: Arc<FetchEffort>,
@@ -80,12 +91,12 @@ impl LocationReader {
         shuffle: ShuffleId,
         location: Location,
         maps: Option<Range<TaskIndex>>,
-        tries: u32,
+        Persistence { tries, patience }: Persistence,
         effort: Arc<FetchEffort>,
     ) -> Self {
         fetchers.streams.fetch_add(1, Ordering::Relaxed);
         let waits = waits(&location, tries);
-        Self { fetchers, shuffle, location, maps, offset: 0, tries, opened: None, waits, effort }
+        Self { fetchers, shuffle, location, maps, offset: 0, tries, patience, opened: None, waits, effort }
     }
 
     pub fn location(&self) -> &Location {
@@ -107,23 +118,30 @@ impl LocationReader {
                 }
                 Event::Broken(broken) => broken,
             };
-            self.opened = None;
+            self.leave();
             self.wait_to_reopen(broken).await?;
         }
     }
 
     async fn event(&mut self) -> Event {
-        let silence = self.fetchers.options.answer_timeout();
+        let answer_timeout = self.fetchers.options.answer_timeout();
         if self.opened.is_none() {
             self.open();
         }
         let Some(opened) = &self.opened else { return Event::Broken(Broken::because("connection closed")) };
-        match tokio::time::timeout(silence, opened.inbox.take()).await {
-            Ok(event) => event,
-            Err(_) => {
-                opened.connection.cut();
-                Event::Broken(Broken::because("no answer in time"))
-            }
+        let overdue = async {
+            tokio::time::sleep(answer_timeout).await;
+            opened.connection.cut();
+            Broken::because("no answer in time")
+        };
+        let shortest = self.fetchers.options.silence(0);
+        let silent = opened.connection.heard.nothing_for(self.patience, shortest);
+        tokio::select! {
+            biased;
+            event = opened.inbox.take() => event,
+            // Others may go on waiting, so the connection stays.
+            () = silent, if self.patience < answer_timeout => Event::Broken(Broken::silent(self.patience)),
+            broken = overdue => Event::Broken(broken),
         }
     }
 
@@ -146,6 +164,12 @@ impl LocationReader {
             opened.map(|(stream, inbox)| Opened { connection, stream, inbox, window: Window::new(credit) });
     }
 
+    fn leave(&mut self) {
+        if let Some(opened) = self.opened.take() {
+            opened.connection.close(opened.stream);
+        }
+    }
+
     fn consumed(&mut self, bytes: usize) {
         self.offset += bytes as u64;
         self.waits = waits(&self.location, self.tries);
@@ -159,7 +183,11 @@ impl LocationReader {
 
     async fn wait_to_reopen(&mut self, broken: Broken) -> Result<(), FetchError> {
         let worker = self.location.worker.worker.as_str();
-        let wait = if broken.is_final() { None } else { self.waits.next() };
+        let is_silent = broken.silence.is_some() && self.patience < self.fetchers.options.answer_timeout();
+        if is_silent {
+            self.fetchers.suspects.add(&self.location.worker);
+        }
+        let wait = if broken.is_final() || is_silent { None } else { self.waits.next() };
         let Some(wait) = wait else {
             return Err(match broken.refusal {
                 Some(refusal) => FetchError::refused(self.shuffle, refusal, &broken.reason, worker),
@@ -184,9 +212,7 @@ fn waits(location: &Location, tries: u32) -> Backoff {
 impl Drop for LocationReader {
     fn drop(&mut self) {
         self.fetchers.streams.fetch_sub(1, Ordering::Relaxed);
-        if let Some(opened) = &self.opened {
-            opened.connection.close(opened.stream);
-        }
+        self.leave();
     }
 }
 

@@ -9,6 +9,7 @@ use penstock_protocol::{
     shuffle::WorkerAddress,
     status::{ErrorCode, RpcError},
 };
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::{Owner, OwnerError, lock};
@@ -18,13 +19,26 @@ use super::{Owner, OwnerError, lock};
 pub(super) struct Policy {
     pub deadline: Duration,
     pub tries: u32,
+    /// After so long there is no further try.
+    patience: Duration,
 }
 
-pub(super) const MASTER: Policy = Policy { deadline: Duration::from_secs(5), tries: 4 };
-pub(super) const RESERVE: Policy = Policy { deadline: Duration::from_secs(10), tries: 3 };
+impl Policy {
+    const fn new(deadline: Duration, tries: u32) -> Self {
+        Self { deadline, tries, patience: Duration::MAX }
+    }
+
+    /// For those who have somebody else to turn to.
+    pub fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+}
+
+pub(super) const MASTER: Policy = Policy::new(Duration::from_secs(5), 4);
+pub(super) const RESERVE: Policy = Policy::new(Duration::from_secs(10), 3);
 /// Longer than the worker's own limit for one commit, which answers `Failed` when it is hit.
-pub(super) const COMMIT: Policy = Policy { deadline: Duration::from_secs(60), tries: 3 };
-pub(super) const RELEASE: Policy = Policy { deadline: Duration::from_secs(2), tries: 1 };
+pub(super) const COMMIT: Policy = Policy::new(Duration::from_secs(60), 3);
+pub(super) const RELEASE: Policy = Policy::new(Duration::from_secs(2), 1);
 
 /// How long the first round waits for one of several masters before the next one is asked: a takeover is to take no more
 /// than 3 s.
@@ -51,7 +65,7 @@ impl Owner {
         Call: Future<Output = Result<T, Status>>,
     {
         let mut deadline = if self.masters.len() > 1 { FAILOVER } else { MASTER.deadline };
-        let mut waits = backoff(0, MASTER.tries);
+        let mut waits = backoff(0).tries(MASTER.tries);
         loop {
             let failure = match self.ask_round(deadline, &call).await {
                 Ok(answer) => return Ok(answer),
@@ -109,7 +123,7 @@ impl Owner {
         Call: Future<Output = Result<(), Status>>,
     {
         let tell = async |index: usize| {
-            let waits = backoff(index as u64, MASTER.tries);
+            let waits = backoff(index as u64).tries(MASTER.tries);
             let once = || within(MASTER.deadline, call(self.master(index)));
             retry::retry(waits, RpcError::may_be_retried, once).await
         };
@@ -126,7 +140,7 @@ impl Owner {
     }
 
     fn master(&self, index: usize) -> ShuffleMasterClient<Calls> {
-        ShuffleMasterClient::new(self.calls(&self.masters[index]))
+        ShuffleMasterClient::new(self.calls(&self.masters[index], grpc::KeepAlive::default()))
             .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX)
     }
@@ -140,16 +154,28 @@ impl Owner {
     where
         Call: Future<Output = Result<T, Status>>,
     {
-        let client = ShuffleWorkerClient::new(self.calls(&worker.control))
-            .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
-        let waits = backoff(worker.incarnation.0, policy.tries);
+        let client =
+            ShuffleWorkerClient::new(self.calls(&worker.control, grpc::KeepAlive::within(self.silence)))
+                .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
+        let started = Instant::now();
+        let waits = backoff(worker.incarnation.0).tries(policy.tries);
+        let waits = waits.take_while(|_| started.elapsed() < policy.patience);
         // Full is not a matter of waiting here; the owner places elsewhere.
         let retry_may_help = |error: &RpcError| error.may_be_retried() && error.code != ErrorCode::NoRoom;
-        retry::retry(waits, retry_may_help, || within(policy.deadline, call(client.clone()))).await
+        let answer =
+            retry::retry(waits, retry_may_help, || within(policy.deadline, call(client.clone()))).await;
+        match &answer {
+            Ok(_) => self.suspects.remove(worker),
+            Err(error) if retry_may_help(error) && started.elapsed() >= self.silence => {
+                self.suspects.add(worker);
+            }
+            Err(_) => {}
+        }
+        answer
     }
 
-    fn calls(&self, address: &str) -> Calls {
+    fn calls(&self, address: &str, keep_alive: grpc::KeepAlive) -> Calls {
         let mut channels = lock(&self.channels);
         if let Some(calls) = channels.get(address) {
             return calls.clone();
@@ -157,14 +183,15 @@ impl Owner {
         if channels.len() >= CHANNELS_MAX {
             channels.clear();
         }
-        let calls = Calls::new(grpc::channel(self.network.clone(), address), self.credentials.clone());
+        let channel = grpc::channel_with(self.network.clone(), address, keep_alive);
+        let calls = Calls::new(channel, self.credentials.clone());
         channels.insert(address.to_owned(), calls.clone());
         calls
     }
 }
 
-fn backoff(seed: u64, tries: u32) -> retry::Backoff {
-    retry::Backoff::new(Duration::from_millis(50), Duration::from_secs(1)).with_seed(seed).tries(tries)
+pub(super) fn backoff(seed: u64) -> retry::Backoff {
+    retry::Backoff::new(Duration::from_millis(50), Duration::from_secs(1)).with_seed(seed)
 }
 
 async fn within<T>(deadline: Duration, call: impl Future<Output = Result<T, Status>>) -> Result<T, RpcError> {

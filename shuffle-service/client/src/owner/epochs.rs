@@ -99,6 +99,12 @@ impl Epochs {
         ShuffleTarget { shuffle: self.shuffle, locations }
     }
 
+    /// What was handed out before the newest location of each partition.
+    pub fn former(&self) -> impl Iterator<Item = &Location> {
+        let former = |partition: &Partition| partition.locations.len() - 1;
+        self.partitions.iter().flat_map(move |partition| &partition.locations[..former(partition)])
+    }
+
     /// How many were handed out beyond the first of each partition.
     pub fn added(&self) -> u32 {
         let added = |partition: &Partition| partition.locations.len() - 1;
@@ -157,6 +163,7 @@ mod tests {
         epochs.reserved(&[location(0, 1)]);
         assert_eq!(epochs.all().locations, [location(0, 0), location(0, 1), location(1, 0), location(1, 1)]);
         assert_eq!(epochs.newest().locations, [location(0, 1), location(1, 1)]);
+        assert_eq!(epochs.former().collect::<Vec<_>>(), [&location(0, 0), &location(1, 0)]);
     }
 
     // Invariant 13: handed out at most once, even if what came of the first try is not known.

@@ -2,13 +2,15 @@
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     sync::{Arc, Mutex},
 };
 
 use futures::{FutureExt, future::BoxFuture};
+use penstock_common::lifecycle::{OnFailure, Tasks};
 use penstock_protocol::{
-    ids::ShuffleId,
-    shuffle::{Location, ShuffleTarget},
+    ids::{Epoch, PartitionIndex, ShuffleId},
+    shuffle::{EndedEpoch, EpochEnd, Location, ShuffleTarget},
 };
 use tokio::sync::Notify;
 
@@ -22,11 +24,18 @@ pub struct Ledger {
     shuffles: Mutex<HashMap<ShuffleId, Epochs>>,
     /// A reservation has ended.
     changed: Notify,
+    /// Where epochs that writers have left are closed.
+    tasks: Option<Tasks>,
 }
 
 impl Ledger {
     pub fn new(owner: Arc<Owner>) -> Self {
-        Self { owner, shuffles: Mutex::default(), changed: Notify::new() }
+        Self { owner, shuffles: Mutex::default(), changed: Notify::new(), tasks: None }
+    }
+
+    /// Closes what writers have left at once, on `tasks`, so that its workers may leave before the end of the shuffle.
+    pub fn closing_early(self, tasks: Tasks) -> Self {
+        Self { tasks: Some(tasks), ..self }
     }
 
     /// As [`Owner::reserve`], and keeps the locations.
@@ -65,6 +74,7 @@ impl Ledger {
                 changed.await;
                 continue;
             }
+            let left = self.left(shuffle, &wanted, &ended);
             let reserved = self.owner.extend(shuffle, &wanted, &suspects).await;
             if let Some(epochs) = lock(&self.shuffles).get_mut(&shuffle) {
                 match &reserved {
@@ -73,8 +83,41 @@ impl Ledger {
                 }
             }
             self.changed.notify_waiters();
+            if reserved.is_ok() {
+                self.close(left);
+            }
             reserved.map_err(|error| NotRevived { reason: error.to_string() })?;
         }
+    }
+}
+
+impl Ledger {
+    /// The epochs before these that take nothing more.
+    fn left(
+        &self,
+        shuffle: ShuffleId,
+        wanted: &[(PartitionIndex, Epoch)],
+        ended: &[EndedEpoch],
+    ) -> ShuffleTarget {
+        let is_left = |location: &Location| {
+            wanted.iter().any(|(partition, _)| *partition == location.partition)
+                && ended.iter().any(|ended| {
+                    ended.why != EpochEnd::Grown
+                        && (ended.partition, ended.epoch) == (location.partition, location.epoch)
+                })
+        };
+        let mut target = self.all(shuffle).unwrap_or(ShuffleTarget { shuffle, locations: Vec::new() });
+        target.locations.retain(is_left);
+        target
+    }
+
+    fn close(&self, left: ShuffleTarget) {
+        let Some(tasks) = self.tasks.as_ref().filter(|_| !left.locations.is_empty()) else { return };
+        let owner = Arc::clone(&self.owner);
+        tasks.spawn("close-epochs", OnFailure::Log, async move {
+            owner.commit_early(&left).await;
+            Ok::<(), Infallible>(())
+        });
     }
 }
 

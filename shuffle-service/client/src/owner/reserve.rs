@@ -8,6 +8,7 @@ use penstock_protocol::{
     shuffle::{Location, ShuffleTarget, WorkerAddress},
     status::{ErrorCode, RpcError},
 };
+use tokio::time::Instant;
 
 use super::{Owner, OwnerError, by_worker, calls};
 
@@ -22,35 +23,62 @@ impl Owner {
     /// released again, and a release that does not arrive is made good by the expiry of the job.
     pub async fn reserve(&self, shuffle: ShuffleId, partitions: u32) -> Result<ShuffleTarget, OwnerError> {
         let wanted: Vec<_> = (0..partitions).map(|partition| (PartitionIndex(partition), Epoch(0))).collect();
-        Ok(ShuffleTarget { shuffle, locations: self.extend(shuffle, &wanted, &[]).await? })
+        Ok(ShuffleTarget { shuffle, locations: self.reserve_epochs(shuffle, &wanted, &[]).await? })
     }
 
     /// Reserves further epochs of a shuffle, away from `suspects` if there are other workers; all or nothing as well. They
-    /// are to be recorded before any writer sees them (invariant 13).
+    /// are to be recorded before any writer sees them (invariant 13). While no worker takes new data, such as when all of
+    /// them drain, it waits for one.
     pub async fn extend(
         &self,
         shuffle: ShuffleId,
         wanted: &[(PartitionIndex, Epoch)],
         suspects: &[WorkerId],
     ) -> Result<Vec<Location>, OwnerError> {
-        let mut refused: Vec<WorkerId> = Vec::new();
+        let started = Instant::now();
         loop {
-            let locations = self.place(shuffle, wanted, suspects, &refused).await?;
+            match self.reserve_epochs(shuffle, wanted, suspects).await {
+                Err(OwnerError::NoWorkers { .. }) if started.elapsed() < self.patience => {
+                    tokio::time::sleep(WORKERS_POLL).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn reserve_epochs(
+        &self,
+        shuffle: ShuffleId,
+        wanted: &[(PartitionIndex, Epoch)],
+        suspects: &[WorkerId],
+    ) -> Result<Vec<Location>, OwnerError> {
+        let mut refused: Vec<WorkerId> = Vec::new();
+        let mut suspects = suspects.to_vec();
+        loop {
+            suspects.extend(self.suspects.names());
+            let locations = self.place(shuffle, wanted, &suspects, &refused).await?;
             // Before the calls, because one that gets no answer may have taken effect.
             self.remember(shuffle.job, &locations);
-            let Err((worker, error)) = self.reserve_all(shuffle, &locations).await else {
-                return Ok(locations);
-            };
+            let failures = self.reserve_all(shuffle, &locations, &suspects).await;
+            let Some((worker, error)) = failures.first() else { return Ok(locations) };
+            let (worker, code) = (worker.worker.clone(), error.code);
             self.release_locations(shuffle, &locations).await;
-            let failure =
-                OwnerError::Reserve { shuffle, worker: worker.worker.clone(), reason: error.message };
-            if refused.len() + 1 >= PLACEMENTS
-                || matches!(error.code, ErrorCode::Conflict | ErrorCode::InvalidMessage)
-            {
-                return Err(failure);
+            let reason = error.message.clone();
+            let failure = match code {
+                ErrorCode::NoRoom => OwnerError::NoWorkers { reason },
+                _ => OwnerError::Reserve { shuffle, worker: worker.clone(), reason },
+            };
+            // Only those that were asked with patience are out of the question now.
+            let is_hasty = !suspects.contains(&worker) && self.suspects.names().contains(&worker);
+            if !is_hasty {
+                if refused.len() + 1 >= PLACEMENTS
+                    || matches!(code, ErrorCode::Conflict | ErrorCode::InvalidMessage)
+                {
+                    return Err(failure);
+                }
+                refused.push(worker);
             }
             tracing::warn!(%shuffle, error = %failure, "placing again");
-            refused.push(worker.worker.clone());
         }
     }
 
@@ -61,7 +89,7 @@ impl Owner {
         suspects: &[WorkerId],
         refused: &[WorkerId],
     ) -> Result<Vec<Location>, OwnerError> {
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         let profile = self.profile(shuffle.job);
         let names = |workers: &[WorkerId]| workers.iter().map(|worker| worker.as_str().to_owned()).collect();
         let mut request = pb::PlaceRequest {
@@ -92,12 +120,14 @@ impl Owner {
         }
     }
 
-    /// On every copy. A primary is told where its second copies go.
+    /// On every copy; returns who did not. A primary is told where its second copies go. Workers that hang are left soon,
+    /// but for those that were suspected before: there is nobody better.
     async fn reserve_all(
         &self,
         shuffle: ShuffleId,
         locations: &[Location],
-    ) -> Result<(), (Arc<WorkerAddress>, RpcError)> {
+        suspects: &[WorkerId],
+    ) -> Vec<(Arc<WorkerAddress>, RpcError)> {
         let user = self.profile(shuffle.job).user;
         let reserve = by_role(locations).into_iter().map(|((worker, replica), locations)| {
             let request = pb::ReserveRequest {
@@ -107,21 +137,27 @@ impl Owner {
                 replica: replica.map(Into::into),
                 user: user.clone(),
             };
+            let policy = match suspects.contains(&worker.worker) {
+                true => calls::RESERVE,
+                false => calls::RESERVE.within(self.silence),
+            };
             async move {
-                let reserved = self.ask_worker(worker, calls::RESERVE, async |mut client| {
+                let reserved = self.ask_worker(worker, policy, async |mut client| {
                     client.reserve(request.clone()).await.map(drop)
                 });
                 reserved.await.map_err(|error| (Arc::new(worker.clone()), error))
             }
         });
         // All of them to their end, so that the release that may follow meets no reservation still on its way.
-        futures::future::join_all(reserve).await.into_iter().collect()
+        futures::future::join_all(reserve).await.into_iter().filter_map(Result::err).collect()
     }
 
     /// Takes back what was reserved for nothing.
     async fn release_locations(&self, shuffle: ShuffleId, locations: &[Location]) {
         let copies: Vec<_> = locations.iter().flat_map(Location::copies).collect();
-        let release = by_worker(&copies).into_iter().map(|(worker, indices)| {
+        // What one that hangs may have taken goes with the job.
+        let answering = by_worker(&copies).into_iter().filter(|(worker, _)| !self.suspects.has(worker));
+        let release = answering.map(|(worker, indices)| {
             let locations = indices.iter().map(|index| (&copies[*index]).into()).collect();
             let what = pb::ShuffleLocations { shuffle: Some(shuffle.into()), locations };
             let what = pb::release_request::What::Locations(what);

@@ -11,6 +11,7 @@ use penstock_common::{
     lifecycle::CancellationToken,
     net::{Network, Stream},
     retry::Backoff,
+    silence::Silence,
 };
 use penstock_protocol::{
     frame::{self, Acks, Answer, FRAME_BYTES_MAX, Fault, Kind, Purpose, PushVerdict, Refusal, Welcome},
@@ -97,6 +98,13 @@ impl Connection {
                 },
                 Err(broken) => broken,
             };
+            if let Some(silence) = broken.silence {
+                let patient = self.options.answer_timeout();
+                let is_over = |patience: Duration| patience <= silence && patience < patient;
+                if self.give_up(&broken, is_over) {
+                    continue;
+                }
+            }
             if self.oldest() != oldest {
                 waits = self.waits();
             }
@@ -106,7 +114,9 @@ impl Connection {
                     tracing::debug!(worker = %self.worker.worker, reason = %broken.reason, "push connection broke, trying again");
                     tokio::time::sleep(wait).await;
                 }
-                None => self.give_up(&broken),
+                None => {
+                    self.give_up(&broken, |_| true);
+                }
             }
         }
     }
@@ -116,11 +126,21 @@ impl Connection {
         Backoff::new(BACKOFF_BASE, BACKOFF_CAP).with_seed(self.worker.incarnation.0).tries(self.tries)
     }
 
-    async fn connect(&self) -> Result<(Stream, Welcome), Broken> {
-        let deadline = self.options.answer_timeout();
-        let mut stream = connect::connect(&self.network, &self.worker, Purpose::Push, deadline).await?;
-        let welcome = connect::welcome(&mut stream, deadline).await?;
-        Ok((stream, welcome))
+    /// As patient as the one with the least patience of those who wait, be it since the connecting began.
+    async fn connect(&mut self) -> Result<(Stream, Welcome), Broken> {
+        let connecting = connect(Arc::clone(&self.network), Arc::clone(&self.worker), &self.options);
+        let mut silence = Silence::new(self.options.silence(0));
+        tokio::pin!(connecting);
+        loop {
+            if let Ok(connected) = tokio::time::timeout(silence.beat(), &mut connecting).await {
+                return connected;
+            }
+            silence.goes_on();
+            self.take_queued();
+            if least_patience(&self.unanswered).is_some_and(|patience| silence.is_longer_than(patience)) {
+                return Err(Broken::silent(silence.lasted()));
+            }
+        }
     }
 
     async fn exchange(&mut self, stream: Stream, welcome: Welcome) -> Ended {
@@ -130,7 +150,7 @@ impl Connection {
         let body_bytes_max = (welcome.frame_bytes_max as usize).min(FRAME_BYTES_MAX);
         tokio::select! {
             ended = send(&mut writer, queue, unanswered, next_request, worker, body_bytes_max) => ended,
-            ended = receive(&mut reader, unanswered, options.answer_timeout()) => ended,
+            ended = receive(&mut reader, unanswered, options) => ended,
         }
     }
 
@@ -144,18 +164,46 @@ impl Connection {
         self.unanswered().front().map(|sent| sent.request)
     }
 
-    /// Gives everything back that waits, sent or queued; later requests start over.
-    fn give_up(&mut self, broken: &Broken) {
+    fn take_queued(&mut self) {
+        while let Ok(request) = self.queue.try_recv() {
+            self.enqueue(request);
+        }
+    }
+
+    /// Gives back what waits, sent or queued, if its writer has no more patience; whether there was any. Later requests start
+    /// over.
+    fn give_up(&mut self, broken: &Broken, is_over: impl Fn(Duration) -> bool) -> bool {
+        self.take_queued();
+        let waiting = std::mem::take(&mut *self.unanswered());
+        let (over, kept): (VecDeque<_>, VecDeque<_>) =
+            waiting.into_iter().partition(|sent| is_over(sent.patience));
+        *self.unanswered() = kept;
+        if over.is_empty() {
+            return false;
+        }
         let worker = &self.worker.worker;
         tracing::warn!(%worker, reason = %broken.reason, "giving up pushes to worker");
-        let why = Why::Unreachable { refusal: broken.refusal, reason: broken.reason.clone() };
-        let unanswered = std::mem::take(&mut *self.unanswered());
-        unanswered.into_iter().for_each(|sent| sent.returned(&why));
-        std::iter::from_fn(|| self.queue.try_recv().ok()).for_each(|request| request.returned(&why));
+        let (refusal, silent) = (broken.refusal, broken.silence.is_some());
+        let why = Why::Unreachable { refusal, silent, reason: broken.reason.clone() };
+        over.into_iter().for_each(|sent| sent.returned(&why));
+        true
     }
 
     fn unanswered(&self) -> MutexGuard<'_, VecDeque<Sent>> {
         lock(&self.unanswered)
+    }
+}
+
+fn connect(
+    network: Arc<dyn Network>,
+    worker: Arc<WorkerAddress>,
+    options: &ClientOptions,
+) -> impl Future<Output = Result<(Stream, Welcome), Broken>> + use<> {
+    let deadline = options.answer_timeout();
+    async move {
+        let mut stream = connect::connect(&network, &worker, Purpose::Push, deadline).await?;
+        let welcome = connect::welcome(&mut stream, deadline).await?;
+        Ok((stream, welcome))
     }
 }
 
@@ -167,7 +215,7 @@ fn next_sent(request: Request, next_request: &mut u64, worker: &WorkerAddress) -
     }
     let number = *next_request;
     *next_request += 1;
-    Some(Sent::new(request, number, worker))
+    Some(Sent::new(request, number, worker.incarnation))
 }
 
 /// Sends again what has no answer, then whatever is queued.
@@ -237,30 +285,38 @@ fn too_long(sent: Sent) {
     sent.answered(&Answer { request, verdicts });
 }
 
-/// Takes answers until the connection ends or owes one for too long.
+/// Takes answers until the connection ends, is of no use any more, or says nothing although it owes an answer.
 async fn receive<R: AsyncRead + Unpin>(
     reader: &mut R,
     unanswered: &Mutex<VecDeque<Sent>>,
-    answer_timeout: Duration,
+    options: &ClientOptions,
 ) -> Ended {
+    let idle_max = options.answer_timeout() * IDLE_PERIODS;
     loop {
         let frame = {
             let read = frame::read_frame(reader, FRAME_BYTES_MAX);
             tokio::pin!(read);
-            let mut overdue = None;
-            let mut silent = 0;
+            let (mut silence, mut idle) =
+                (Silence::new(options.silence(0)), Silence::new(options.silence(0)));
             loop {
-                if let Ok(frame) = tokio::time::timeout(answer_timeout, &mut read).await {
+                if let Ok(frame) = tokio::time::timeout(silence.beat(), &mut read).await {
                     break frame;
                 }
-                let oldest = lock(unanswered).front().map(|sent| sent.request);
-                if oldest.is_some() && oldest == overdue {
-                    return Ended::Broken(Broken::because("no answer in time"));
-                }
-                overdue = oldest;
-                silent = if oldest.is_none() { silent + 1 } else { 0 };
-                if silent >= IDLE_PERIODS {
-                    return Ended::Idle;
+                match least_patience(unanswered) {
+                    Some(patience) => {
+                        idle.broken();
+                        silence.goes_on();
+                        if silence.is_longer_than(patience) {
+                            return Ended::Broken(Broken::silent(silence.lasted()));
+                        }
+                    }
+                    None => {
+                        silence.broken();
+                        idle.goes_on();
+                        if idle.is_longer_than(idle_max) {
+                            return Ended::Idle;
+                        }
+                    }
                 }
             }
         };
@@ -279,6 +335,10 @@ async fn receive<R: AsyncRead + Unpin>(
             return Ended::Broken(broken);
         }
     }
+}
+
+fn least_patience(unanswered: &Mutex<VecDeque<Sent>>) -> Option<Duration> {
+    lock(unanswered).iter().map(|sent| sent.patience).min()
 }
 
 fn settle(acks: Acks, unanswered: &Mutex<VecDeque<Sent>>) {

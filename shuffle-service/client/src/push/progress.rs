@@ -54,9 +54,15 @@ pub(crate) enum Why {
     /// Not accepted on every copy.
     Refused(Refusal),
     /// Nobody knows what became of it.
-    Unreachable { refusal: Option<Refusal>, reason: String },
+    Unreachable { refusal: Option<Refusal>, silent: bool, reason: String },
     /// Held back because an earlier batch of the attempt came back: nothing may overtake that.
     HeldBack,
+}
+
+impl Why {
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Unreachable { silent: true, .. })
+    }
 }
 
 impl News {

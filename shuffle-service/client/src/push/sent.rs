@@ -1,9 +1,11 @@
 //! A frame on its way: kept until it is answered, so that it can be sent again byte for byte.
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use penstock_protocol::{
     frame::{Answer, Entry, FRAME_HEAD_BYTES, Push, PushHead, PushVerdict},
-    shuffle::WorkerAddress,
+    ids::Incarnation,
 };
 
 use super::{
@@ -16,16 +18,18 @@ pub(super) struct Sent {
     pub request: u64,
     pub body_bytes: usize,
     pub pieces: Vec<Bytes>,
+    /// The silence of its worker after which it goes back to its writer.
+    pub patience: Duration,
     ticket: Ticket,
     was_sent: bool,
 }
 
 impl Sent {
-    pub fn new(request: Request, number: u64, worker: &WorkerAddress) -> Self {
-        let Request { shuffle, token, batches, ticket } = request;
+    pub fn new(request: Request, number: u64, incarnation: Incarnation) -> Self {
+        let Request { shuffle, token, batches, ticket, patience } = request;
         let body_bytes = batches.body_bytes();
-        let head = PushHead { request: number, incarnation: worker.incarnation, shuffle, token };
-        Self { request: number, body_bytes, pieces: batches.finish(head), ticket, was_sent: false }
+        let head = PushHead { request: number, incarnation, shuffle, token };
+        Self { request: number, body_bytes, pieces: batches.finish(head), patience, ticket, was_sent: false }
     }
 
     pub fn answered(mut self, answer: &Answer) {
@@ -84,10 +88,7 @@ impl Sent {
 impl Request {
     /// Gives everything back to the writer without having sent it.
     pub fn returned(self, why: &Why) {
-        let Self { shuffle, token, batches, ticket } = self;
-        let body_bytes = batches.body_bytes();
-        let head = PushHead { request: 0, incarnation: Default::default(), shuffle, token };
-        Sent { request: 0, body_bytes, pieces: batches.finish(head), ticket, was_sent: false }.returned(why);
+        Sent::new(self, 0, Incarnation::default()).returned(why);
     }
 
     pub fn must_wait(&self) -> bool {

@@ -20,9 +20,14 @@ use crate::{
 /// A batch that needs more new epochs than this fails its attempt.
 const REVIVES_MAX: u32 = 5;
 
-/// How often each batch that ever came back has got a new epoch.
+/// What a writer remembers of the epochs that it left.
 #[derive(Debug, Default)]
-pub(super) struct Moves(HashMap<BatchId, u32>);
+pub(super) struct Moves {
+    /// How often each batch that ever came back has got a new epoch.
+    revives: HashMap<BatchId, u32>,
+    /// How often it left a worker because that was silent.
+    pub silences: u32,
+}
 
 impl Moves {
     /// Asks for the next epochs that the news call for; gives the partitions' new locations.
@@ -33,6 +38,7 @@ impl Moves {
         news: &News,
     ) -> Result<Vec<Location>, PushError> {
         let Some(reviver) = reviver else { return without_reviver(target, news) };
+        self.silences += u32::from(news.returned.iter().any(|returned| returned.why.is_silence()));
         let shuffle = target.shuffle;
         let grown = |(partition, epoch): (&PartitionIndex, &Epoch)| (*partition, (*epoch, EpochEnd::Grown));
         let mut ended: BTreeMap<_, _> = news.ending.iter().map(grown).collect();
@@ -69,7 +75,7 @@ impl Moves {
         location: &Location,
         target: &ShuffleTarget,
     ) -> Result<(), PushError> {
-        let revives = self.0.entry(returned.batch.header.batch).or_default();
+        let revives = self.revives.entry(returned.batch.header.batch).or_default();
         *revives += 1;
         if *revives > REVIVES_MAX { Err(error(returned, location, target)) } else { Ok(()) }
     }
@@ -164,7 +170,8 @@ mod tests {
         for (refusal, why) in reasons {
             assert_eq!(why_ended(&Why::Refused(refusal)), why, "{refusal:?}");
         }
-        let unreachable = Why::Unreachable { refusal: None, reason: "connection refused".to_owned() };
+        let reason = "connection refused".to_owned();
+        let unreachable = Why::Unreachable { refusal: None, silent: false, reason };
         assert_eq!(why_ended(&unreachable), EpochEnd::WorkerLost);
     }
 }

@@ -12,6 +12,7 @@ use std::{
 use penstock_common::{
     lifecycle::CancellationToken,
     net::{Network, Stream},
+    silence::Silence,
 };
 use penstock_protocol::{
     build,
@@ -31,9 +32,6 @@ use tokio::{
 use super::Forward;
 use crate::metrics;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A replica that owes the same answer after two such silences is given up. While it waits for memory it says so more often.
-const SILENCE: Duration = Duration::from_secs(6);
 /// An unused connection shows that it is alive, and that the other end is.
 const PING_AFTER: Duration = Duration::from_secs(60);
 /// Bytes of queued frames that go out in one write.
@@ -43,6 +41,7 @@ pub(super) struct Connection {
     replica: Arc<WorkerAddress>,
     /// Of the cluster that both workers belong to.
     secret: Option<ClusterSecret>,
+    silence: Duration,
     queue: mpsc::Receiver<Forward>,
     unanswered: Mutex<VecDeque<Sent>>,
     next_request: u64,
@@ -63,7 +62,7 @@ enum Broken {
     Frame(#[from] FrameError),
     #[error("{0}")]
     Refused(String),
-    #[error("no answer in time")]
+    #[error("no sign of life")]
     Silent,
     #[error("a frame of {bytes} bytes is longer than it takes, {max}")]
     TooLong { bytes: usize, max: usize },
@@ -82,9 +81,10 @@ impl Connection {
     pub fn new(
         replica: Arc<WorkerAddress>,
         secret: Option<ClusterSecret>,
+        silence: Duration,
         queue: mpsc::Receiver<Forward>,
     ) -> Self {
-        Self { replica, secret, queue, unanswered: Mutex::default(), next_request: 0 }
+        Self { replica, secret, silence, queue, unanswered: Mutex::default(), next_request: 0 }
     }
 
     /// Runs until the link breaks, nobody uses it any more, or the worker stops.
@@ -103,16 +103,16 @@ impl Connection {
 
     async fn serve(&mut self, network: &Arc<dyn Network>) -> Result<(), Broken> {
         let Some(first) = self.queue.recv().await else { return Ok(()) };
-        let connect = tokio::time::timeout(CONNECT_TIMEOUT, connect(network, &self.replica)).await;
+        let connect = tokio::time::timeout(self.silence, connect(network, &self.replica)).await;
         let (stream, welcome) = connect.map_err(|_| Broken::Silent)??;
         let body_bytes_max = (welcome.frame_bytes_max as usize).min(FRAME_BYTES_MAX);
         let (reader, mut writer) = tokio::io::split(stream);
         let mut reader = BufReader::new(reader);
-        let Self { replica, secret, queue, unanswered, next_request } = self;
+        let Self { replica, secret, silence, queue, unanswered, next_request } = self;
         let mut sender = Sender { replica, secret, unanswered, next_request, body_bytes_max };
         tokio::select! {
             ended = sender.run(&mut writer, queue, first) => ended,
-            ended = receive(&mut reader, unanswered) => ended,
+            ended = receive(&mut reader, unanswered, *silence) => ended,
         }
     }
 }
@@ -202,24 +202,27 @@ impl Sender<'_> {
     }
 }
 
-/// Takes answers until the connection ends or owes one for too long.
+/// Takes answers until the connection ends, or says nothing for all of `patience` although it owes one.
 async fn receive<R: AsyncRead + Unpin>(
     reader: &mut R,
     unanswered: &Mutex<VecDeque<Sent>>,
+    patience: Duration,
 ) -> Result<(), Broken> {
     loop {
         let read = frame::read_frame(reader, FRAME_BYTES_MAX);
         tokio::pin!(read);
-        let mut overdue = None;
+        let mut silence = Silence::new(patience);
         let frame = loop {
-            if let Ok(frame) = tokio::time::timeout(SILENCE, &mut read).await {
+            if let Ok(frame) = tokio::time::timeout(silence.beat(), &mut read).await {
                 break frame?;
             }
-            let oldest = lock(unanswered).front().map(|sent| sent.request);
-            if oldest.is_some() && oldest == overdue {
+            match lock(unanswered).is_empty() {
+                true => silence.broken(),
+                false => silence.goes_on(),
+            }
+            if silence.is_longer_than(patience) {
                 return Err(Broken::Silent);
             }
-            overdue = oldest;
         };
         let frame = frame.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
         match frame.kind {

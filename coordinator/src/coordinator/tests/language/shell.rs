@@ -98,6 +98,11 @@ impl World {
                 };
                 self.said.push(format!("{executor} {heard}"));
             }
+            Effect::CloseEpochs { target } => {
+                let epochs = target.locations.iter().map(|at| format!("{}.{}", at.partition, at.epoch));
+                let epochs = epochs.collect::<Vec<_>>().join(" ");
+                self.said.push(format!("close {epochs} of {}", self.shuffle_name(target.shuffle)));
+            }
             Effect::CommitShuffle { target, .. } => {
                 let outcome = match self.faults.remove("commit") {
                     true => Err(JobFailure::new(FailureClass::Infrastructure, "the master is silent", None)),

@@ -414,7 +414,8 @@ mod tests {
             }
         }
         let mut changeable = Config::CHANGEABLE.to_vec();
-        (described.sort_unstable(), changeable.sort_unstable());
+        described.sort_unstable();
+        changeable.sort_unstable();
         assert_eq!(described, changeable);
     }
 

@@ -19,6 +19,8 @@ mod settings;
 mod tables;
 
 const POLL: Duration = Duration::from_millis(500);
+/// Ten years: whoever excludes a worker for longer decommissions it.
+const SECONDS_MAX: u64 = 315_360_000;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -99,7 +101,7 @@ What it holds stays and is served. It ends by itself, and when the masters start
         /// The worker's name
         worker: String,
         /// For how long, from now on
-        #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+        #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
         seconds: u64,
         /// Why, for others who look
         #[arg(long, default_value = "")]

@@ -83,7 +83,7 @@ async fn of_workers(
     }
     match failure {
         None => Ok(Exit::Ok),
-        Some(cause) => Err(cause.context("not all workers did it")),
+        Some(cause) => Err(cause.context("not all workers did it, the first that did not")),
     }
 }
 

@@ -21,7 +21,8 @@ pub fn workers(answer: &Value) -> String {
         "used",
         "free",
     ];
-    output::table(&header, &[6, 7, 8, 9, 10, 11], list(answer, "workers").map(worker_row).collect())
+    let rows = list(answer, "workers").map(worker_row).collect();
+    table_or("no shuffle worker reports", &header, &[6, 7, 8, 9, 10, 11], rows)
 }
 
 pub fn worker(answer: &Value) -> String {
@@ -81,7 +82,7 @@ pub fn jobs(answer: &Value) -> String {
         ]
     };
     let header = ["job", "user", "workers", "locations", "bytes", ""];
-    output::table(&header, &[2, 3, 4], list(answer, "jobs").map(row).collect())
+    table_or("nothing is held of any job", &header, &[2, 3, 4], list(answer, "jobs").map(row).collect())
 }
 
 pub fn partitions(answer: &Value) -> String {
@@ -100,7 +101,7 @@ pub fn partitions(answer: &Value) -> String {
     let header = ["exchange", "run", "partition", "epoch", "worker", "phase", "bytes", "on disk"];
     let rows: Vec<_> = list(answer, "locations").map(row).collect();
     let shown = rows.len() as u64;
-    let mut table = output::table(&header, &[0, 1, 2, 3, 6, 7], rows);
+    let mut table = table_or("nothing is held any more", &header, &[0, 1, 2, 3, 6, 7], rows);
     let total = answer["total"].as_u64().unwrap_or(0);
     if total > shown {
         table += &format!("\nthe first {} of {}", output::rows(shown), output::rows(total));
@@ -124,7 +125,8 @@ pub fn quotas(answer: &Value) -> String {
         ]
     };
     let header = ["user", "bytes", "of", "locations", "of", ""];
-    output::table(&header, &[1, 2, 3, 4], list(answer, "users").map(row).collect())
+    let rows = list(answer, "users").map(row).collect();
+    table_or("nobody holds anything or has limits of their own", &header, &[1, 2, 3, 4], rows)
 }
 
 pub fn settings(answer: &Value) -> String {
@@ -147,6 +149,11 @@ pub fn settings_of_workers(answer: &Value) -> String {
         None => format!("{}: {}", text(worker, "worker"), changed(worker)),
     };
     list(answer, "workers").map(of).collect::<Vec<_>>().join("\n")
+}
+
+/// A sentence in place of a table without rows.
+fn table_or(empty: &str, header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String {
+    if rows.is_empty() { empty.to_owned() } else { output::table(header, right, rows) }
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use penstock_common::{grpc, lifecycle::CancellationToken, net::Network};
@@ -15,7 +15,7 @@ use penstock_protocol::{
     pb::{self, shuffle_master_client::ShuffleMasterClient},
     shuffle::WorkerAddress,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tonic::{Code, Status};
 
 use super::{

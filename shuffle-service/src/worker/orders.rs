@@ -4,12 +4,10 @@
 //! it comes, and an expiry only when all masters that were heard lately agree: the standby of a lively master must not end
 //! a running job because nobody told it (invariant 26).
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use penstock_protocol::ids::JobId;
+use tokio::time::Instant;
 
 /// A master that was silent for longer has no say.
 const HEARD_LATELY: Duration = Duration::from_secs(60);

@@ -16,6 +16,8 @@ const PUSH_WAIT_SECONDS: &str = "penstock_shuffle_client_push_wait_seconds";
 const FETCHED_BYTES: &str = "penstock_shuffle_client_fetched_bytes_total";
 /// Batches skipped because they were duplicates or of a losing attempt.
 const SKIPPED_BATCHES: &str = "penstock_shuffle_client_skipped_batches_total";
+/// Calls of an owner that another master answered than the one before.
+const MASTER_CHANGES: &str = "penstock_shuffle_client_master_changes_total";
 /// Streams opened again after their connection broke.
 const REOPENED_STREAMS: &str = "penstock_shuffle_client_reopened_streams_total";
 
@@ -45,6 +47,10 @@ pub(crate) fn fetched(bytes: usize) {
 
 pub(crate) fn skipped_batch() {
     metrics::counter!(SKIPPED_BATCHES).increment(1);
+}
+
+pub(crate) fn master_changed() {
+    metrics::counter!(MASTER_CHANGES).increment(1);
 }
 
 pub(crate) fn reopened_stream() {

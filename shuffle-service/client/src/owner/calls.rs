@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::{Owner, OwnerError, lock};
+use crate::metrics;
 
 /// All calls are idempotent: each is repeated until it is answered, refused, or out of tries.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +95,9 @@ impl Owner {
         for index in (0..masters).map(|offset| (first + offset) % masters) {
             let error = match within(deadline, call(self.master(index))).await {
                 Ok(answer) => {
-                    self.answering.store(index, Ordering::Relaxed);
+                    if self.answering.swap(index, Ordering::Relaxed) != index {
+                        metrics::master_changed();
+                    }
                     return Ok(answer);
                 }
                 Err(error) => error,

@@ -40,7 +40,7 @@ struct Question {
 
 impl Epochs {
     /// The next question that this stream has not carried. Nothing is lost if the future is dropped.
-    pub async fn next(&self) -> EpochsRequest {
+    pub(crate) async fn next(&self) -> EpochsRequest {
         loop {
             let asked = self.asked.notified();
             if let Some(question) = self.state().questions.values_mut().find(|question| !question.is_sent) {
@@ -52,12 +52,12 @@ impl Epochs {
     }
 
     /// A new stream begins: what has no answer is asked again.
-    pub fn ask_again(&self) {
+    pub(crate) fn ask_again(&self) {
         self.state().questions.values_mut().for_each(|question| question.is_sent = false);
     }
 
     /// Gives an answer to who asked; one that nobody waits for is dropped.
-    pub fn answer(&self, request: u64, outcome: Result<ShuffleTarget, String>) {
+    pub(crate) fn answer(&self, request: u64, outcome: Result<ShuffleTarget, String>) {
         let Some(question) = self.state().questions.remove(&request) else { return };
         let outcome = outcome.map(|target| target.locations).map_err(|reason| NotRevived { reason });
         // Whoever asked may have gone this moment.

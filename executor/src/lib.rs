@@ -31,5 +31,6 @@ mod sample;
 
 pub use self::{
     config::{Config, InvalidConfig},
+    epochs::Epochs,
     server::{Handle, Parts, StartError, Status, start, start_with},
 };

@@ -107,6 +107,8 @@ pub struct Parts {
     pub cpu: Option<CpuRuntime>,
     /// Instead of the shuffle client alone.
     pub store: Option<Arc<dyn ShuffleStore>>,
+    /// Carries the questions of such a runner's shuffle client.
+    pub epochs: Arc<Epochs>,
 }
 
 /// Starts an executor and returns at once; it connects, and connects again, by itself.
@@ -137,7 +139,8 @@ pub async fn start_with(
     let work = Tasks::new(format!("executor {executor}"));
     let machinery = match parts.runner {
         Some(runner) => {
-            Machinery::scripted(runner, parts.cpu.unwrap_or_else(CpuRuntime::shared), work.clone())
+            let cpu = parts.cpu.unwrap_or_else(CpuRuntime::shared);
+            Machinery::scripted(Attempts { runner, cpu }, parts.epochs, work.clone())
         }
         None => {
             Machinery::engine(&config, &executor, incarnation, budget, parts.store, &network, work.clone())?
@@ -194,9 +197,8 @@ struct Machinery {
 }
 
 impl Machinery {
-    fn scripted(runner: Arc<dyn TaskRunner>, cpu: CpuRuntime, work: Tasks) -> Self {
-        let attempts = Attempts { runner, cpu };
-        let (epochs, stop_work) = (Arc::default(), work.stop_token().drop_guard());
+    fn scripted(attempts: Attempts, epochs: Arc<Epochs>, work: Tasks) -> Self {
+        let stop_work = work.stop_token().drop_guard();
         Self { attempts, env: None, epochs, _stop_work: stop_work, _scratch: None }
     }
 

@@ -4,7 +4,7 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
-# Arguments of `make demo`, `make bench-tpch`, `make soak`: make demo ARGS=--exit
+# Arguments of `make demo`, `make bench-tpch`, `make sim`: make demo ARGS=--exit
 ARGS ?=
 # Arguments of `make bench-shuffle`.
 SHUFFLE_ARGS ?=
@@ -15,7 +15,8 @@ VENV := $(CACHE)/airflow-venv
 S3_VENV := $(CACHE)/s3-venv
 UI := history-server/ui
 BUILD := cargo build --locked --package penstock-cli
-SIM := cargo run --locked --package penstock-sim --
+# Built with the binary: alone, the simulation would have build tools with other features, and all crates of ours again.
+SIM = cargo build --locked --package penstock-cli --package penstock-sim && "$(TARGET)/debug/penstock-sim"
 TARGET = $(shell cargo metadata --format-version 1 --no-deps --locked | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')
 PENSTOCK = $(TARGET)/debug/penstock
 
@@ -55,7 +56,7 @@ bench-shuffle: prerequisites ## Measure the shuffle service beside plain TCP, fi
 	cargo run --locked --release --package penstock-shuffle-bench -- $(SHUFFLE_ARGS)
 
 .PHONY: soak
-soak: prerequisites soak-sim ## The long tests: 2,000 simulated clusters, scale 1, a 6 GiB shuffle
+soak: prerequisites soak-sim ## The long tests: 2,000 simulated clusters with at least 10,000 faults, scale 1, a 6 GiB shuffle
 	cargo test --locked --release --package penstock-cli --test it -- --ignored --test-threads 1 --nocapture soak
 
 # Invariants of `make mutants`, such as "13 21"; all of them without.
@@ -138,13 +139,17 @@ $(S3_VENV)/.installed: shuffle-service/tests/s3-server.txt
 	$(S3_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
+.PHONY: sim
+sim: ## Simulate clusters under faults, or one of them again: make sim ARGS="--seed 17 --log"
+	$(SIM) $(ARGS)
+
 .PHONY: test-sim
 test-sim:
-	$(SIM) --seeds 200
+	$(SIM) --seeds 200 --faults-min 1000
 
 .PHONY: soak-sim
 soak-sim:
-	$(SIM) --from 1000 --seeds 2000
+	$(SIM) --from 1000 --seeds 2000 --faults-min 10000
 
 $(UI)/node_modules/.package-lock.json: $(UI)/package-lock.json
 	@scripts/prerequisites node

@@ -1,20 +1,24 @@
-//! The clients: submit jobs over REST, follow them to their end, fetch their results, and look whether all is clean.
+//! The clients: submit jobs over REST, follow them to their end, fetch their results, and look whether all is clean. Beside
+//! them an operator tells masters what is to become of workers.
 //!
 //! A call whose answer does not come is made again with the same idempotency key. What clients see goes into the record,
 //! where the invariants find it.
 
 mod follow;
 pub mod http;
+mod operator;
 
 use std::{sync::Arc, time::Duration};
 
 use penstock_common::grpc;
 use penstock_protocol::pb::{self, shuffle_master_client::ShuffleMasterClient};
+use tokio::sync::mpsc;
 
 use self::http::Server;
+pub use self::operator::Order;
 use crate::{
     cluster::{Life, World},
-    topology::{MASTER, REST},
+    topology::REST,
     workload::JobPlan,
 };
 
@@ -25,10 +29,23 @@ pub const CLEAN_WITHIN: Duration = Duration::from_secs(240);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Runs all clients; ends when everything has ended and is clean, or took too long.
-pub async fn run(world: Arc<World>, life: Life, plans: Vec<JobPlan>) -> turmoil::Result {
-    let clients = plans.iter().enumerate().map(|(number, plan)| follow::client(&world, &life, number, plan));
+pub async fn run(
+    world: Arc<World>,
+    life: Life,
+    plans: Vec<JobPlan>,
+    orders: mpsc::UnboundedReceiver<Order>,
+) -> turmoil::Result {
+    tokio::select! {
+        biased;
+        () = follow_jobs(&world, &life, &plans) => Ok(()),
+        () = operator::obey(&world, &life, orders) => Ok(()),
+    }
+}
+
+async fn follow_jobs(world: &World, life: &Life, plans: &[JobPlan]) {
+    let clients = plans.iter().enumerate().map(|(number, plan)| follow::client(world, life, number, plan));
     let second = plans.iter().enumerate().filter_map(|(number, plan)| {
-        Some(follow::second_client(&world, &life, number, plan, plan.twice_after?))
+        Some(follow::second_client(world, life, number, plan, plan.twice_after?))
     });
     let calm = Duration::from_millis(world.weather.calm_at_ms);
     let all = async {
@@ -38,12 +55,11 @@ pub async fn run(world: Arc<World>, life: Life, plans: Vec<JobPlan>) -> turmoil:
         }
     };
     if tokio::time::timeout(calm + END_WITHIN, all).await.is_err() {
-        world.record.violation("every-job-ends", format!("not within {END_WITHIN:?} after the last fault"));
-        return Ok(());
+        let what = format!("not within {END_WITHIN:?} after the last fault");
+        return world.record.violation("every-job-ends", what);
     }
     tokio::time::sleep(calm.saturating_sub(Duration::from_millis(world.record.now_ms()))).await;
-    check_clean(&world, &life).await;
-    Ok(())
+    check_clean(world, life).await;
 }
 
 /// Waits until nothing of any job is left anywhere.
@@ -79,10 +95,14 @@ async fn look_for_dirt(world: &World, life: &Life) -> Vec<String> {
         Some(busy) => dirt.push(format!("{busy} slots are taken")),
         None => dirt.push("the coordinator does not list its executors".to_owned()),
     }
-    match workers(life).await {
-        Ok(workers) if workers.len() < world.disks.len() => dirt.push("workers are missing".to_owned()),
-        Ok(workers) => dirt.extend(workers.iter().filter_map(left_on)),
-        Err(status) => dirt.push(format!("the master does not list its workers: {}", status.message())),
+    for master in &world.masters {
+        match workers(life, master).await {
+            Ok(workers) if workers.len() < world.disks.len() => {
+                dirt.push(format!("{master} misses workers"));
+            }
+            Ok(workers) => dirt.extend(workers.iter().filter_map(left_on)),
+            Err(status) => dirt.push(format!("{master} does not list its workers: {}", status.message())),
+        }
     }
     dirt
 }
@@ -94,8 +114,8 @@ async fn busy_slots(life: &Life) -> Option<u64> {
     executors.iter().map(|executor| executor["slots_used"].as_u64()).sum()
 }
 
-async fn workers(life: &Life) -> Result<Vec<pb::WorkerInfo>, tonic::Status> {
-    let mut master = ShuffleMasterClient::new(grpc::channel(life.network.clone(), MASTER));
+async fn workers(life: &Life, master: &str) -> Result<Vec<pb::WorkerInfo>, tonic::Status> {
+    let mut master = ShuffleMasterClient::new(grpc::channel(life.network.clone(), master));
     let listing = master.list_workers(pb::ListWorkersRequest {});
     let listed = tokio::time::timeout(Duration::from_secs(5), listing).await;
     let listed = listed.map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))?;

@@ -24,13 +24,16 @@ use crate::{
     clock::SimClock,
     disk::SimDisk,
     engine::ScriptedRunner,
+    exercise::{self, Feature},
     network::{SimNetwork, Weather},
+    oracle::Oracle,
     planner::SimPlanner,
     random::mix,
     record::Record,
     scenario::Sizes,
     store::SimStore,
-    topology::{Host, MASTER, Role, Topology, WORKER_CONTROL_PORT, WORKER_DATA_PORT},
+    topology::{Host, MASTER_ADMIN_PORT, MASTER_PORT, Role, Topology, WORKER_CONTROL_PORT, WORKER_DATA_PORT},
+    workload::JobPlan,
 };
 
 /// How long results can be fetched.
@@ -48,6 +51,10 @@ pub struct World {
     pub record: Arc<Record>,
     pub weather: Arc<Weather>,
     pub store: Arc<SimStore>,
+    /// What every shuffle must give its readers.
+    pub oracle: Arc<Oracle>,
+    /// `host:port` of each.
+    pub masters: Vec<String>,
     pub disks: BTreeMap<Arc<str>, Arc<SimDisk>>,
     /// What the coordinator wants a folder for although it writes nothing that matters.
     pub folder: PathBuf,
@@ -70,15 +77,25 @@ pub struct Life {
 }
 
 impl World {
-    pub fn new(seed: u64, sizes: Sizes, topology: &Topology, weather: Arc<Weather>, folder: PathBuf) -> Self {
+    pub fn new(
+        seed: u64,
+        sizes: Sizes,
+        topology: &Topology,
+        jobs: &[JobPlan],
+        weather: Arc<Weather>,
+        folder: PathBuf,
+    ) -> Self {
         let record = Arc::clone(&weather.record);
-        let disk = |host: Host| (Arc::clone(&host.name), Arc::new(SimDisk::new(seed, &host.name)));
+        let disk =
+            |host: Host| (Arc::clone(&host.name), Arc::new(SimDisk::new(seed, host, Arc::clone(&record))));
         let store = SimStore::new(seed, sizes.store_delay_max_ms, Arc::clone(&record));
         Self {
             seed,
             sizes,
             weather,
             store: Arc::new(store),
+            oracle: Arc::new(Oracle::of(jobs)),
+            masters: topology.masters(),
             disks: topology.of(Role::Worker).into_iter().map(disk).collect(),
             folder,
             stops: Mutex::default(),
@@ -156,16 +173,19 @@ pub async fn live(world: Arc<World>, host: Host) -> turmoil::Result {
 /// Until it has stopped in order.
 async fn serve(world: &Arc<World>, life: &Life, host: &Host) {
     let started = match host.role {
-        Role::Coordinator => start_coordinator(world, life).await,
-        Role::Master => start_master(life).await,
-        Role::Worker => start_worker(world, life).await,
-        Role::Executor => start_executor(world, life).await,
-        Role::Client => Ok(()),
+        Role::Coordinator => start_coordinator(world, life).await.map(|()| None),
+        Role::Master => start_master(life).await.map(|()| None),
+        Role::Worker => start_worker(world, life).await.map(Some),
+        Role::Executor => start_executor(world, life).await.map(|()| None),
+        Role::Client => Ok(None),
     };
-    if let Err(error) = started {
-        world.record.violation("servers-start", format!("{host}: {error:#}"));
-        return std::future::pending().await;
-    }
+    let worker = match started {
+        Ok(worker) => worker,
+        Err(error) => {
+            world.record.violation("servers-start", format!("{host}: {error:#}"));
+            return std::future::pending().await;
+        }
+    };
     tokio::select! {
         biased;
         failure = life.tasks.failed() => {
@@ -173,6 +193,10 @@ async fn serve(world: &Arc<World>, life: &Life, host: &Host) {
             std::future::pending().await
         }
         () = life.stop.cancelled() => {
+            // As the binary does at SIGTERM.
+            if let Some(worker) = worker {
+                worker.drain().await;
+            }
             if let Err(stragglers) = life.tasks.stop(STOP).await {
                 world.record.violation("servers-stop-in-time", format!("{host}: {stragglers}"));
             }
@@ -185,7 +209,8 @@ async fn start_coordinator(world: &Arc<World>, life: &Life) -> anyhow::Result<()
         rest_addr: "0.0.0.0:7070".to_owned(),
         grpc_addr: "0.0.0.0:7071".to_owned(),
         state_dir: world.folder.clone(),
-        shuffle_masters: vec![MASTER.to_owned()],
+        shuffle_masters: world.masters.clone(),
+        shuffle_copies: world.sizes.copies,
         heartbeat_interval_ms: 500,
         executor_timeout_ms: 4_000,
         results_ttl_seconds: RESULTS_TTL.as_secs(),
@@ -194,7 +219,7 @@ async fn start_coordinator(world: &Arc<World>, life: &Life) -> anyhow::Result<()
     let parts = coordinator::Parts {
         planner: Some(Arc::new(SimPlanner { inline_bytes_max: world.sizes.inline_bytes_max })),
         store: Some(world.store.clone()),
-        event_log: Some(Arc::new(EventLog)),
+        event_log: Some(Arc::new(EventLog(Arc::clone(&world.record)))),
         ids_seed: Some(mix(&[world.seed, world.record.now_ms()])),
         ..coordinator::Parts::default()
     };
@@ -204,18 +229,25 @@ async fn start_coordinator(world: &Arc<World>, life: &Life) -> anyhow::Result<()
     Ok(())
 }
 
-/// The journal in the store tells the same and more.
+/// Counts; the journal in the store tells the same and more.
 #[derive(Debug)]
-struct EventLog;
+struct EventLog(Arc<Record>);
 
 impl coordinator::event_log::Recorder for EventLog {
-    fn record(&self, _: JobId, _: penstock_common::clock::Timestamp, _: &penstock_protocol::event::Event) {}
+    fn record(
+        &self,
+        _: JobId,
+        _: penstock_common::clock::Timestamp,
+        event: &penstock_protocol::event::Event,
+    ) {
+        exercise::log(&self.0, event);
+    }
 }
 
 async fn start_master(life: &Life) -> anyhow::Result<()> {
     let config = master::Config {
-        control_listen: "0.0.0.0:7072".to_owned(),
-        admin_listen: String::new(),
+        control_listen: format!("0.0.0.0:{MASTER_PORT}"),
+        admin_listen: format!("0.0.0.0:{MASTER_ADMIN_PORT}"),
         heartbeat_interval_ms: 500,
         worker_timeout_ms: 3_000,
         job_lease_ms: JOB_LEASE.as_millis() as u64,
@@ -225,14 +257,14 @@ async fn start_master(life: &Life) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn start_worker(world: &World, life: &Life) -> anyhow::Result<()> {
+async fn start_worker(world: &World, life: &Life) -> anyhow::Result<worker::Handle> {
     let config = worker::Config {
         name: life.host.to_string(),
         control_listen: format!("0.0.0.0:{WORKER_CONTROL_PORT}"),
         data_listen: format!("0.0.0.0:{WORKER_DATA_PORT}"),
         admin_listen: String::new(),
         advertise_host: life.host.to_string(),
-        masters: vec![MASTER.to_owned()],
+        masters: world.masters.clone(),
         data_dirs: vec!["disk".into()],
         memory_bytes_max: ByteSize::mib(8),
         flush_from_percent: world.sizes.flush_from_percent,
@@ -241,13 +273,18 @@ async fn start_worker(world: &World, life: &Life) -> anyhow::Result<()> {
         disk_probe_interval_ms: 2_000,
         disk_hang_ms: 4_000,
         keep_data: world.sizes.keep_data,
+        fsync: world.sizes.fsync,
+        split_from_bytes: ByteSize(world.sizes.split_from_bytes),
+        drain_seconds: world.sizes.drain_seconds,
         commit_timeout_ms: 5_000,
         heartbeat_interval_ms: 500,
         ..worker::Config::default()
     };
     let disk = Arc::clone(&world.disks[&life.host]);
-    worker::start_on(config, life.network.clone(), life.clock.clone(), disk, life.tasks.clone()).await?;
-    Ok(())
+    if config.keep_data && disk.file_count() > 0 {
+        world.record.exercised(Feature::RestartsOnData, 1);
+    }
+    Ok(worker::start_on(config, life.network.clone(), life.clock.clone(), disk, life.tasks.clone()).await?)
 }
 
 async fn start_executor(world: &World, life: &Life) -> anyhow::Result<()> {
@@ -260,11 +297,14 @@ async fn start_executor(world: &World, life: &Life) -> anyhow::Result<()> {
         ..executor::Config::default()
     };
     // Of the wires and not of the executor: its attempts go on while it drains.
+    let epochs = Arc::new(executor::Epochs::default());
+    let (network, options) = (life.network.clone(), world.sizes.client.clone());
     let client =
-        ShuffleClient::new(life.network.clone(), world.sizes.client.clone(), life.network.tasks.clone());
-    let (executor, record) = (Arc::clone(&life.host), Arc::clone(&world.record));
-    let runner = ScriptedRunner { executor, client, record };
-    let parts = executor::Parts { runner: Some(Arc::new(runner)), ..executor::Parts::default() };
+        ShuffleClient::with_reviver(network, options, Arc::clone(&epochs) as _, life.network.tasks.clone());
+    let (executor, record, oracle) =
+        (Arc::clone(&life.host), Arc::clone(&world.record), Arc::clone(&world.oracle));
+    let runner = ScriptedRunner { executor, client, record, oracle };
+    let parts = executor::Parts { runner: Some(Arc::new(runner)), epochs, ..Default::default() };
     executor::start_with(config, life.network.clone(), life.clock.clone(), life.tasks.clone(), parts).await?;
     Ok(())
 }

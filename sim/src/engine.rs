@@ -14,7 +14,7 @@ use futures::{
 };
 use penstock_executor::runner::{Outcome, PreparedStage, Progress, TaskRunner};
 use penstock_protocol::{
-    ids::{AttemptId, PartitionIndex},
+    ids::{AttemptId, PartitionIndex, ShuffleId},
     shuffle::{PartitionSource, ShuffleTarget, Winner},
     task::{
         AttemptMetrics, Failure, FailureClass, OutputTarget, StageDefinition, TaskAssignment, TaskOutput,
@@ -24,7 +24,7 @@ use penstock_shuffle_client::{FetchError, PushError, ShuffleClient};
 
 pub use self::payload::schema;
 use crate::{
-    oracle::{self, Input, Place},
+    oracle::{self, Input, Oracle, Place},
     random::mix,
     record::Record,
     workload::{DOOM, PADDING, ROWS_MAX, SEED, TROUBLE},
@@ -36,6 +36,7 @@ pub struct ScriptedRunner {
     pub executor: Arc<str>,
     pub client: ShuffleClient,
     pub record: Arc<Record>,
+    pub oracle: Arc<Oracle>,
 }
 
 impl TaskRunner for ScriptedRunner {
@@ -43,9 +44,9 @@ impl TaskRunner for ScriptedRunner {
         let script = Script::read(definition).ok_or_else(|| {
             failure(FailureClass::Internal, format!("stage {} has no script", definition.stage))
         })?;
-        let (executor, client, record) =
-            (Arc::clone(&self.executor), self.client.clone(), Arc::clone(&self.record));
-        Ok(Arc::new(Stage { executor, client, record, script, definition: definition.clone() }))
+        let (executor, client) = (Arc::clone(&self.executor), self.client.clone());
+        let (record, oracle) = (Arc::clone(&self.record), Arc::clone(&self.oracle));
+        Ok(Arc::new(Stage { executor, client, record, oracle, script, definition: definition.clone() }))
     }
 }
 
@@ -95,6 +96,7 @@ struct Stage {
     executor: Arc<str>,
     client: ShuffleClient,
     record: Arc<Record>,
+    oracle: Arc<Oracle>,
     script: Script,
     definition: StageDefinition,
 }
@@ -194,7 +196,7 @@ impl Stage {
 
     async fn read(
         &self,
-        shuffle: penstock_protocol::ids::ShuffleId,
+        shuffle: ShuffleId,
         winners: &[Winner],
         source: &PartitionSource,
     ) -> Result<Vec<u64>, Failure> {
@@ -210,7 +212,22 @@ impl Stage {
                 }
             }
         }
+        self.check(shuffle, source.partition, &rows);
         Ok(rows)
+    }
+
+    /// An error is allowed, a wrong answer never.
+    fn check(&self, shuffle: ShuffleId, partition: PartitionIndex, rows: &[u64]) {
+        let mut rows = rows.to_vec();
+        rows.sort_unstable();
+        let expected = self.oracle.partition(self.script.seed, shuffle.exchange.0, partition.0);
+        if expected != Some(&rows[..]) {
+            let (got, wanted) = (rows.len(), expected.map_or(0, <[u64]>::len));
+            let what = format!(
+                "partition {partition} of {shuffle} gave {got} rows that are not the {wanted} expected ones"
+            );
+            self.record.violation("readers-get-the-rows-of-their-partition", what);
+        }
     }
 
     async fn push(

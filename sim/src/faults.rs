@@ -3,15 +3,18 @@
 //! In: the seed. Out: answers to "what becomes of this message", and a time table. After `calm_at` nothing goes wrong any
 //! more. Not here: doing it, which is the network's and the cluster's part.
 
+mod aim;
 mod messages;
 mod timetable;
 
 use std::fmt;
 
 pub use self::{
+    aim::Aim,
     messages::{Fate, Messages, Plane, Way},
     timetable::{Act, Event, Timetable},
 };
+use crate::{kebab, topology::Role};
 
 /// Everything that can go wrong, by what is counted and reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,17 +47,31 @@ pub enum Kind {
     CoordinatorStopped,
     ExecutorDrained,
     MasterStopped,
+    /// Asked to stop: it drains first.
     WorkerStopped,
+    /// Crashed with its machine: what was not synced is gone.
+    WorkerLostPower,
+    /// Told by its masters to take nothing new; served again later.
+    WorkerDecommissioned,
 
-    // Disks.
+    // Whole disks.
     DiskFailed,
     DiskFull,
     DiskSlow,
+    /// A bit of a file turns.
     DiskDamaged,
+
+    // Single calls to a disk.
+    CallFailed,
+    CallOutOfSpace,
+    CallWroteHalf,
+    CallLostSync,
+    CallTurnedBit,
+    CallHung,
 }
 
 impl Kind {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 34] = [
         Self::FrameLost,
         Self::FrameDelayed,
         Self::FrameDuplicated,
@@ -77,37 +94,83 @@ impl Kind {
         Self::ExecutorDrained,
         Self::MasterStopped,
         Self::WorkerStopped,
+        Self::WorkerLostPower,
+        Self::WorkerDecommissioned,
         Self::DiskFailed,
         Self::DiskFull,
         Self::DiskSlow,
         Self::DiskDamaged,
+        Self::CallFailed,
+        Self::CallOutOfSpace,
+        Self::CallWroteHalf,
+        Self::CallLostSync,
+        Self::CallTurnedBit,
+        Self::CallHung,
     ];
 
-    /// Whether a job may fail because of it. The others are promised to cost time and nothing else. Cut RPCs are not among
-    /// those yet: a commit gives up after three calls that fail at once.
+    /// Whether a job may fail because of it, unless everything that it befell had a second one (see
+    /// [`crate::invariants`]). The others are promised to cost time and nothing else. Cut RPCs are not among those yet (a
+    /// commit gives up after three calls that fail at once), nor what TCP keeps from happening within a connection.
     pub fn excuses_failure(self) -> bool {
         !matches!(
             self,
             Self::FrameDelayed
+                | Self::FrameCutBefore
+                | Self::FrameCutAfter
                 | Self::RpcDelayed
                 | Self::ExecutorCrashed
                 | Self::ExecutorDrained
-                | Self::FrameCutBefore
-                | Self::FrameCutAfter
+                | Self::WorkerDecommissioned
                 | Self::DiskSlow
         )
+    }
+
+    /// Whether it befalls single messages.
+    pub fn is_of_messages(self) -> bool {
+        self.role().is_none()
+            && !matches!(self, Self::LinkHeld | Self::LinkPartitioned | Self::LinkOneWay | Self::HostPaused)
+    }
+
+    /// Whose trouble it is; none of messages and links.
+    pub fn role(self) -> Option<Role> {
+        match self {
+            Self::FrameLost
+            | Self::FrameDelayed
+            | Self::FrameDuplicated
+            | Self::FrameCutBefore
+            | Self::FrameCutAfter
+            | Self::RpcDelayed
+            | Self::RpcCutBefore
+            | Self::RpcCutAfter
+            | Self::Swallowed
+            | Self::ConnectionRefused
+            | Self::LinkHeld
+            | Self::LinkPartitioned
+            | Self::LinkOneWay
+            | Self::HostPaused => None,
+            Self::CoordinatorCrashed | Self::CoordinatorStopped => Some(Role::Coordinator),
+            Self::ExecutorCrashed | Self::ExecutorDrained => Some(Role::Executor),
+            Self::MasterCrashed | Self::MasterStopped => Some(Role::Master),
+            Self::WorkerCrashed
+            | Self::WorkerStopped
+            | Self::WorkerLostPower
+            | Self::WorkerDecommissioned
+            | Self::DiskFailed
+            | Self::DiskFull
+            | Self::DiskSlow
+            | Self::DiskDamaged
+            | Self::CallFailed
+            | Self::CallOutOfSpace
+            | Self::CallWroteHalf
+            | Self::CallLostSync
+            | Self::CallTurnedBit
+            | Self::CallHung => Some(Role::Worker),
+        }
     }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = format!("{self:?}");
-        for (position, letter) in name.chars().enumerate() {
-            if position > 0 && letter.is_uppercase() {
-                f.write_str("-")?;
-            }
-            write!(f, "{}", letter.to_lowercase())?;
-        }
-        Ok(())
+        f.write_str(&kebab(self))
     }
 }

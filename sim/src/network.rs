@@ -55,7 +55,7 @@ pub struct SimNetwork {
 impl Network for SimNetwork {
     async fn connect(&self, addr: &str) -> io::Result<Stream> {
         if !self.weather.is_calm() && self.weather.messages.refuses_connection() {
-            self.weather.record.fault(Kind::ConnectionRefused, format_args!("{} to {addr}", self.host));
+            self.weather.record.fault(Kind::ConnectionRefused, [], format_args!("{} to {addr}", self.host));
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         if self.sockets.are_closed() {

@@ -3,7 +3,28 @@
 //! A task's rows depend on the job's seed, the stage, the task and the multiset of what it read: not on order, attempts
 //! or batches. Executors and the oracle share these functions; what they do not share is everything in between.
 
-use crate::random::mix;
+use std::collections::BTreeMap;
+
+use crate::{random::mix, workload::JobPlan};
+
+/// The rows that readers of each partition must get, for all jobs of a run.
+#[derive(Debug)]
+pub struct Oracle(BTreeMap<u64, Vec<Partitions>>);
+
+/// The sorted rows of each partition of a stage.
+pub type Partitions = Vec<Vec<u64>>;
+
+impl Oracle {
+    pub fn of(plans: &[JobPlan]) -> Self {
+        Self(plans.iter().map(|plan| (plan.seed, plan.partitions())).collect())
+    }
+
+    /// Of the job with this seed.
+    pub fn partition(&self, seed: u64, stage: u32, partition: u32) -> Option<&[u64]> {
+        let partitions = self.0.get(&seed)?.get(stage as usize)?;
+        partitions.get(partition as usize).map(Vec::as_slice)
+    }
+}
 
 /// A stage of a scripted statement. Positions are within the statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,11 +81,17 @@ pub fn partition_of(row: u64, partitions: u32) -> u32 {
 
 /// The sorted result of a statement whose first stage has the number `first` within its job.
 pub fn result(seed: u64, first: u32, rows_max: u64, stages: &[StageShape]) -> Vec<u64> {
-    let mut written: Vec<Vec<Vec<u64>>> = Vec::new();
-    let mut last = Vec::new();
+    let last = written(seed, first, rows_max, stages).pop().unwrap_or_default();
+    let mut rows = last.concat();
+    rows.sort_unstable();
+    rows
+}
+
+/// What each stage of a statement writes.
+pub fn written(seed: u64, first: u32, rows_max: u64, stages: &[StageShape]) -> Vec<Partitions> {
+    let mut written: Vec<Partitions> = Vec::new();
     for (position, shape) in (0u32..).zip(stages) {
         let mut partitions = vec![Vec::new(); shape.partitions as usize];
-        last.clear();
         for task in 0..shape.tasks {
             let place = Place { seed, stage: first + position, task, tasks: shape.tasks };
             let inputs = shape.inputs.iter().map(|input| {
@@ -75,12 +102,11 @@ pub fn result(seed: u64, first: u32, rows_max: u64, stages: &[StageShape]) -> Ve
             let inputs: Vec<_> = inputs.collect();
             let rows = rows(place, rows_max, &inputs);
             rows.iter().for_each(|row| partitions[partition_of(*row, shape.partitions) as usize].push(*row));
-            last.extend(rows);
         }
+        partitions.iter_mut().for_each(|rows| rows.sort_unstable());
         written.push(partitions);
     }
-    last.sort_unstable();
-    last
+    written
 }
 
 #[cfg(test)]

@@ -12,10 +12,11 @@ use penstock_coordinator::{job::JobStatus, journal::Fact, store::Write};
 use penstock_protocol::{
     event::JobState,
     ids::{AttemptId, JobId},
+    shuffle::Location,
 };
 use sha2::{Digest, Sha256};
 
-use crate::faults::Kind;
+use crate::{exercise::Feature, faults::Kind, topology::Host};
 
 /// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,8 @@ struct State {
 /// What the invariants look at.
 #[derive(Debug, Default, Clone)]
 pub struct Seen {
-    pub faults: Vec<(u64, Kind)>,
+    pub faults: Vec<Fault>,
+    pub exercised: BTreeMap<Feature, u64>,
     pub violations: Vec<Violation>,
     /// Facts of each job in the order in which they were stored, with their times.
     pub journal: BTreeMap<JobId, Vec<(u64, Fact)>>,
@@ -61,6 +63,15 @@ pub struct Seen {
     pub accepted: Vec<Accepted>,
     /// Times at which the coordinator began a life.
     pub coordinator_lives: Vec<u64>,
+}
+
+/// Something went wrong.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    pub at_ms: u64,
+    pub kind: Kind,
+    /// Whom it befell; nobody if it was a message.
+    pub hosts: BTreeSet<Host>,
 }
 
 /// What a submission was answered with.
@@ -110,11 +121,22 @@ impl Record {
         self.state().line(text);
     }
 
-    pub fn fault(&self, kind: Kind, place: fmt::Arguments<'_>) {
+    pub fn fault<'a>(
+        &self,
+        kind: Kind,
+        hosts: impl IntoIterator<Item = &'a Host>,
+        place: fmt::Arguments<'_>,
+    ) {
         let mut state = self.state();
-        let now = state.now_ms;
-        state.seen.faults.push((now, kind));
+        let fault = Fault { at_ms: state.now_ms, kind, hosts: hosts.into_iter().cloned().collect() };
+        state.seen.faults.push(fault);
         state.line(format_args!("fault {kind} {place}"));
+    }
+
+    pub fn exercised(&self, feature: Feature, times: u64) {
+        if times > 0 {
+            *self.state().seen.exercised.entry(feature).or_default() += times;
+        }
     }
 
     pub fn violation(&self, invariant: &'static str, what: String) {
@@ -253,13 +275,15 @@ fn short(fact: &Fact) -> String {
         Fact::Submitted { try_number, .. } => format!("submitted try {try_number}"),
         Fact::Prepared { statements } => format!("prepared {statements}"),
         Fact::Planned { statement, stages, .. } => format!("planned {statement}: {} stages", stages.len()),
-        Fact::Reserved { target } => format!("reserved {}", target.shuffle),
+        Fact::Reserved { target } => format!("reserved {}: {}", target.shuffle, placed(&target.locations)),
         Fact::Dispatched { attempts } => {
             let one = |attempt: &penstock_coordinator::journal::DispatchedAttempt| {
                 format!("{}/{}#{}@{}", attempt.stage, attempt.task, attempt.attempt, attempt.executor)
             };
             format!("dispatched {}", attempts.iter().map(one).collect::<Vec<_>>().join(" "))
         }
+        Fact::RunAgain { stage, run, reason } => format!("stage {stage} runs again as {run}: {reason}"),
+        Fact::Extended { shuffle, locations } => format!("extended {shuffle}: {}", placed(locations)),
         Fact::Won { stage, task, attempt, .. } => format!("won {stage}/{task}#{attempt}"),
         Fact::Committed { shuffle, .. } => format!("committed {shuffle}"),
         Fact::StatementFinished { statement, rows } => format!("finished {statement}: {rows} rows"),
@@ -267,4 +291,13 @@ fn short(fact: &Fact) -> String {
         Fact::Finished { state, .. } => format!("finished {state:?}"),
         other => format!("{other:?}").chars().take(200).collect(),
     }
+}
+
+/// Locations as `partition.epoch@worker+replica`.
+fn placed(locations: &[Location]) -> String {
+    let one = |location: &Location| {
+        let workers: Vec<_> = location.workers().map(|worker| worker.worker.as_str()).collect();
+        format!("{}.{}@{}", location.partition, location.epoch, workers.join("+"))
+    };
+    locations.iter().map(one).collect::<Vec<_>>().join(" ")
 }

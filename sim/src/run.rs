@@ -9,14 +9,16 @@ use std::{
 
 use penstock_common::lifecycle::panic_message;
 use penstock_protocol::event::JobState;
+use tokio::sync::mpsc;
 use turmoil::Sim;
 
 use crate::{
-    client,
+    client::{self, Order},
     cluster::{self, World},
     disk::SimDisk,
+    exercise::{Feature, Meter},
     faults::{Act, Kind, Timetable},
-    invariants,
+    invariants::{self, Setup},
     network::Weather,
     record::{Record, Seen, Violation},
     scenario::Scenario,
@@ -39,7 +41,7 @@ impl Report {
     /// How often what went wrong.
     pub fn faults(&self) -> BTreeMap<Kind, u64> {
         let mut faults = BTreeMap::new();
-        self.seen.faults.iter().for_each(|(_, kind)| *faults.entry(*kind).or_default() += 1);
+        self.seen.faults.iter().for_each(|fault| *faults.entry(fault.kind).or_default() += 1);
         faults
     }
 
@@ -62,9 +64,12 @@ pub fn seed(seed: u64, keep_lines: bool) -> Report {
 
 /// Runs a scenario, which may have been changed by hand.
 pub fn scenario(scenario: Scenario, keep_lines: bool) -> Report {
-    let (seed, plans) = (scenario.seed, scenario.jobs.clone());
+    let (seed, setup) = (scenario.seed, Setup::of(&scenario));
     let record = Arc::new(Record::new(keep_lines));
-    let ran = catch_unwind(AssertUnwindSafe(|| Run::new(scenario, Arc::clone(&record))?.finish()));
+    let meter = Meter(Arc::clone(&record));
+    let ran = metrics::with_local_recorder(&meter, || {
+        catch_unwind(AssertUnwindSafe(|| Run::new(scenario, Arc::clone(&record))?.finish()))
+    });
     let failure = match ran {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error.to_string()),
@@ -73,11 +78,14 @@ pub fn scenario(scenario: Scenario, keep_lines: bool) -> Report {
     if let Some(what) = failure {
         record.violation("runs-come-to-an-end", what);
     }
+    invariants::promised(&record.seen(), &setup)
+        .iter()
+        .for_each(|_| record.exercised(Feature::PromisedJobs, 1));
     let seen = record.seen();
     Report {
         seed,
         digest: record.digest(),
-        violations: invariants::check(&seen, &plans),
+        violations: invariants::check(&seen, &setup),
         seen,
         simulated: Duration::from_millis(record.now_ms()),
         lines: record.take_lines(),
@@ -100,10 +108,15 @@ struct Run {
     topology: Topology,
     timetable: Timetable,
     processes: BTreeMap<Host, Process>,
+    operator: mpsc::UnboundedSender<Order>,
     /// Links that are not as they should be.
     touched: BTreeSet<(Host, Host)>,
     /// Workers of which the next file on disk is to be damaged.
     to_damage: BTreeSet<Host>,
+    /// Workers whose disk forgets what was not synced as soon as they are gone.
+    without_power: BTreeSet<Host>,
+    /// Workers that an operator has taken out of service.
+    decommissioned: BTreeSet<Host>,
     _folder: tempfile::TempDir,
 }
 
@@ -123,19 +136,33 @@ impl Run {
             .enable_random_order()
             .build();
         let weather = Arc::new(Weather { messages, record, calm_at_ms });
-        let world = Arc::new(World::new(seed, sizes, &topology, weather, folder.path().to_path_buf()));
+        let world = Arc::new(World::new(seed, sizes, &topology, &jobs, weather, folder.path().to_path_buf()));
         for host in topology.servers() {
             let world = Arc::clone(&world);
             sim.host(host.name.to_string(), move || cluster::live(Arc::clone(&world), host.clone()));
         }
         let (clients, name): (_, Arc<str>) = (Arc::clone(&world), "client".into());
+        let (operator, orders) = mpsc::unbounded_channel();
         sim.client("client", async move {
             let life = clients.begin(&name);
-            client::run(Arc::clone(&clients), life, jobs).await
+            client::run(Arc::clone(&clients), life, jobs, orders).await
         });
         let processes = topology.servers().into_iter().map(|host| (host, Process::Runs)).collect();
-        let (touched, to_damage) = Default::default();
-        Ok(Self { sim, world, topology, timetable, processes, touched, to_damage, _folder: folder })
+        let (touched, to_damage, without_power, decommissioned) = Default::default();
+        let _folder = folder;
+        Ok(Self {
+            sim,
+            world,
+            topology,
+            timetable,
+            processes,
+            operator,
+            touched,
+            to_damage,
+            without_power,
+            decommissioned,
+            _folder,
+        })
     }
 
     fn finish(mut self) -> anyhow::Result<()> {
@@ -164,6 +191,9 @@ impl Run {
             let Some((host, process)) = found else { continue };
             let starts_again = std::mem::replace(process, Process::Gone) == Process::Restarts;
             let host = host.clone();
+            if self.without_power.remove(&host) {
+                self.world.disks[&host.name].lose_power();
+            }
             if starts_again {
                 self.start(&host);
             }
@@ -173,6 +203,9 @@ impl Run {
     fn act(&mut self, act: Act) {
         match act {
             Act::Crash(host) => self.crash(&host),
+            Act::LosePower(host) => self.lose_power(&host),
+            Act::Decommission(host) => self.decommission(&host),
+            Act::Recommission(host) => self.recommission(&host),
             Act::Stop(host) => self.stop(&host),
             Act::Start(host) => self.start(&host),
             Act::Hold(a, b) => self.link(Kind::LinkHeld, a, b, |sim, a, b| sim.hold(a, b)),
@@ -186,6 +219,7 @@ impl Run {
             Act::FailDisk(host) => self.disk(Kind::DiskFailed, &host, SimDisk::fail),
             Act::FillDisk(host) => self.disk(Kind::DiskFull, &host, SimDisk::fill),
             Act::SlowDisk(host) => self.disk(Kind::DiskSlow, &host, SimDisk::stall),
+            Act::SickenDisk(host, kind) => self.world.disks[&host.name].sicken(kind),
             Act::DamageDisk(host) => {
                 self.to_damage.insert(host);
             }
@@ -195,18 +229,53 @@ impl Run {
     }
 
     fn crash(&mut self, host: &Host) {
-        if !matches!(self.processes[host], Process::Runs | Process::Stops) {
-            return;
-        }
         let kind = match host.role {
             Role::Coordinator => Kind::CoordinatorCrashed,
             Role::Master => Kind::MasterCrashed,
             Role::Worker => Kind::WorkerCrashed,
             Role::Executor | Role::Client => Kind::ExecutorCrashed,
         };
-        self.world.record.fault(kind, format_args!("{host}"));
-        self.world.kill(&host.name);
-        self.processes.insert(host.clone(), Process::Dies);
+        self.kill(kind, host);
+    }
+
+    fn lose_power(&mut self, host: &Host) {
+        if self.kill(Kind::WorkerLostPower, host) {
+            self.without_power.insert(host.clone());
+        }
+    }
+
+    /// Whether there was something to kill.
+    fn kill(&mut self, kind: Kind, host: &Host) -> bool {
+        let lives = matches!(self.processes[host], Process::Runs | Process::Stops);
+        if lives {
+            self.fault(kind, [host]);
+            self.world.kill(&host.name);
+            self.processes.insert(host.clone(), Process::Dies);
+        }
+        lives
+    }
+
+    fn decommission(&mut self, host: &Host) {
+        self.fault(Kind::WorkerDecommissioned, [host]);
+        self.decommissioned.insert(host.clone());
+        self.order(Order::Decommission(host.clone()));
+    }
+
+    fn recommission(&mut self, host: &Host) {
+        if self.decommissioned.remove(host) {
+            self.order(Order::Recommission(host.clone()));
+        }
+    }
+
+    /// Clients that are gone need no operator.
+    fn order(&self, order: Order) {
+        let _ = self.operator.send(order);
+    }
+
+    fn fault<'a>(&self, kind: Kind, hosts: impl IntoIterator<Item = &'a Host>) {
+        let hosts: Vec<_> = hosts.into_iter().collect();
+        let names: Vec<_> = hosts.iter().map(|host| &*host.name).collect();
+        self.world.record.fault(kind, hosts, format_args!("{}", names.join(" and ")));
     }
 
     fn stop(&mut self, host: &Host) {
@@ -219,7 +288,7 @@ impl Run {
             Role::Worker => Kind::WorkerStopped,
             Role::Executor | Role::Client => Kind::ExecutorDrained,
         };
-        self.world.record.fault(kind, format_args!("{host}"));
+        self.fault(kind, [host]);
         self.world.stop(&host.name);
         self.processes.insert(host.clone(), Process::Stops);
     }
@@ -242,7 +311,7 @@ impl Run {
     }
 
     fn link(&mut self, kind: Kind, a: Host, b: Host, cut: impl FnOnce(&Sim<'static>, &str, &str)) {
-        self.world.record.fault(kind, format_args!("{a} and {b}"));
+        self.fault(kind, [&a, &b]);
         cut(&self.sim, &a.name, &b.name);
         self.touched.insert((a, b));
     }
@@ -256,7 +325,7 @@ impl Run {
     }
 
     fn pause(&mut self, host: &Host) {
-        self.world.record.fault(Kind::HostPaused, format_args!("{host}"));
+        self.fault(Kind::HostPaused, [host]);
         for other in self.topology.hosts().iter().filter(|other| *other != host) {
             self.sim.hold(&*host.name, &*other.name);
             self.touched.insert((host.clone(), other.clone()));
@@ -269,14 +338,14 @@ impl Run {
     }
 
     fn disk(&mut self, kind: Kind, host: &Host, act: impl FnOnce(&SimDisk)) {
-        self.world.record.fault(kind, format_args!("{host}"));
+        self.fault(kind, [host]);
         act(&self.world.disks[&host.name]);
     }
 
     fn damage_disks(&mut self) {
         for host in std::mem::take(&mut self.to_damage) {
             if self.world.disks[&host.name].damage() {
-                self.world.record.fault(Kind::DiskDamaged, format_args!("{host}"));
+                self.fault(Kind::DiskDamaged, [&host]);
             } else {
                 self.to_damage.insert(host);
             }
@@ -290,6 +359,9 @@ impl Run {
         links.iter().for_each(|link| self.mend_link(link));
         self.world.disks.values().for_each(|disk| disk.mend());
         self.to_damage.clear();
+        std::mem::take(&mut self.decommissioned).into_iter().for_each(|host| {
+            self.order(Order::Recommission(host));
+        });
         self.topology.servers().iter().for_each(|host| self.start(host));
     }
 }

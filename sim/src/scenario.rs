@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use penstock_shuffle_client::ClientOptions;
+use penstock_shuffle_service::worker::Fsync;
 
 use crate::{
-    faults::{Messages, Timetable},
+    faults::{Aim, Messages, Timetable},
     random::Dice,
-    topology::Topology,
+    topology::{Role, Topology},
     workload::{self, JobPlan},
 };
 
@@ -32,24 +33,59 @@ pub struct Sizes {
     /// Percent of a worker's memory at which data moves to disk.
     pub flush_from_percent: u8,
     pub inline_bytes_max: u64,
+    /// Workers that keep each partition.
+    pub copies: u32,
+    /// Bytes of a location from which its writers are asked to go on elsewhere.
+    pub split_from_bytes: u64,
     /// Whether a restarted worker goes on with what it had committed.
     pub keep_data: bool,
+    pub fsync: Fsync,
+    /// How long a worker that is asked to stop waits for those who need it.
+    pub drain_seconds: u64,
     pub client: ClientOptions,
 }
 
-/// One run in so many has no faults at all: everything must succeed then.
-const QUIET_ONE_IN: u64 = 8;
+/// How bad the weather is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Weather {
+    /// No faults at all: everything must succeed.
+    Quiet,
+    /// Trouble comes only to what there is a second one of: everything must succeed as well.
+    Spared,
+    Stormy,
+}
+
+/// One run in eight is quiet, two are spared.
+const WEATHER: [Weather; 8] = {
+    use Weather::{Quiet, Spared, Stormy};
+    [Quiet, Spared, Spared, Stormy, Stormy, Stormy, Stormy, Stormy]
+};
 
 impl Scenario {
     pub fn of(seed: u64) -> Self {
         let dice = Dice::new(seed, "scenario");
-        let topology = Topology::new(dice.between(2, 3), dice.between(2, 3));
-        let is_quiet = dice.roll(QUIET_ONE_IN) == 0;
-        let (messages, timetable) = match is_quiet {
-            true => (Messages::none(), Timetable::quiet()),
-            false => (Messages::of(seed), Timetable::of(seed, &topology)),
+        let weather = *dice.pick(&WEATHER);
+        let mut sizes = Sizes::of(&dice);
+        let mut masters = dice.between(1, 2);
+        if weather == Weather::Spared && masters == 1 {
+            // There is something to lose.
+            (sizes.copies, masters) = *dice.pick(&[(2, 1), (2, 2), (1, 2)]);
+        }
+        let topology = Topology::new(masters, dice.between(2, 3), dice.between(2, 3));
+        let spare = [(Role::Worker, sizes.copies > 1), (Role::Master, masters > 1)];
+        let spare: Vec<_> =
+            spare.into_iter().filter_map(|(role, has_second)| has_second.then_some(role)).collect();
+        let aim = match weather {
+            Weather::Spared => Aim::at_one_of_each(&spare, &topology, &dice),
+            Weather::Quiet | Weather::Stormy => Aim::at_anybody(&topology, &dice),
         };
-        Self { seed, jobs: workload::jobs(seed), messages, timetable, sizes: Sizes::of(&dice), topology }
+        let (messages, timetable) = match weather {
+            Weather::Quiet => (Messages::none(), Timetable::quiet()),
+            Weather::Spared | Weather::Stormy => {
+                (Messages::of(seed, |kind| aim.may(kind)), Timetable::of(seed, &aim))
+            }
+        };
+        Self { seed, jobs: workload::jobs(seed), messages, timetable, sizes, topology }
     }
 }
 
@@ -62,7 +98,11 @@ impl Sizes {
             store_delay_max_ms: *dice.pick(&[0, 3, 30]),
             flush_from_percent: *dice.pick(&[1, 5, 70]),
             inline_bytes_max: *dice.pick(&[0, 300, 1 << 20]),
-            keep_data: dice.chance(0.5),
+            copies: *dice.pick(&[1, 2]),
+            split_from_bytes: *dice.pick(&[300, 2 << 10, 20 << 10, 100 << 10, 1 << 30]),
+            keep_data: dice.chance(0.7),
+            fsync: *dice.pick(&[Fsync::None, Fsync::Commit, Fsync::Batch]),
+            drain_seconds: *dice.pick(&[0, 2, 6]),
             client: ClientOptions {
                 frame_bytes: *dice.pick(&[200, 4 << 10, 256 << 10]),
                 push_window_bytes: *dice.pick(&[8 << 10, 256 << 10, 8 << 20]),

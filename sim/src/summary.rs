@@ -16,6 +16,7 @@ use penstock_protocol::event::JobState;
 
 use crate::{
     engine::SCRIPTED_PANIC,
+    exercise::Feature,
     faults::Kind,
     run::{self, Report},
 };
@@ -28,6 +29,7 @@ const STACK_BYTES: usize = 16 << 20;
 pub struct Summary {
     pub runs: u64,
     pub faults: BTreeMap<Kind, u64>,
+    pub exercised: BTreeMap<Feature, u64>,
     pub jobs: BTreeMap<JobState, u64>,
     pub simulated: Duration,
     /// Seeds that broke something.
@@ -39,10 +41,24 @@ impl Summary {
         self.runs += 1;
         report.faults().into_iter().for_each(|(kind, count)| *self.faults.entry(kind).or_default() += count);
         report.jobs().into_iter().for_each(|(state, count)| *self.jobs.entry(state).or_default() += count);
+        for (feature, times) in &report.seen.exercised {
+            *self.exercised.entry(*feature).or_default() += times;
+        }
         self.simulated += report.simulated;
         if !report.violations.is_empty() {
             self.failed.push(report.seed);
         }
+    }
+
+    pub fn faults_total(&self) -> u64 {
+        self.faults.values().sum()
+    }
+
+    /// Faults and features that no run met.
+    pub fn never_met(&self) -> Vec<String> {
+        let faults = Kind::ALL.into_iter().filter(|kind| !self.faults.contains_key(kind));
+        let features = Feature::ALL.into_iter().filter(|feature| !self.exercised.contains_key(feature));
+        faults.map(|kind| kind.to_string()).chain(features.map(|feature| feature.to_string())).collect()
     }
 }
 

@@ -18,6 +18,12 @@ pub struct Host {
     pub name: Arc<str>,
 }
 
+impl Host {
+    pub fn at(&self, port: u16) -> String {
+        format!("{}:{port}", self.name)
+    }
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
@@ -26,7 +32,8 @@ impl fmt::Display for Host {
 
 pub const REST: &str = "coordinator:7070";
 pub const GRPC: &str = "coordinator:7071";
-pub const MASTER: &str = "master:7072";
+pub const MASTER_PORT: u16 = 7072;
+pub const MASTER_ADMIN_PORT: u16 = 7073;
 pub const WORKER_CONTROL_PORT: u16 = 7080;
 pub const WORKER_DATA_PORT: u16 = 7081;
 
@@ -36,13 +43,11 @@ pub struct Topology {
 }
 
 impl Topology {
-    pub fn new(workers: u64, executors: u64) -> Self {
+    pub fn new(masters: u64, workers: u64, executors: u64) -> Self {
         let host = |role, name: String| Host { role, name: name.into() };
-        let mut hosts = vec![
-            host(Role::Coordinator, "coordinator".to_owned()),
-            host(Role::Master, "master".to_owned()),
-            host(Role::Client, "client".to_owned()),
-        ];
+        let mut hosts =
+            vec![host(Role::Coordinator, "coordinator".to_owned()), host(Role::Client, "client".to_owned())];
+        hosts.extend((1..=masters).map(|number| host(Role::Master, format!("master-{number}"))));
         hosts.extend((1..=workers).map(|number| host(Role::Worker, format!("worker-{number}"))));
         hosts.extend((1..=executors).map(|number| host(Role::Executor, format!("executor-{number}"))));
         Self { hosts }
@@ -55,6 +60,11 @@ impl Topology {
     /// Everybody but the client.
     pub fn servers(&self) -> Vec<Host> {
         self.hosts.iter().filter(|host| host.role != Role::Client).cloned().collect()
+    }
+
+    /// `host:port` of each master.
+    pub fn masters(&self) -> Vec<String> {
+        self.of(Role::Master).iter().map(|master| master.at(MASTER_PORT)).collect()
     }
 
     pub fn of(&self, role: Role) -> Vec<Host> {

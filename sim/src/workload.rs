@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    oracle::{self, Input, StageShape},
+    oracle::{self, Input, Partitions, StageShape},
     random::{Dice, mix},
 };
 
@@ -78,11 +78,20 @@ impl JobPlan {
 
     /// The sorted rows that each statement must give.
     pub fn results(&self) -> Vec<Vec<u64>> {
+        self.each_statement(oracle::result)
+    }
+
+    /// What each stage writes.
+    pub fn partitions(&self) -> Vec<Partitions> {
+        self.each_statement(oracle::written).concat()
+    }
+
+    fn each_statement<T>(&self, ask: impl Fn(u64, u32, u64, &[StageShape]) -> T) -> Vec<T> {
         let mut first = 0;
         let statements = self.statements.iter().map(|stages| {
-            let result = oracle::result(self.seed, first, self.rows_max, stages);
+            let answer = ask(self.seed, first, self.rows_max, stages);
             first += stages.len() as u32;
-            result
+            answer
         });
         statements.collect()
     }

@@ -124,6 +124,12 @@ impl MemoryDisk {
         copy
     }
 
+    /// As [`Self::after_power_loss`], in place: whoever used the disk is gone.
+    pub fn lose_power(&self) {
+        let after = self.after_power_loss();
+        *lock(&self.files) = std::mem::take(&mut *lock(&after.files));
+    }
+
     async fn admit_write(&self, bytes: u64) -> io::Result<()> {
         let gate = lock(&self.gate).clone();
         if let Some(gate) = gate {

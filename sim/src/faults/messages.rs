@@ -57,11 +57,11 @@ impl Messages {
     }
 
     /// Some kinds at some rates: a run with everything at once says little.
-    pub fn of(seed: u64) -> Self {
+    pub fn of(seed: u64, may: impl Fn(Kind) -> bool) -> Self {
         let dice = Dice::new(seed, "message faults");
         let mut rates = BTreeMap::new();
         for kind in DATA.into_iter().chain(RPC).chain([Kind::Swallowed, Kind::ConnectionRefused]) {
-            if dice.chance(0.35) {
+            if dice.chance(0.35) && may(kind) {
                 rates.insert(kind, dice.pick(&[0.002, 0.01, 0.03]) * usual(kind));
             }
         }

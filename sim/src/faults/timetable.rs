@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use super::Kind;
-use crate::{
-    random::Dice,
-    topology::{Host, Role, Topology},
-};
+use super::{Aim, Kind};
+use crate::{random::Dice, topology::Host};
 
 /// One thing to do to the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
     Crash(Host),
+    /// Crashes, and its disk forgets what was not synced.
+    LosePower(Host),
     /// Asked to stop in order.
     Stop(Host),
     Start(Host),
+    /// An operator tells all masters.
+    Decommission(Host),
+    Recommission(Host),
     Hold(Host, Host),
     Release(Host, Host),
     Partition(Host, Host),
@@ -26,6 +28,8 @@ pub enum Act {
     FillDisk(Host),
     SlowDisk(Host),
     DamageDisk(Host),
+    /// Now and then a call to it goes wrong in this way.
+    SickenDisk(Host, Kind),
     MendDisk(Host),
     /// Everything is as it should be from here on.
     Calm,
@@ -49,10 +53,11 @@ impl Timetable {
         Self(vec![Event { at: Duration::ZERO, act: Act::Calm }])
     }
 
-    pub fn of(seed: u64, topology: &Topology) -> Self {
+    pub fn of(seed: u64, aim: &Aim<'_>) -> Self {
         let dice = Dice::new(seed, "timetable");
         let calm_at = dice.between(8_000, 20_000);
-        let kinds: Vec<Kind> = HOST_KINDS.into_iter().filter(|_| dice.chance(0.3)).collect();
+        let kinds: Vec<Kind> =
+            HOST_KINDS.into_iter().filter(|kind| dice.chance(0.3) && aim.may(*kind)).collect();
         let mut events = vec![Event { at: Duration::from_millis(calm_at), act: Act::Calm }];
         if !kinds.is_empty() {
             for _ in 0..dice.between(1, 8) {
@@ -60,7 +65,7 @@ impl Timetable {
                 let kind = *dice.pick(&kinds);
                 let lasts = dice.between(50, *dice.pick(&[500, 3_000, 12_000]));
                 let end = (at + lasts).min(calm_at);
-                let (begin, undo) = acts(kind, topology, &dice);
+                let (begin, undo) = acts(kind, aim, &dice);
                 events.push(Event { at: Duration::from_millis(at), act: begin });
                 events.extend(undo.map(|act| Event { at: Duration::from_millis(end), act }));
             }
@@ -74,7 +79,7 @@ impl Timetable {
     }
 }
 
-const HOST_KINDS: [Kind; 16] = [
+const HOST_KINDS: [Kind; 24] = [
     Kind::LinkHeld,
     Kind::LinkPartitioned,
     Kind::LinkOneWay,
@@ -87,60 +92,52 @@ const HOST_KINDS: [Kind; 16] = [
     Kind::ExecutorDrained,
     Kind::MasterStopped,
     Kind::WorkerStopped,
+    Kind::WorkerLostPower,
+    Kind::WorkerDecommissioned,
     Kind::DiskFailed,
     Kind::DiskFull,
     Kind::DiskSlow,
     Kind::DiskDamaged,
+    Kind::CallFailed,
+    Kind::CallOutOfSpace,
+    Kind::CallWroteHalf,
+    Kind::CallLostSync,
+    Kind::CallTurnedBit,
+    Kind::CallHung,
 ];
 
 /// What begins it, and what ends it.
-fn acts(kind: Kind, topology: &Topology, dice: &Dice) -> (Act, Option<Act>) {
-    let any = || topology.servers()[dice.roll(topology.servers().len() as u64) as usize].clone();
-    let of = |role| dice.pick(&topology.of(role)).clone();
-    let restart = |act: fn(Host) -> Act, host: Host| (act(host.clone()), Some(Act::Start(host)));
-    let disk = |act: fn(Host) -> Act| {
-        let worker = of(Role::Worker);
-        (act(worker.clone()), Some(Act::MendDisk(worker)))
+fn acts(kind: Kind, aim: &Aim<'_>, dice: &Dice) -> (Act, Option<Act>) {
+    let host = || aim.host(kind, dice);
+    let until = |begin: fn(Host) -> Act, end: fn(Host) -> Act| {
+        let host = host();
+        (begin(host.clone()), Some(end(host)))
     };
     match kind {
         Kind::LinkHeld | Kind::LinkPartitioned | Kind::LinkOneWay => {
-            let (a, b) = pair(topology, dice);
+            let (a, b) = aim.pair(dice);
             match kind {
                 Kind::LinkHeld => (Act::Hold(a.clone(), b.clone()), Some(Act::Release(a, b))),
                 Kind::LinkPartitioned => (Act::Partition(a.clone(), b.clone()), Some(Act::Repair(a, b))),
                 _ => (Act::PartitionOneWay(a.clone(), b.clone()), Some(Act::Repair(a, b))),
             }
         }
-        Kind::HostPaused => {
-            let host = any();
-            (Act::Pause(host.clone()), Some(Act::Resume(host)))
+        Kind::HostPaused => until(Act::Pause, Act::Resume),
+        Kind::CoordinatorCrashed | Kind::ExecutorCrashed | Kind::MasterCrashed | Kind::WorkerCrashed => {
+            until(Act::Crash, Act::Start)
         }
-        Kind::CoordinatorCrashed => restart(Act::Crash, of(Role::Coordinator)),
-        Kind::ExecutorCrashed => restart(Act::Crash, of(Role::Executor)),
-        Kind::MasterCrashed => restart(Act::Crash, of(Role::Master)),
-        Kind::WorkerCrashed => restart(Act::Crash, of(Role::Worker)),
-        Kind::CoordinatorStopped => restart(Act::Stop, of(Role::Coordinator)),
-        Kind::ExecutorDrained => restart(Act::Stop, of(Role::Executor)),
-        Kind::MasterStopped => restart(Act::Stop, of(Role::Master)),
-        Kind::WorkerStopped => restart(Act::Stop, of(Role::Worker)),
-        Kind::DiskFull => disk(Act::FillDisk),
-        Kind::DiskSlow => disk(Act::SlowDisk),
-        Kind::DiskDamaged => (Act::DamageDisk(of(Role::Worker)), None),
-        _ => disk(Act::FailDisk),
+        Kind::CoordinatorStopped | Kind::ExecutorDrained | Kind::MasterStopped | Kind::WorkerStopped => {
+            until(Act::Stop, Act::Start)
+        }
+        Kind::WorkerLostPower => until(Act::LosePower, Act::Start),
+        Kind::WorkerDecommissioned => until(Act::Decommission, Act::Recommission),
+        Kind::DiskFailed => until(Act::FailDisk, Act::MendDisk),
+        Kind::DiskFull => until(Act::FillDisk, Act::MendDisk),
+        Kind::DiskSlow => until(Act::SlowDisk, Act::MendDisk),
+        Kind::DiskDamaged => (Act::DamageDisk(host()), None),
+        of_calls => {
+            let host = host();
+            (Act::SickenDisk(host.clone(), of_calls), Some(Act::MendDisk(host)))
+        }
     }
-}
-
-/// Two hosts that have something to say to each other.
-fn pair(topology: &Topology, dice: &Dice) -> (Host, Host) {
-    let talks = [
-        (Role::Executor, Role::Coordinator),
-        (Role::Executor, Role::Worker),
-        (Role::Coordinator, Role::Worker),
-        (Role::Coordinator, Role::Master),
-        (Role::Worker, Role::Master),
-        (Role::Client, Role::Coordinator),
-    ];
-    let (a, b) = *dice.pick(&talks);
-    let (a, b) = (dice.pick(&topology.of(a)).clone(), dice.pick(&topology.of(b)).clone());
-    if dice.chance(0.5) { (a, b) } else { (b, a) }
 }

@@ -122,7 +122,7 @@ impl Wire {
         }
         let (fate, kind) = self.weather.messages.fate(self.plane);
         if let Some(kind) = kind {
-            self.weather.record.fault(kind, format_args!("{} {way:?} {message}", self.name));
+            self.weather.record.fault(kind, [], format_args!("{} {way:?} {message}", self.name));
         }
         fate
     }

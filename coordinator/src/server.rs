@@ -270,7 +270,7 @@ fn run_loop(event_loop: EventLoop, effects: &Arc<Effects>, tasks: &Tasks) {
 }
 
 fn watch_cluster(
-    shuffles: Arc<RemoteShuffles>,
+    shuffles: Arc<dyn Shuffles>,
     store: opendal::Operator,
     clock: Arc<dyn Clock>,
     tasks: &Tasks,

@@ -17,7 +17,7 @@ use penstock_protocol::{
 
 pub use remote::RemoteShuffles;
 
-use crate::job::JobFailure;
+use crate::{cluster_log::Workers, job::JobFailure};
 
 /// Reserves, commits and releases.
 #[async_trait]
@@ -83,6 +83,6 @@ pub trait ShuffleReader: Debug + Send + Sync {
 }
 
 /// All that a coordinator does with shuffles.
-pub trait Shuffles: ShuffleOwner + ShuffleReader {}
+pub trait Shuffles: ShuffleOwner + ShuffleReader + Workers {}
 
-impl<T: ShuffleOwner + ShuffleReader> Shuffles for T {}
+impl<T: ShuffleOwner + ShuffleReader + Workers> Shuffles for T {}

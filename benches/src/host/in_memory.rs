@@ -20,6 +20,7 @@ use datafusion::arrow::{
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use penstock_batches::{BatchIoError, Codec, Encoder};
 use penstock_coordinator::{
+    cluster_log::Workers,
     job::JobFailure,
     shuffles::{ReadError, ShuffleOwner, ShuffleReader},
 };
@@ -28,6 +29,7 @@ use penstock_engine::exchange::{
     store::{BatchDecoder, BatchEncoder, ShuffleError, ShuffleStore, ShuffleWriter},
 };
 use penstock_protocol::{
+    event::WorkerStanding,
     ids::{AttemptId, Epoch, Incarnation, JobId, PartitionIndex, ShuffleId, WorkerId},
     shuffle::{CommitVerdict, Location, PartitionSource, ShuffleTarget, Winner, WorkerAddress},
     task::FailureClass,
@@ -131,6 +133,13 @@ impl ShuffleOwner for InMemory {
     }
 
     async fn keep_alive(&self, _: &[JobId]) {}
+}
+
+#[async_trait]
+impl Workers for InMemory {
+    async fn workers(&self) -> Result<Vec<WorkerStanding>, String> {
+        Ok(Vec::new())
+    }
 }
 
 impl ShuffleReader for InMemory {

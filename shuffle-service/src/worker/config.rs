@@ -407,10 +407,10 @@ mod tests {
             let line = line.trim();
             if let Some(comment) = line.strip_prefix("///") {
                 text += comment;
-            } else if let Some(field) = line.strip_prefix("pub ").and_then(|field| field.split_once(':')) {
-                if std::mem::take(&mut text).contains("an change at run time") || field.0 == "disks" {
-                    described.push(field.0);
-                }
+            } else if let Some((field, _)) = line.strip_prefix("pub ").and_then(|field| field.split_once(':'))
+                && (std::mem::take(&mut text).contains("an change at run time") || field == "disks")
+            {
+                described.push(field);
             }
         }
         let mut changeable = Config::CHANGEABLE.to_vec();

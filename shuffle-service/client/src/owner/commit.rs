@@ -85,31 +85,3 @@ impl Owner {
         Ok(answer.into_inner().verdicts.into_iter().filter_map(decode).collect())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::{collections::BTreeMap, sync::Arc};
-
-    use penstock_protocol::ids::Incarnation;
-
-    use super::*;
-
-    // Invariant 4: unknown is failed, also where an answer leaves a location out.
-    #[test]
-    fn what_a_worker_does_not_speak_of_has_failed() {
-        let worker = WorkerAddress {
-            worker: "w".into(),
-            incarnation: Incarnation(1),
-            control: "c:1".into(),
-            data: "d:1".into(),
-        };
-        let location =
-            |partition| Location::on(PartitionIndex(partition), Epoch(0), Arc::new(worker.clone()));
-        let answer: Answer = Ok(BTreeMap::from([((PartitionIndex(0), Epoch(0)), CommitVerdict::Empty)]));
-        assert_eq!(verdict_for(&location(0), &worker, &answer), CommitVerdict::Empty);
-        let left_out = verdict_for(&location(1), &worker, &answer);
-        assert!(matches!(left_out, CommitVerdict::Failed { .. }), "{left_out:?}");
-        let unanswered = verdict_for(&location(0), &worker, &Err("no answer in time".to_owned()));
-        assert!(matches!(unanswered, CommitVerdict::Failed { .. }), "{unanswered:?}");
-    }
-}

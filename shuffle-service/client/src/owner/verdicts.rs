@@ -166,6 +166,21 @@ mod tests {
         groups.iter().map(|(worker, _)| worker.worker.as_str()).collect()
     }
 
+    // Invariant 4: what nobody speaks for has failed, also where an answer leaves a location out.
+    #[test]
+    fn what_a_worker_does_not_speak_of_has_failed() {
+        let silent = [Ok(BTreeMap::new()), no_answer(false), no_answer(true)];
+        for answer in silent {
+            let mut verdicts = on_two();
+            verdicts.take(&worker("a"), &[0], &answer);
+            verdicts.take(&worker("b"), &[1], &said(CommitVerdict::Empty));
+            let ended = verdicts.end(&Promised::default());
+            assert!(matches!(ended[0].1, CommitVerdict::Failed { .. }), "{answer:?}: {ended:?}");
+            assert_eq!(ended[1].1, CommitVerdict::Empty);
+        }
+    }
+
+    // Invariant 4: it has failed.
     #[test]
     fn a_copy_that_is_silent_is_not_waited_for_when_the_other_one_is_committed() {
         let mut verdicts = on_two();
@@ -190,7 +205,7 @@ mod tests {
         assert_eq!(asked(&verdicts.needed(&Promised::default())), [""; 0]);
     }
 
-    // Invariants 5, 16 and 17: a life that is over does not answer any more, and what it said still holds.
+    // Invariants 4, 5, 16 and 17: a life that is over does not answer any more, and what it said still holds.
     #[test]
     fn what_an_early_commit_was_told_holds_when_that_life_is_over() {
         let mut promised = Promised::default();

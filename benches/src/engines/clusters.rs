@@ -4,6 +4,7 @@ use std::process::Command;
 
 use anyhow::Context;
 use penstock_cli::embedded::{self, Options, processors};
+use penstock_common::bytes::ByteSize;
 use tempfile::TempDir;
 
 use super::Sizes;
@@ -22,8 +23,7 @@ impl Cluster {
         let options = Options {
             state: None,
             slots: processors().max(2),
-            memory: Some(sizes.executor_memory())
-                .map(|memory| penstock_common::bytes::ByteSize(memory.0 * u64::from(embedded::EXECUTORS))),
+            memory: Some(ByteSize(sizes.executor_memory().0 * u64::from(embedded::EXECUTORS))),
             event_log: events.path().to_owned(),
             history: None,
         };
@@ -55,8 +55,9 @@ impl Cluster {
     }
 
     pub async fn stop(self) {
-        if let Self::Embedded(cluster, _) = self {
+        if let Self::Embedded(cluster, events) = self {
             cluster.stop().await;
+            drop(events);
         }
     }
 }

@@ -9,7 +9,9 @@
 
 pub mod disk;
 mod disk_view;
+mod doorkeeper;
 pub mod master;
 mod metrics;
 mod problem;
+mod told;
 pub mod worker;

@@ -31,7 +31,7 @@ use penstock_common::{
     telemetry,
 };
 use penstock_protocol::{
-    credentials::{Admission, Credentials},
+    credentials::Credentials,
     pb::shuffle_master_server::ShuffleMasterServer,
     token::{ClusterSecret, SecretError},
 };
@@ -43,6 +43,7 @@ pub use self::{
     placement::Policy,
     quotas::Limit,
 };
+use crate::doorkeeper::Doorkeeper;
 
 /// Why a master did not start.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +96,7 @@ pub async fn start(
     let server = ShuffleMasterServer::from_arc(Arc::clone(&service))
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
-    let server = InterceptedService::new(server, Admission(secret));
+    let server = InterceptedService::new(server, Doorkeeper::new(secret));
     tasks.spawn(
         "control",
         OnFailure::StopAll,

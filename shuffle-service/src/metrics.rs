@@ -52,6 +52,8 @@ const FETCHED_BYTES: &str = "penstock_shuffle_fetched_bytes_total";
 const REFUSED_STREAMS: &str = "penstock_shuffle_refused_streams_total";
 /// Connections that the worker gave up; label `reason` is a [`Refusal`].
 const FAULTED_CONNECTIONS: &str = "penstock_shuffle_faulted_connections_total";
+/// Control calls that did not show the cluster's secret.
+const DENIED_CALLS: &str = "penstock_shuffle_denied_calls_total";
 /// Data connections that are open.
 const CONNECTIONS: &str = "penstock_shuffle_connections";
 /// Locations committed; label `verdict` is `committed`, `empty` or `failed`.
@@ -139,6 +141,10 @@ pub(crate) fn refused_stream(refusal: Refusal) {
 
 pub(crate) fn faulted_connection(refusal: Refusal) {
     metrics::counter!(FAULTED_CONNECTIONS, "reason" => format!("{refusal:?}")).increment(1);
+}
+
+pub(crate) fn denied_call() {
+    metrics::counter!(DENIED_CALLS).increment(1);
 }
 
 /// Counts a connection for as long as it lives.

@@ -4,6 +4,7 @@
 //! incarnations; whatever else means a former life is refused (invariant 16).
 
 mod admin;
+mod complaints;
 mod config;
 mod congestion;
 mod connection;
@@ -56,7 +57,7 @@ use penstock_common::{
     telemetry,
 };
 use penstock_protocol::{
-    credentials::{Admission, Credentials},
+    credentials::Credentials,
     ids::{Incarnation, WorkerId},
     pb::shuffle_worker_server::ShuffleWorkerServer,
     shuffle::WorkerAddress,
@@ -83,7 +84,10 @@ use self::{
     settings::Settings,
     store::Store,
 };
-use crate::disk::{Disk, LocalDisk};
+use crate::{
+    disk::{Disk, LocalDisk},
+    doorkeeper::Doorkeeper,
+};
 
 /// Between two looks for manifests that are due.
 const RECORD_INTERVAL: Duration = Duration::from_secs(1);
@@ -292,7 +296,7 @@ fn serve_control(
     let server = ShuffleWorkerServer::new(Control { store: Arc::clone(store), links })
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
-    let server = InterceptedService::new(server, Admission(secret));
+    let server = InterceptedService::new(server, Doorkeeper::new(secret));
     let serve = grpc::serve(listener, Routes::new(server), tasks.stop_token());
     tasks.spawn("control", OnFailure::StopAll, serve);
 }

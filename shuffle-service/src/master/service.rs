@@ -26,7 +26,7 @@ use super::{
     quotas::{Amount, Holding, Holdings},
     state::{self, Answer, Refused, Standing, State},
 };
-use crate::metrics;
+use crate::{metrics, told::Told};
 
 /// The share of a worker that says nothing about it.
 const WEIGHT: u32 = 100;
@@ -37,12 +37,14 @@ pub(super) struct Service {
     /// Those in force.
     config: Mutex<Config>,
     state: Mutex<State>,
+    /// Placements that were refused.
+    refused: Told<(JobId, &'static str)>,
 }
 
 impl Service {
     pub fn new(config: Config, clock: Arc<dyn Clock>) -> Self {
         let state = Mutex::new(State::new(&config));
-        Self { clock, config: Mutex::new(config), state }
+        Self { clock, config: Mutex::new(config), state, refused: Told::default() }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -122,6 +124,10 @@ impl ShuffleMaster for Service {
                 Refused::OverQuota(_) => ErrorCode::QuotaExceeded,
             };
             metrics::refused_placement(code);
+            let job = request.shuffle.job;
+            if self.refused.is_news((job, code.as_str())) {
+                tracing::warn!(%job, reason = %refused, "a placement was refused");
+            }
             RpcError::new(code, refused.to_string())
         })?;
         metrics::placed(target.locations.len());

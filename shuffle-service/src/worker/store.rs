@@ -29,9 +29,9 @@ pub(super) use self::{
     shuffle::Shuffle,
 };
 use super::{
-    config::Durability, congestion::Congestion, disks::Disks, guard::Guard, jobs::Jobs, link::Link,
-    location::Location, memory::Budget, objects::Objects, pace::Pace, recovery::Recovered,
-    settings::Settings, standing::Standing, write_out::Named,
+    complaints::Complaints, config::Durability, congestion::Congestion, disks::Disks, guard::Guard,
+    jobs::Jobs, link::Link, location::Location, memory::Budget, objects::Objects, pace::Pace,
+    recovery::Recovered, settings::Settings, standing::Standing, write_out::Named,
 };
 
 pub(super) type LocationKey = (PartitionIndex, Epoch);
@@ -52,6 +52,7 @@ pub(super) struct Store {
     /// Former lives of which something is served.
     former_lives: BTreeSet<Incarnation>,
     pub guard: Guard,
+    pub complaints: Complaints,
     shuffles: RwLock<BTreeMap<ShuffleId, Arc<Shuffle>>>,
     released: Mutex<Released>,
 }
@@ -79,6 +80,7 @@ impl Store {
             congestion: Congestion::new(),
             former_lives,
             guard: Guard::default(),
+            complaints: Complaints::default(),
             shuffles,
             released,
         }

@@ -1,23 +1,24 @@
 //! Bytes that mean no good, after a proper hello: a typed answer, one line in the log, a counter, and nothing that stays.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use penstock_common::net::{Network, Stream, Tcp};
 use penstock_protocol::{
     build,
     frame::{
-        Acks, Answer, BatchHeader, Close, Credit, End, FRAME_BYTES_MAX, FRAME_HEAD_BYTES, Frame, Hello, Kind,
-        Open, Purpose, PushHead, PushRecorder, PushVerdict, Refusal, read_frame, write_all,
+        Acks, Answer, BatchHeader, Close, Credit, End, FRAME_BYTES_MAX, FRAME_HEAD_BYTES, Fault, Frame,
+        Hello, Kind, Open, Purpose, PushHead, PushRecorder, PushVerdict, Refusal, read_frame, write_all,
     },
     ids::{AttemptNumber, BatchId, Epoch, Incarnation, JobId, PartitionIndex, ShuffleId, TaskIndex},
     token::{ClusterSecret, JobToken},
 };
-use penstock_shuffle_service::worker;
+use penstock_shuffle_client::owner::{Owner, OwnerError};
+use penstock_shuffle_service::{master, worker};
 use uuid::Uuid;
 
 use crate::{
-    cluster::{Cluster, SHUFFLE, Setup, cluster, payload, shuffle, winner},
+    cluster::{Cluster, SHUFFLE, Setup, cluster, eventually, payload, shuffle, winner},
     watch::Watch,
 };
 
@@ -119,13 +120,17 @@ async fn every_push_that_means_something_else_gets_its_own_refusal() {
         ("a former life", Incarnation(now.0 - 1), SHUFFLE, 0, ours, Refusal::OtherIncarnation),
         ("a later life", Incarnation(u64::MAX), SHUFFLE, 0, ours, Refusal::OtherIncarnation),
     ];
+    let mut told = BTreeSet::new();
     for (what, incarnation, id, partition, token, expected) in cases {
         let watch = Watch::start();
-        let verdicts = push(&cluster, incarnation, id, partition, token).await;
-        assert_eq!(verdicts, [PushVerdict::Refused(expected)], "{what}");
+        for _ in 0..2 {
+            let verdicts = push(&cluster, incarnation, id, partition, token).await;
+            assert_eq!(verdicts, [PushVerdict::Refused(expected)], "{what}");
+        }
         let counted = watch.counter("penstock_shuffle_refused_batches_total", &format!("{expected:?}"));
-        assert_eq!(counted, 1, "{what}");
-        assert!(watch.warnings().len() <= 1, "{what}: {:?}", watch.warnings());
+        assert_eq!(counted, 2, "{what}");
+        let lines = usize::from(told.insert((id, expected as u8)));
+        assert_eq!(watch.warnings().len(), lines, "{what}: {:?}", watch.warnings());
         assert!(!watch.everything_logged().contains(SECRET));
     }
     assert_eq!(push(&cluster, now, SHUFFLE, 0, ours).await, []);
@@ -136,6 +141,7 @@ async fn every_fetch_that_means_something_else_gets_its_own_refusal() {
     let cluster = guarded().await;
     stored(&cluster).await;
     let fine = open(&cluster);
+    let maps = |first, last| Open { maps: Some(TaskIndex(first)..TaskIndex(last)), ..fine.clone() };
     let cases = [
         ("no token", Open { token: JobToken::NONE, ..fine.clone() }, Refusal::Denied),
         ("an unknown partition", Open { partition: PartitionIndex(7), ..fine.clone() }, Refusal::Unknown),
@@ -144,15 +150,21 @@ async fn every_fetch_that_means_something_else_gets_its_own_refusal() {
         ("an offset inside of a batch", Open { offset: 1, ..fine.clone() }, Refusal::BadFrame),
         ("an offset after the end", Open { offset: 1_000_000, ..fine.clone() }, Refusal::BadFrame),
         ("an offset that would be negative", Open { offset: u64::MAX, ..fine.clone() }, Refusal::BadFrame),
+        ("the last map before the first", maps(3, 2), Refusal::BadFrame),
     ];
+    let mut told = BTreeSet::new();
     for (what, open, expected) in cases {
         let watch = Watch::start();
-        assert_eq!(fetch(&cluster, open).await, Some(expected), "{what}");
+        for _ in 0..2 {
+            assert_eq!(fetch(&cluster, open.clone()).await, Some(expected), "{what}");
+        }
         let counted = watch.counter("penstock_shuffle_refused_streams_total", &format!("{expected:?}"));
-        assert_eq!(counted, 1, "{what}");
-        assert!(watch.warnings().len() <= 1, "{what}: {:?}", watch.warnings());
+        assert_eq!(counted, 2, "{what}");
+        let lines = usize::from(told.insert(expected as u8));
+        assert_eq!(watch.warnings().len(), lines, "{what}: {:?}", watch.warnings());
     }
     assert_eq!(fetch(&cluster, fine.clone()).await, None);
+    assert_eq!(fetch(&cluster, maps(0, u32::MAX)).await, None, "all there may be");
     assert_eq!(fetch(&cluster, Open { credit: u32::MAX, ..fine }).await, None);
 }
 
@@ -196,8 +208,7 @@ async fn garbage_ends_its_connection_with_one_line_in_the_log() {
             // The worker may have closed the connection before it took everything.
             let _ = write_all(&mut stream, &[Bytes::from(bytes.clone())]).await;
             while next(&mut stream).await.is_some() {}
-            crate::cluster::eventually("the connection is logged", async || !watch.warnings().is_empty())
-                .await;
+            eventually("the connection is logged", async || !watch.warnings().is_empty()).await;
             assert_eq!(watch.warnings().len(), 1, "{what}: {:?}", watch.warnings());
             assert_eq!(watch.counter("penstock_shuffle_faulted_connections_total", "BadFrame"), 1, "{what}");
         }
@@ -205,15 +216,68 @@ async fn garbage_ends_its_connection_with_one_line_in_the_log() {
     stored(&cluster).await;
 }
 
+/// Before it is known who speaks.
+#[tokio::test]
+async fn who_is_turned_away_at_the_door_leaves_one_line_and_a_count() {
+    let cluster = guarded().await;
+    let address = cluster.workers[0].handle.address.clone();
+    let hello = |incarnation: Incarnation, build: &str| {
+        Hello { purpose: Purpose::Push, incarnation, build: build.into() }.encode().to_vec()
+    };
+    let now = life(&cluster);
+    let cases = [
+        ("another protocol", b"GET / HTTP/1.1\r\n\r\n".to_vec(), Refusal::BadFrame),
+        ("a frame too early", open(&cluster).encode().to_vec(), Refusal::BadFrame),
+        ("another build", hello(now, "0.0.0+other"), Refusal::OtherBuild),
+        ("a former life", hello(Incarnation(now.0 - 1), build()), Refusal::OtherIncarnation),
+    ];
+    for (what, bytes, expected) in cases {
+        let watch = Watch::start();
+        let mut stream = Tcp.connect(&address.data).await.unwrap();
+        write_all(&mut stream, &[Bytes::from(bytes)]).await.unwrap();
+        let frame = next(&mut stream).await.expect("an answer");
+        assert_eq!(Fault::parse(frame.body).unwrap().refusal, expected, "{what}");
+        assert!(next(&mut stream).await.is_none(), "{what}");
+        eventually("it is logged", async || !watch.warnings().is_empty()).await;
+        assert_eq!(watch.warnings().len(), 1, "{what}: {:?}", watch.warnings());
+        let counted = watch.counter("penstock_shuffle_faulted_connections_total", &format!("{expected:?}"));
+        assert_eq!(counted, 1, "{what}");
+    }
+}
+
 #[tokio::test]
 async fn control_calls_without_the_secret_are_refused() {
-    use penstock_shuffle_client::owner::Owner;
     let cluster = guarded().await;
     let masters = vec![cluster.master.control.to_string()];
-    let stranger = Owner::new(Arc::new(Tcp), masters);
-    let error = stranger.reserve(SHUFFLE, 1).await.unwrap_err().to_string();
-    assert!(error.contains("no control token"), "{error}");
+    let stranger = || Owner::new(Arc::new(Tcp), masters.clone());
+    let wrong = ClusterSecret::parse(b"a secret of somebody else").unwrap();
+    let cases =
+        [("no control token", stranger()), ("a wrong control token", stranger().with_secret(Some(&wrong)))];
+    let watch = Watch::start();
+    for (what, stranger) in cases {
+        for tries in 1..=3 {
+            let error = stranger.reserve(SHUFFLE, 1).await.unwrap_err().to_string();
+            assert!(error.contains(what), "{tries}: {error}");
+        }
+        assert_eq!(watch.total("penstock_shuffle_denied_calls_total"), 3, "{what}");
+        assert_eq!(watch.warnings().len(), 1, "{what}: {:?}", watch.warnings());
+    }
     cluster.reserve(SHUFFLE, 1).await;
+}
+
+#[tokio::test]
+async fn placements_that_are_refused_are_counted_and_each_job_is_told_once() {
+    let configure_master = |config: &mut master::Config| config.job_locations_max = 2;
+    let cluster = cluster(Setup { workers: 1, configure_master, ..Setup::default() }).await;
+    let watch = Watch::start();
+    for _ in 0..3 {
+        let error = cluster.owner.reserve(SHUFFLE, 3).await.unwrap_err();
+        assert!(matches!(error, OwnerError::OverQuota { .. }), "{error}");
+    }
+    let refused = "penstock_shuffle_refused_placements_total";
+    assert_eq!(watch.counter(refused, "quota_exceeded"), 3);
+    assert_eq!(watch.warnings().len(), 1, "{:?}", watch.warnings());
+    assert!(cluster.workers[0].disk.files().is_empty());
 }
 
 #[tokio::test]

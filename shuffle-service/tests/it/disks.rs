@@ -14,7 +14,10 @@ use penstock_shuffle_service::{
     worker::{Config, DiskClass, DiskConfig},
 };
 
-use crate::cluster::{Cluster, SHUFFLE, Setup, cluster, eventually, payload, shuffle, winner};
+use crate::{
+    cluster::{Cluster, SHUFFLE, Setup, cluster, eventually, payload, shuffle, winner},
+    watch::Watch,
+};
 
 const BATCH: usize = 100_000;
 
@@ -91,6 +94,7 @@ async fn a_worker_without_any_disk_that_works_refuses_and_serves_what_it_has() {
     let cluster = cluster(two_disks()).await;
     let target = cluster.reserve(SHUFFLE, 3).await;
     let output = cluster.write(&target, 0, 0, batches(120)).await.unwrap();
+    let watch = Watch::start();
     let sources = cluster.sources(&target, &[winner(0, 0)], &[output]).await;
     let open = cluster.reserve(shuffle(1), 3).await;
     let faults = &cluster.workers[0].faults;
@@ -102,6 +106,10 @@ async fn a_worker_without_any_disk_that_works_refuses_and_serves_what_it_has() {
     assert!(matches!(error, OwnerError::NoWorkers { .. } | OwnerError::Reserve { .. }), "{error}");
     let error = cluster.write(&open, 0, 0, batches(120)).await.unwrap_err();
     assert!(matches!(error, PushError::NoRoom { .. }), "{error}");
+    assert!(watch.counter("penstock_shuffle_refused_batches_total", "NoRoom") > 0);
+    // Each disk fails probe after probe, and that is told once.
+    let told = watch.warnings().into_iter().filter(|line| line.contains("disk=")).count();
+    assert_eq!(told, 2, "{:?}", watch.warnings());
     for source in sources {
         assert_eq!(cluster.read(SHUFFLE, &[winner(0, 0)], source).await.unwrap().len(), 40);
     }

@@ -15,6 +15,7 @@ mod expiry;
 mod faults;
 mod fuzz_corpus;
 mod http;
+mod leaks;
 mod map_ranges;
 mod network;
 mod operations;

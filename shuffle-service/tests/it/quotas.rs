@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::{
     cluster::{Cluster, JOB, SHUFFLE, Setup, cluster, eventually, payload, shuffle, winner},
     http::{get, post},
+    watch::Watch,
 };
 
 const OTHER: ShuffleId = ShuffleId { job: JobId(Uuid::from_u128(2)), ..SHUFFLE };
@@ -46,6 +47,7 @@ fn batch(number: u32) -> (u32, Bytes) {
 
 #[tokio::test]
 async fn a_job_beyond_its_bytes_is_refused_more_and_keeps_what_was_accepted() {
+    let watch = Watch::start();
     let cluster = cluster(limited()).await;
     let target = cluster.reserve(SHUFFLE, 1).await;
     let output = cluster.write(&target, 0, 0, [batch(0), batch(1)]).await.unwrap();
@@ -62,6 +64,9 @@ async fn a_job_beyond_its_bytes_is_refused_more_and_keeps_what_was_accepted() {
     let error = error.unwrap();
     assert!(matches!(error, PushError::NoRoom { .. }), "{error}");
     assert!(error.to_string().contains("quota"), "{error}");
+    assert_eq!(watch.counter("penstock_shuffle_refused_batches_total", "OverQuota"), 1);
+    let told = watch.warnings().into_iter().filter(|line| line.contains("quota is used up")).count();
+    assert_eq!(told, 1, "{:?}", watch.warnings());
     let refused = cluster.owner.reserve(shuffle(1), 1).await.unwrap_err();
     assert!(matches!(refused, OwnerError::OverQuota { .. }), "{refused}");
     // Another job is not concerned, and what was accepted can be read.

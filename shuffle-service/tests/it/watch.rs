@@ -38,16 +38,31 @@ impl Watch {
         self.lines.get().iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("\n")
     }
 
-    /// A counter with the given value of its only label.
+    /// How much a counter with the given value of its only label has grown since it was looked at last.
     pub fn counter(&self, name: &str, label: &str) -> u64 {
+        self.sum(|key| key.name() == name && key.labels().any(|of| of.value() == label))
+    }
+
+    /// The same, whatever its labels.
+    pub fn total(&self, name: &str) -> u64 {
+        self.sum(|key| key.name() == name)
+    }
+
+    /// How much a gauge that is counted up and down has changed since anything was looked at last.
+    pub fn gauge_change(&self, name: &str) -> f64 {
         let snapshot = self.counters.snapshot().into_vec();
-        let matching = snapshot.into_iter().filter_map(|(key, _, _, value)| {
-            let key = key.key();
-            let fits = key.name() == name && key.labels().any(|of| of.value() == label);
-            match value {
-                DebugValue::Counter(count) if fits => Some(count),
-                _ => None,
-            }
+        let matching = snapshot.into_iter().filter_map(|(key, _, _, value)| match value {
+            DebugValue::Gauge(change) if key.key().name() == name => Some(change.0),
+            _ => None,
+        });
+        matching.sum()
+    }
+
+    fn sum(&self, fits: impl Fn(&metrics::Key) -> bool) -> u64 {
+        let snapshot = self.counters.snapshot().into_vec();
+        let matching = snapshot.into_iter().filter_map(|(key, _, _, value)| match value {
+            DebugValue::Counter(count) if fits(key.key()) => Some(count),
+            _ => None,
         });
         matching.sum()
     }

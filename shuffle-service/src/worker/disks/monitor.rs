@@ -27,9 +27,8 @@ impl Monitor {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                () = self.look() => {}
+                probed = self.look() => state = self.tell(state, probed.err()),
             }
-            state = self.tell(state);
             // Nobody may be waiting any more.
             looked.take().map(|looked| looked.send(()));
             tokio::select! {
@@ -40,14 +39,14 @@ impl Monitor {
         }
     }
 
-    /// Probes the disk and measures it.
-    pub async fn look(&self) {
+    /// Probes the disk and measures it; an error if the probe failed.
+    pub async fn look(&self) -> io::Result<()> {
         let (disks, volume) = (&self.store.disks, self.volume());
         let disk = disks.disk.as_ref();
         if !volume.is_taken_over() {
             // What is wrong was said at the start, and shows in the disk's state.
             let _ = volume.take_over(disk, disks.hang()).await;
-            return;
+            return Ok(());
         }
         let probe = async {
             disk.probe(&volume.folder, Bytes::from(vec![0xA5; PROBE_BYTES])).await?;
@@ -57,21 +56,21 @@ impl Monitor {
             Ok(free_bytes) => {
                 volume.probe_succeeded();
                 volume.measured(free_bytes, self.store.disk_bytes(self.disk));
+                Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
-            Err(error) => {
-                tracing::warn!(disk = %volume.folder.display(), %error, "probing a disk failed")
-            }
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
     /// Says that the state has changed, and lets data flow again if it has become better.
-    fn tell(&self, before: Option<DiskState>) -> Option<DiskState> {
+    fn tell(&self, before: Option<DiskState>, failure: Option<io::Error>) -> Option<DiskState> {
         let report = self.volume().report();
         metrics::disk(&report.path, report.state, report.used_bytes, report.room_bytes);
         let changed = before.is_some_and(|before| before != report.state);
         if changed {
-            tracing::warn!(disk = report.path, state = %report.state, errors = report.errors, "state of a disk changed");
+            let (disk, state, errors) = (report.path, report.state, report.errors);
+            tracing::warn!(disk, %state, errors, probe = ?failure, "state of a disk changed");
         }
         if report.state == DiskState::Healthy {
             self.store.budget.check_pressure();

@@ -5,7 +5,7 @@ use std::{io, ops::Range, sync::Arc};
 use bytes::Bytes;
 use penstock_protocol::{
     frame::{BATCH_HEADER_BYTES, BatchHeader, Batches, FrameError, Open, Refusal},
-    ids::TaskIndex,
+    ids::{ShuffleId, TaskIndex},
 };
 
 use crate::{
@@ -21,6 +21,7 @@ const CHUNK_BYTES: u64 = 512 << 10;
 
 pub(super) struct OutgoingStream {
     pub number: u32,
+    shuffle: ShuffleId,
     location: Result<Arc<Location>, Refusal>,
     /// Within the location.
     offset: u64,
@@ -43,13 +44,12 @@ pub(super) enum Next {
 
 impl OutgoingStream {
     pub fn new(open: Open, store: &Store) -> Self {
-        let admitted = store.guard.check(open.shuffle.job, open.token);
-        let location = admitted
-            .and_then(|()| store.location(open.incarnation, open.shuffle, (open.partition, open.epoch)));
+        let location = admit(&open, store);
         // The offset counts what was sent: the place of that is only known if everything is sent.
         let (offset, skip) = if open.maps.is_some() { (0, open.offset) } else { (open.offset, 0) };
         let credit = open.credit.into();
-        Self { number: open.stream, location, offset, maps: open.maps, skip, credit, open: None }
+        let Open { stream: number, shuffle, maps, .. } = open;
+        Self { number, shuffle, location, offset, maps, skip, credit, open: None }
     }
 
     pub fn add_credit(&mut self, bytes: u32) {
@@ -72,7 +72,10 @@ impl OutgoingStream {
                 Next::Batches { batches, bytes }
             }
             Ok(None) => Next::End,
-            Err(ReadError::Refused(refusal)) => Next::Refused(refusal, format!("at offset {}", self.offset)),
+            Err(ReadError::Refused(refusal)) => {
+                store.complaints.tell(self.shuffle, refusal);
+                Next::Refused(refusal, format!("at offset {}", self.offset))
+            }
             Err(ReadError::Io(error)) => {
                 tracing::warn!(%error, "reading shuffle data failed");
                 Next::Refused(Refusal::Unreadable, format!("at offset {}: {error}", self.offset))
@@ -174,6 +177,16 @@ impl OutgoingStream {
         };
         Ok(store.read_at(&stored.place, &file, stored.offset, first).await?)
     }
+}
+
+/// What a stream reads, if its client may.
+fn admit(open: &Open, store: &Store) -> Result<Arc<Location>, Refusal> {
+    store.guard.check(open.shuffle.job, open.token)?;
+    // Maps of which the last stands before the first are a mistake, and would read as nothing.
+    if open.maps.as_ref().is_some_and(|maps| maps.start > maps.end) {
+        return Err(Refusal::BadFrame);
+    }
+    store.location(open.incarnation, open.shuffle, (open.partition, open.epoch))
 }
 
 /// A place in which the next batches lie.

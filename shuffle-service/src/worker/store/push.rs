@@ -1,12 +1,14 @@
 //! Takes batches, each on its own.
 
+use std::sync::Arc;
+
 use penstock_protocol::{
-    frame::{Entry, Push, PushVerdict, Refusal},
+    frame::{Entry, Push, PushHead, PushVerdict, Refusal},
     ids::{JobId, ShuffleId},
 };
 use tokio::time::Instant;
 
-use super::{LocationKey, Pushed, Store, read};
+use super::{LocationKey, Pushed, Shuffle, Store, read};
 use crate::{
     metrics,
     worker::{
@@ -22,15 +24,12 @@ const SHARE_OF_BUFFER_MIN: (usize, usize) = (7, 8);
 impl Store {
     /// Takes the batches of one frame, each on its own; their bytes lie in a buffer of `buffer_bytes`.
     pub fn push(&self, push: Push, buffer_bytes: usize, mut charge: Charge) -> Pushed {
-        if let Err(denied) = self.guard.check(push.head.shuffle.job, push.head.token) {
-            return Pushed::refused(denied, &push);
-        }
-        if push.head.incarnation != self.incarnation {
-            return Pushed::refused(Refusal::OtherIncarnation, &push);
-        }
-        let shuffle = match self.shuffle(push.head.shuffle) {
+        let shuffle = match self.admit(&push.head) {
             Ok(shuffle) => shuffle,
-            Err(refusal) => return Pushed::refused(refusal, &push),
+            Err(refusal) => {
+                self.complaints.tell(push.head.shuffle, refusal);
+                return Pushed::refused(refusal, &push);
+            }
         };
         let locations = read(&shuffle.locations);
         if let Some(refusal) = self.refuses(push.head.shuffle.job) {
@@ -58,6 +57,7 @@ impl Store {
                     }
                 }
                 Err(refusal) => {
+                    self.complaints.tell(push.head.shuffle, refusal);
                     metrics::refused_batches(refusal, 1);
                     pushed.says(index, PushVerdict::Refused(refusal), &push);
                 }
@@ -72,6 +72,15 @@ impl Store {
         self.budget.check_pressure();
         pushed.complete(push);
         pushed
+    }
+
+    /// The shuffle that a frame is for, if its client may push to it.
+    fn admit(&self, head: &PushHead) -> Result<Arc<Shuffle>, Refusal> {
+        self.guard.check(head.shuffle.job, head.token)?;
+        if head.incarnation != self.incarnation {
+            return Err(Refusal::OtherIncarnation);
+        }
+        self.shuffle(head.shuffle)
     }
 
     /// Counts what a job pushed; whether its user should push less at a time.

@@ -2,9 +2,10 @@
 
 pub mod tls;
 
-use std::{fmt, io, net::SocketAddr};
+use std::{fmt, io, net::SocketAddr, time::Duration};
 
 use async_trait::async_trait;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -29,6 +30,12 @@ pub trait Network: Send + Sync + fmt::Debug + 'static {
     /// Listens on `host:port`; port 0 takes a free one.
     async fn bind(&self, addr: &str) -> io::Result<Box<dyn Listener>>;
 }
+
+/// A machine that is gone, or cut off, says no goodbye: a connection on which nobody sends would stay for ever, and so
+/// would what it holds. The other end is asked after this silence, again at this interval, and so many times.
+const ASK_AFTER: Duration = Duration::from_secs(30);
+const ASK_INTERVAL: Duration = Duration::from_secs(10);
+const ASK_TIMES: u32 = 3;
 
 /// The network of the machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,7 +63,7 @@ fn advice(cause: &io::Error) -> &'static str {
 impl Network for Tcp {
     async fn connect(&self, addr: &str) -> io::Result<Stream> {
         let stream = TcpStream::connect(addr).await?;
-        stream.set_nodelay(true)?;
+        prepare(&stream)?;
         Ok(Box::new(stream))
     }
 
@@ -68,13 +75,19 @@ impl Network for Tcp {
     }
 }
 
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let asking = TcpKeepalive::new().with_time(ASK_AFTER).with_interval(ASK_INTERVAL).with_retries(ASK_TIMES);
+    SockRef::from(stream).set_tcp_keepalive(&asking)
+}
+
 struct TcpAccept(TcpListener);
 
 #[async_trait]
 impl Listener for TcpAccept {
     async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         let (stream, peer) = self.0.accept().await?;
-        stream.set_nodelay(true)?;
+        prepare(&stream)?;
         Ok((Box::new(stream), peer))
     }
 
@@ -111,6 +124,17 @@ mod tests {
         let mut received = [0; 5];
         server.read_exact(&mut received).await?;
         assert_eq!(&received, b"hello");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_silent_end_is_asked_whether_it_is_there() -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let stream = TcpStream::connect(listener.local_addr()?).await?;
+        prepare(&stream)?;
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive()?);
+        assert_eq!(socket.tcp_keepalive_time()?, ASK_AFTER);
         Ok(())
     }
 

@@ -24,6 +24,8 @@ fn limited() -> Setup {
             config.job_bytes_max = ByteSize(100_000);
             config.user_locations_max = 6;
         },
+        // A new epoch elsewhere is no way out.
+        revive: true,
         ..Setup::default()
     }
 }

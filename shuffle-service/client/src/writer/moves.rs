@@ -100,7 +100,9 @@ fn answers(ended: &[EndedEpoch], moved: &[Location]) -> bool {
 /// Whether going on is no use: acknowledged batches are gone for good, or all workers would say the same.
 fn is_loss(why: &Why, location: &Location) -> bool {
     match refusal(why) {
-        Some(Refusal::Expired | Refusal::OtherBuild | Refusal::BadFrame | Refusal::Denied) => true,
+        Some(
+            Refusal::Expired | Refusal::OtherBuild | Refusal::BadFrame | Refusal::Denied | Refusal::OverQuota,
+        ) => true,
         // The other copy has them.
         Some(Refusal::Unknown | Refusal::OtherIncarnation | Refusal::Broken) => location.replica.is_none(),
         _ => false,

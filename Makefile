@@ -129,6 +129,7 @@ mutants-check:
 
 .PHONY: test-rust
 test-rust: ui $(S3_VENV)/.installed
+	@scripts/prerequisites namespaces
 	$(BUILD)
 	scripts/config-reference --check "$(PENSTOCK)"
 	PENSTOCK_S3_SERVER="$(S3_VENV)/bin/moto_server" cargo test --workspace --locked

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     oracle,
-    support::{PENSTOCK, ProcessCluster, Ran, World, signal, until},
+    support::{Coordinator, PENSTOCK, ProcessCluster, Ran, World, signal, until},
     tpch,
 };
 
@@ -116,13 +116,13 @@ pub fn tasks_finished(world: &World, job: &str) -> u64 {
 }
 
 /// What the coordinator answers.
-pub fn get(cluster: &ProcessCluster<'_>, path: &str) -> Value {
+pub fn get(cluster: &impl Coordinator, path: &str) -> Value {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let url = format!("{}/api/v1/{path}", cluster.url);
+    let url = format!("{}/api/v1/{path}", cluster.url());
     runtime.block_on(async { reqwest::get(url).await.expect("answers").json().await.expect("is json") })
 }
 
-pub fn is_busy(cluster: &ProcessCluster<'_>, name: &str) -> bool {
+pub fn is_busy(cluster: &impl Coordinator, name: &str) -> bool {
     let answer = get(cluster, "executors");
     let executors = answer["executors"].as_array().cloned().unwrap_or_default();
     executors

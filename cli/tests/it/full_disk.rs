@@ -1,5 +1,5 @@
 //! What happens when a disk is really full: each test runs in a mount namespace of its own, with a small disk in memory
-//! where one role keeps its files. Needs root, or a system that lets users make namespaces.
+//! where one role keeps its files.
 
 use std::{
     fs,
@@ -9,29 +9,11 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{ProcessCluster, Ran, World, until};
-
-/// Set inside the namespace.
-const INSIDE: &str = "PENSTOCK_TEST_OWN_MOUNTS";
-
-/// Runs the body of the test of this name where mounts are its own and go with it.
-fn in_own_mounts(test: &str, body: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
-        return body();
-    }
-    let program = std::env::current_exe().expect("a test program");
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "--"])
-        .arg(program)
-        .args(["--exact", test, "--nocapture", "--include-ignored", "--test-threads", "1"])
-        .env(INSIDE, "1")
-        .output()
-        .expect("`unshare` of util-linux is needed for tests on full disks");
-    let ran = Ran::of(output);
-    let why = "no namespace to mount a small disk in: run as root, or allow users to make namespaces";
-    assert!(!ran.stderr.starts_with("unshare:"), "{why}: {}", ran.stderr);
-    assert!(ran.exit == 0 && ran.stdout.contains("1 passed"), "{}\n{}", ran.stdout, ran.stderr);
-}
+use crate::{
+    joins::{assert_nothing_ran_twice, assert_runs},
+    own::{Own, with_own},
+    support::{ProcessCluster, Ran, World, files_below, text, until},
+};
 
 /// A disk in memory.
 struct SmallDisk {
@@ -114,21 +96,18 @@ fn works(world: &World) {
 
 #[test]
 fn a_sort_that_finds_the_scratch_folder_full_fails_and_names_folder_and_setting() {
-    in_own_mounts(
-        "full_disk::a_sort_that_finds_the_scratch_folder_full_fails_and_names_folder_and_setting",
-        || {
-            let world = World::new();
-            let _cluster = small_cluster(&world, "");
-            let named = only_folder_in(&world.cluster_state().join("scratch"));
-            let scratch = only_folder_in(&named);
-            let disk = SmallDisk::at(&scratch, 16);
-            let sink = format!("copy ({SORT}) to 'sorted/' stored as parquet");
-            fails(&world, &sink, &["disk is full", &named.display().to_string(), "scratch_dir"]);
-            assert!(!world.work().join("sorted").exists(), "nothing is visible");
-            works(&world);
-            drop(disk);
-        },
-    );
+    with_own(Own::Mounts, || {
+        let world = World::new();
+        let _cluster = small_cluster(&world, "");
+        let named = only_folder_in(&world.cluster_state().join("scratch"));
+        let scratch = only_folder_in(&named);
+        let disk = SmallDisk::at(&scratch, 16);
+        let sink = format!("copy ({SORT}) to 'sorted/' stored as parquet");
+        fails(&world, &sink, &["disk is full", &named.display().to_string(), "scratch_dir"]);
+        assert!(!world.work().join("sorted").exists(), "nothing is visible");
+        works(&world);
+        drop(disk);
+    });
 }
 
 /// Counts some 200 MB of text that does not compress, each word once.
@@ -139,7 +118,7 @@ const COUNT: &str = "select count(*) as n from (select md5(cast(value as varchar
 
 #[test]
 fn a_shuffle_worker_whose_disk_is_full_refuses_and_goes_on() {
-    in_own_mounts("full_disk::a_shuffle_worker_whose_disk_is_full_refuses_and_goes_on", || {
+    with_own(Own::Mounts, || {
         let world = World::new();
         let config = "[shuffle-worker]\nmemory_bytes_max = 67108864\ndisk_reserve_bytes = 0\n";
         let cluster = small_cluster(&world, config);
@@ -157,8 +136,33 @@ fn a_shuffle_worker_whose_disk_is_full_refuses_and_goes_on() {
 }
 
 #[test]
+fn a_disk_that_fills_up_below_one_of_three_shuffle_workers_costs_no_task_when_there_are_two_copies() {
+    with_own(Own::Mounts, || {
+        let world = World::new();
+        let config = "[coordinator]\nshuffle_copies = 2\n\
+            [shuffle-worker]\nmemory_bytes_max = 67108864\ndisk_reserve_bytes = 0\n";
+        let config = world.file("penstock.toml", config).display().to_string();
+        let cluster = ProcessCluster::up(&world, &["--shuffle-workers", "3", "--config", &config]);
+        let disk = SmallDisk::at(&world.cluster_state().join("shuffle/worker-1"), 128);
+        let submit = ["submit", "--json", "-e", COUNT, "--set", "penstock.partitions=4"];
+        let job = world.json(&submit)["job_id"].as_str().expect("an id").to_owned();
+        until("data moves to the disk", || {
+            let is_data = |file: &PathBuf| file.parent() != Some(&disk.folder) && !file.ends_with("manifest");
+            files_below(&disk.folder).into_iter().find(is_data)
+        });
+        disk.fill();
+        assert_runs(&world, &job);
+        assert_eq!(world.ok(&["wait", &job]), "SUCCEEDED\n");
+        assert_eq!(world.ok(&["results", &job]), "n\n2000000\n");
+        assert_nothing_ran_twice(&cluster, &job);
+        let metrics = text(&format!("http://{}/metrics", cluster.address_of("shuffle-worker-1", "admin")));
+        assert!(metrics.contains("penstock_shuffle_refused_batches_total{reason=\"NoRoom\"}"), "{metrics}");
+    });
+}
+
+#[test]
 fn a_sink_that_finds_its_target_full_fails_and_shows_nothing() {
-    in_own_mounts("full_disk::a_sink_that_finds_its_target_full_fails_and_shows_nothing", || {
+    with_own(Own::Mounts, || {
         let world = World::new();
         let _cluster = small_cluster(&world, "");
         let target = world.work().join("target");
@@ -179,9 +183,7 @@ fn a_sink_that_finds_its_target_full_fails_and_shows_nothing() {
 
 #[test]
 fn a_coordinator_whose_state_folder_is_full_refuses_jobs_and_goes_on_when_there_is_room() {
-    let test =
-        "full_disk::a_coordinator_whose_state_folder_is_full_refuses_jobs_and_goes_on_when_there_is_room";
-    in_own_mounts(test, || {
+    with_own(Own::Mounts, || {
         let world = World::new();
         let disk = SmallDisk::at(&world.cluster_state().join("coordinator"), 16);
         let cluster = small_cluster(&world, "");

@@ -1,6 +1,7 @@
 //! The shuffle service from an operator's chair.
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use crate::support::{ProcessCluster, World, signal, until};
 
@@ -39,7 +40,10 @@ const GROUPED: &str = "select value % 7 as k, count(*) as n from generate_series
 #[test]
 fn a_quota_fails_a_job_by_name_and_settings_are_read_again_at_sighup() {
     let world = World::new();
-    let settings = |locations: u32| format!("[shuffle-master]\nuser_locations_max = {locations}\n");
+    let settings = |locations: u32| {
+        let wait = "[coordinator]\nshuffle_wait_seconds = 1\n";
+        format!("{wait}[shuffle-master]\nuser_locations_max = {locations}\n")
+    };
     let file = world.file("penstock.toml", settings(1));
     let cluster = ProcessCluster::up(&world, &["--config", file.to_str().expect("is text")]);
     let refused = world.penstock(&["submit", "--wait", "-e", GROUPED]);
@@ -59,12 +63,57 @@ fn a_quota_fails_a_job_by_name_and_settings_are_read_again_at_sighup() {
     assert_eq!(world.penstock(&["shuffle", "settings", "control_listen=x:1"]).exit, 2);
 }
 
+/// Fails for lack of resources, in words that hold each of `said`.
+fn lacks_resources(world: &World, sql: &str, said: &str) {
+    let ran = world.penstock(&["submit", "--wait", "--json", "-e", sql]);
+    assert_eq!(ran.exit, 5, "{ran:?}");
+    let status: Value = serde_json::from_str(&ran.stdout).expect("is json");
+    assert_eq!(status["failure"]["class"], "RESOURCES", "{status}");
+    assert!(status["failure"]["message"].as_str().is_some_and(|message| message.contains(said)), "{status}");
+}
+
+#[test]
+fn a_job_that_pushes_more_bytes_than_it_may_lacks_resources() {
+    let world = World::new();
+    let settings = "[shuffle-master]\njob_bytes_max = 1000000\nheartbeat_interval_ms = 10\n";
+    let file = world.file("penstock.toml", settings);
+    let _cluster = ProcessCluster::up(&world, &["--config", file.to_str().expect("is text")]);
+    let large = "select count(*) as n from (select md5(cast(value as varchar)) as text \
+        from generate_series(1, 500000) group by 1)";
+    lacks_resources(&world, large, "quota");
+    world.ok(&["submit", "--wait", "-e", GROUPED]);
+}
+
+#[test]
+fn a_job_says_that_it_waits_for_a_shuffle_worker_and_goes_on_when_there_is_one() {
+    let world = World::new();
+    let cluster = ProcessCluster::up(&world, &["--shuffle-workers", "1"]);
+    signal(cluster.pid_of("shuffle-worker-1"), Signal::SIGKILL);
+    let submitted = world.json(&["submit", "--json", "-e", GROUPED]);
+    let job = submitted["job_id"].as_str().expect("an id");
+    until("the job says what it waits for", || {
+        let status = world.json(&["status", job, "--json"]);
+        assert_ne!(status["state"], "FAILED", "{status}");
+        status["waiting"]
+            .as_str()
+            .is_some_and(|waiting| waiting.starts_with("the shuffle service"))
+            .then_some(())
+    });
+    assert!(world.ok(&["status", job]).contains("the shuffle service"));
+    world.ok(&["cluster", "restart", "shuffle-worker-1"]);
+    assert_eq!(world.ok(&["wait", job]), "SUCCEEDED\n");
+}
+
+fn secret(world: &World, name: &str, role: &str) -> String {
+    let file = world.file(name, format!("{name}, and long enough to be a secret"));
+    format!("[{role}]\ncluster_secret_file = \"{}\"\n", file.display())
+}
+
 #[test]
 fn with_a_cluster_secret_executors_are_told_the_tokens_of_their_jobs() {
     let world = World::new();
-    let secret = world.file("secret", "0123456789abcdef0123456789abcdef");
-    let section = |name| format!("[{name}]\ncluster_secret_file = \"{}\"\n", secret.display());
-    let sections = ["coordinator", "shuffle-master", "shuffle-worker"].map(section).concat();
+    let sections =
+        ["coordinator", "shuffle-master", "shuffle-worker"].map(|role| secret(&world, "ours", role)).concat();
     let file = world.file("penstock.toml", sections);
     let _cluster = ProcessCluster::up(&world, &["--config", file.to_str().expect("is text")]);
     world.ok(&["submit", "--wait", "-e", GROUPED]);
@@ -127,4 +176,21 @@ fn what_happens_to_workers_is_in_the_log_of_the_cluster_though_no_job_met_them()
     world.ok(&["shuffle", "exclude", "worker-1", "--seconds", "60", "--reason", "slow disk"]);
     let excluded = until("it is told", || told("worker_changed", "excluded"));
     assert_eq!((&excluded["worker"], &excluded["because"]), (&"worker-1".into(), &"slow disk".into()));
+}
+
+#[test]
+fn a_coordinator_with_another_secret_than_the_shuffle_service_is_told_so() {
+    let world = World::new();
+    let theirs = ["shuffle-master", "shuffle-worker"].map(|role| secret(&world, "theirs", role)).concat();
+    let sections = theirs + &secret(&world, "ours", "coordinator") + "shuffle_wait_seconds = 0\n";
+    let file = world.file("penstock.toml", sections);
+    let _cluster = ProcessCluster::up(&world, &["--config", file.to_str().expect("is text")]);
+    let ran = world.penstock(&["submit", "--wait", "-e", GROUPED]);
+    assert_eq!(ran.exit, 6, "{ran:?}");
+    for part in ["a wrong control token", "the same cluster secret"] {
+        assert!(ran.stderr.contains(part), "`{part}` is missing: {}", ran.stderr);
+    }
+    let log =
+        std::fs::read_to_string(world.cluster_state().join("logs/shuffle-master-1.log")).expect("a log");
+    assert_eq!(log.lines().filter(|line| line.contains("turned away")).count(), 1, "{log}");
 }

@@ -1,6 +1,8 @@
 //! Runs the program in a world of its own: its own home for state and temporary files, so that what it leaves is seen.
 
 use std::{
+    cell::OnceCell,
+    fmt::Display,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -17,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct World {
     root: TempDir,
+    /// The coordinator that commands talk to; none: that of the cluster that was started here.
+    url: OnceCell<String>,
 }
 
 /// What one invocation did.
@@ -33,7 +37,7 @@ impl World {
         for folder in ["tmp", "state", "work"] {
             fs::create_dir(root.path().join(folder)).expect("created");
         }
-        Self { root }
+        Self { root, url: OnceCell::new() }
     }
 
     /// Where the program runs, and what its relative paths start from.
@@ -48,19 +52,27 @@ impl World {
         path
     }
 
+    /// From now on commands talk to this coordinator.
+    pub fn talks_to(&self, url: &str) {
+        self.url.set(url.to_owned()).expect("a world has one cluster");
+    }
+
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(PENSTOCK);
+        let mut command = self.at_home(Command::new(PENSTOCK));
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
-            .args(arguments)
+    }
+
+    /// With the folders and the variables of this world.
+    pub fn at_home(&self, mut command: Command) -> Command {
+        command
             .current_dir(self.work())
             .env("TMPDIR", self.root.path().join("tmp"))
             .env("XDG_STATE_HOME", self.root.path().join("state"))
             .env("PENSTOCK_CLUSTER_STATE", self.cluster_state())
             .env_remove("PENSTOCK_URL")
             .env_remove("PENSTOCK_SHUFFLE_MASTERS")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .envs(self.url.get().map(|url| ("PENSTOCK_URL", url)));
         command
     }
 
@@ -120,7 +132,7 @@ impl Ran {
     }
 }
 
-fn files_below(folder: &Path) -> Vec<PathBuf> {
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let below = |entry: fs::DirEntry| {
         let path = entry.path();
@@ -131,20 +143,36 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 
 /// Waits until `condition` gives something.
 pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    until_ok(what, || condition().ok_or("it is not so yet"))
+}
+
+/// Waits until `condition` gives something; tells what it gave last if that takes too long.
+pub fn until_ok<T, E: Display>(what: &str, mut condition: impl FnMut() -> Result<T, E>) -> T {
     let started = Instant::now();
     loop {
-        if let Some(value) = condition() {
-            return value;
+        match condition() {
+            Ok(value) => return value,
+            Err(reason) => assert!(started.elapsed() < PATIENCE, "waited too long until {what}: {reason}"),
         }
-        assert!(started.elapsed() < PATIENCE, "waited too long until {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Answers REST calls.
+pub trait Coordinator {
+    fn url(&self) -> &str;
 }
 
 /// A cluster of real processes that goes with the value.
 pub struct ProcessCluster<'a> {
     world: &'a World,
     pub url: String,
+}
+
+impl Coordinator for ProcessCluster<'_> {
+    fn url(&self) -> &str {
+        &self.url
+    }
 }
 
 impl<'a> ProcessCluster<'a> {
@@ -163,9 +191,13 @@ impl<'a> ProcessCluster<'a> {
     }
 
     fn process(&self, name: &str) -> Value {
+        let processes = self.processes();
+        processes.into_iter().find(|process| process["name"] == name).expect("a process of this name")
+    }
+
+    pub fn processes(&self) -> Vec<Value> {
         let status = self.world.json(&["cluster", "status", "--json"]);
-        let processes = status["processes"].as_array().expect("a list");
-        processes.iter().find(|process| process["name"] == name).expect("a process of this name").clone()
+        status["processes"].as_array().expect("a list").clone()
     }
 }
 
@@ -177,4 +209,10 @@ impl Drop for ProcessCluster<'_> {
 
 pub fn signal(pid: i32, signal: nix::sys::signal::Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("the process is there");
+}
+
+/// What a server answers.
+pub fn text(url: &str) -> String {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async { reqwest::get(url).await.expect("answers").text().await.expect("is text") })
 }

@@ -9,8 +9,8 @@
 //!   rows over the partitions; nothing is encoded, checksummed, copied or sent. No shuffle can be faster.
 //! - [`Exchanges::Payloads`]: the same map, but of encoded batches, which are decoded when they are read: what crossing a
 //!   border of processes costs before a single byte has crossed it.
-//! - [`Exchanges::Service`]: a shuffle master and two shuffle workers as processes of their own, from the program
-//!   `penstock` with its defaults, on the same machine. Their CPU time is taken from the same processors, as little as that
+//! - [`Exchanges::Service`]: a shuffle master and two shuffle workers as processes of their own, with the defaults
+//!   of `penstock`, on the same machine. Their CPU time is taken from the same processors, as little as that
 //!   favours them.
 //!
 //! Not in one process with the bench: so each side's CPU seconds are its own, and neither sees what the other has left in
@@ -20,10 +20,14 @@ mod child;
 mod in_memory;
 mod roles;
 
-use std::path::PathBuf;
+use std::{iter, path::PathBuf};
 
 use anyhow::Context;
-use penstock_cli::embedded::{EXECUTORS, processors};
+use clap::Parser;
+use penstock_cli::{
+    args::Cli,
+    embedded::{EXECUTORS, processors},
+};
 use penstock_common::bytes::ByteSize;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -127,4 +131,11 @@ pub fn run(settings: &str) -> anyhow::Result<()> {
     child::say(&json!({ "url": url }))?;
     std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())?;
     Ok(())
+}
+
+/// The process of a role: does what `penstock` does with these arguments.
+pub fn run_role(arguments: &[String]) -> anyhow::Result<()> {
+    let cli = Cli::parse_from(iter::once("penstock").chain(arguments.iter().map(String::as_str)));
+    penstock_common::telemetry::init(Default::default(), "warn");
+    penstock_cli::run(cli).map(|_| ())
 }

@@ -69,14 +69,21 @@ enum Command {
     /// A process of an engine, started by the run
     #[command(hide = true)]
     Host { settings: String },
+    /// The program `penstock` within this one: processes of different builds refuse each other
+    #[command(hide = true)]
+    Penstock {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Command::Host { settings }) = &arguments.command {
-        return host::run(settings);
+    match &arguments.command {
+        Some(Command::Host { settings }) => host::run(settings),
+        Some(Command::Penstock { arguments }) => host::run_role(arguments),
+        None => tokio::runtime::Runtime::new()?.block_on(compare(&arguments)),
     }
-    tokio::runtime::Runtime::new()?.block_on(compare(&arguments))
 }
 
 async fn compare(arguments: &Arguments) -> anyhow::Result<()> {

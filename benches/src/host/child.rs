@@ -39,17 +39,16 @@ impl Child {
         Ok(child)
     }
 
-    /// A role of the program `penstock`.
+    /// This program once more, as a role of `penstock`.
     pub fn role(role: &str, name: &str, folder: &Path, flags: &[(&str, String)]) -> anyhow::Result<Self> {
         let ready_file = folder.join(format!("{name}.ready"));
         let flags = flags.iter().flat_map(|(flag, value)| [format!("--{flag}"), value.clone()]);
-        let process = Command::new(program()?)
-            .arg(role)
+        let process = Command::new(env::current_exe()?)
+            .args(["penstock", role])
             .args(flags)
             .arg("--ready-file")
             .arg(&ready_file)
             .stdin(Stdio::null())
-            .env("PENSTOCK_LOG", "warn")
             .spawn()
             .with_context(|| format!("starting {name}"))?;
         let mut child = Self { process, ready: Value::Null };

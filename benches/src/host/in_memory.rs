@@ -56,8 +56,9 @@ impl InMemory {
         let worker = WorkerAddress {
             worker: WorkerId::from("memory"),
             incarnation: Incarnation(0),
-            control: String::new(),
-            data: String::new(),
+            // Nobody connects, but a message without addresses is refused.
+            control: "memory".to_owned(),
+            data: "memory".to_owned(),
         };
         Self { store: MemoryStore::default(), batches, worker: Arc::new(worker) }
     }

@@ -1,7 +1,7 @@
 //! How the payloads of a stage are compressed.
 //!
 //! Compressing buys fewer bytes on a network with CPU time. Where all workers of an exchange are reached over the loopback
-//! interface there is no network to spare, and on TPC-H it costs more than everything else that the shuffle does.
+//! interface there is no network to spare.
 
 use std::net::SocketAddr;
 

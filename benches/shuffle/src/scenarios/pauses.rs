@@ -22,6 +22,9 @@ const MEMORY_BYTES: u64 = 512 << 20;
 const RESTART_PARTITIONS: u32 = 5000;
 const PAUSE_MS_MAX: f64 = 2000.0;
 const RESTART_SECONDS_MAX: f64 = 5.0;
+const IN_ORDER: &str = "a worker that left in order, until it serves again";
+const KILLED: &str =
+    "one killed with -9 right after the commit, until it has cleaned up and takes pushes again";
 
 /// A writer whose worker is killed.
 pub fn of_writer(setup: &Setup<'_>) -> anyhow::Result<Vec<Number>> {
@@ -88,17 +91,18 @@ fn worst(rounds: &[Round], field: &str, name: &str) -> anyhow::Result<Number> {
     Ok(Number { name: name.to_owned(), value, unit: "ms", target, sample: sample.clone() })
 }
 
-/// A worker with committed data that stops in order, and one that is killed.
+/// A worker with committed data that stops in order and keeps it, and one that is killed before a manifest names any of it.
 pub fn of_restart(setup: &Setup<'_>) -> anyhow::Result<Vec<Number>> {
-    let in_order = restart(setup, "a worker that left in order, until it serves again", Child::leave)?;
-    let killed =
-        restart(setup, "one that was killed with -9, until it serves again", |mut worker| worker.kill())?;
+    let target = Some(Limit::AtMost(RESTART_SECONDS_MAX));
+    let in_order = restart(setup, IN_ORDER, target, Child::leave)?;
+    let killed = restart(setup, KILLED, None, |mut worker| worker.kill())?;
     Ok(vec![in_order, killed])
 }
 
 fn restart(
     setup: &Setup<'_>,
     name: &str,
+    target: Option<Limit>,
     end: impl FnOnce(Child) -> anyhow::Result<()>,
 ) -> anyhow::Result<Number> {
     let folder: PathBuf = subfolder(setup, "restart")?;
@@ -122,7 +126,7 @@ fn restart(
         name: format!("restart with {:.1} GB in {RESTART_PARTITIONS} partitions: {name}", bytes as f64 / 1e9),
         value: took.as_secs_f64(),
         unit: "s",
-        target: Some(Limit::AtMost(RESTART_SECONDS_MAX)),
+        target,
         sample: Sample { seconds: took.as_secs_f64(), bytes, roles: vec![usage] },
     })
 }

@@ -15,8 +15,8 @@ fn seeds_that_found_something_find_it_no_more() {
 }
 
 #[test]
-fn fifty_seeds_meet_every_fault_and_every_end_and_break_nothing() {
-    let summary = run_all(0..50, false, |report| {
+fn eighty_seeds_meet_every_fault_and_every_end_and_break_nothing() {
+    let summary = run_all(0..80, false, |report| {
         for violation in &report.violations {
             eprintln!("seed {} broke {violation}", report.seed);
         }

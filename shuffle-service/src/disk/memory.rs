@@ -66,9 +66,9 @@ impl MemoryDisk {
         lock(&self.faults).write_error = error;
     }
 
-    /// Holds writes until [`Self::let_writes_go`].
+    /// Holds writes until [`Self::let_writes_go`], which lets all of them go however often they were held.
     pub fn hold_writes(&self) {
-        *lock(&self.gate) = Some(Arc::new(Semaphore::new(0)));
+        lock(&self.gate).get_or_insert_with(|| Arc::new(Semaphore::new(0)));
     }
 
     pub fn let_writes_go(&self) {

@@ -76,6 +76,14 @@ async fn splits_and_broken_connections_together_keep_every_batch_once_and_in_ord
     }
 }
 
+// A full epoch is no failure: each has taken a batch of somebody. Here none takes more than one per map and partition.
+#[tokio::test]
+async fn a_batch_waits_for_its_turn_through_any_number_of_full_epochs() {
+    let cluster = cluster(small(1, 1)).await;
+    let epochs = exchange(&cluster).await;
+    assert!(epochs > 6 * PARTITIONS as usize, "{epochs} epochs");
+}
+
 // A client without anybody to ask goes on in the old epoch as long as that takes batches.
 #[tokio::test]
 async fn a_wish_to_split_is_not_an_order() {

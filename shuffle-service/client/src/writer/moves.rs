@@ -17,13 +17,14 @@ use crate::{
     revive::{ReviveRequest, Reviver},
 };
 
-/// A batch that needs more new epochs than this fails its attempt.
+/// A batch that needs more new epochs than this fails its attempt. Those that were full do not count: each has taken batches
+/// of somebody, so that the batch's turn comes.
 const REVIVES_MAX: u32 = 5;
 
 /// What a writer remembers of the epochs that it left.
 #[derive(Debug, Default)]
 pub(super) struct Moves {
-    /// How often each batch that ever came back has got a new epoch.
+    /// How often each batch that ever came back has got a new epoch, but for full ones.
     revives: HashMap<BatchId, u32>,
     /// How often it left a worker because that was silent.
     pub silences: u32,
@@ -76,7 +77,7 @@ impl Moves {
         target: &ShuffleTarget,
     ) -> Result<(), PushError> {
         let revives = self.revives.entry(returned.batch.header.batch).or_default();
-        *revives += 1;
+        *revives += u32::from(refusal(&returned.why) != Some(Refusal::Full));
         if *revives > REVIVES_MAX { Err(error(returned, location, target)) } else { Ok(()) }
     }
 }

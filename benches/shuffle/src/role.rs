@@ -28,6 +28,8 @@ pub enum Role {
     TcpReader { addr: String, block: usize },
     /// A shuffle master and `workers` workers.
     Service { folder: Option<PathBuf>, memory_bytes: u64, tls: TlsFiles },
+    /// The same for clients that reach the worker past the network.
+    LocalService { folder: Option<PathBuf>, memory_bytes: u64 },
     /// Pushes, fetches, exchanges.
     Client { masters: Vec<String>, tls: TlsFiles, work: Work },
 }
@@ -52,7 +54,10 @@ pub fn run(role: Role) -> anyhow::Result<()> {
         Role::FileWriter { folder, block, bytes } => plain::write_file(&folder, block, bytes),
         Role::FileServer { folder, block, bytes } => plain::serve_file(&folder, block, bytes),
         Role::TcpReader { addr, block } => plain::read(&addr, block),
-        Role::Service { folder, memory_bytes, tls } => service::run(folder, memory_bytes, &tls),
+        Role::Service { folder, memory_bytes, tls } => service::run(folder, memory_bytes, &tls, false),
+        Role::LocalService { folder, memory_bytes } => {
+            service::run(folder, memory_bytes, &TlsFiles::default(), true)
+        }
         Role::Client { masters, tls, work } => client::run(masters, &tls, work),
     }
 }

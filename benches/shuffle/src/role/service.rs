@@ -22,10 +22,15 @@ use serde_json::json;
 
 use super::{next, say};
 
-pub fn run(folder: Option<PathBuf>, memory_bytes: u64, tls: &TlsFiles) -> anyhow::Result<()> {
+pub fn run(
+    folder: Option<PathBuf>,
+    memory_bytes: u64,
+    tls: &TlsFiles,
+    short_circuit: bool,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let tasks = Tasks::new("bench");
-    let master = runtime.block_on(start(folder, memory_bytes, tls, &tasks))?;
+    let master = runtime.block_on(start(folder, memory_bytes, tls, short_circuit, &tasks))?;
     say(&json!({ "master": master }))?;
     while next()? {}
     Ok(())
@@ -35,6 +40,7 @@ async fn start(
     folder: Option<PathBuf>,
     memory_bytes: u64,
     tls: &TlsFiles,
+    short_circuit: bool,
     tasks: &Tasks,
 ) -> anyhow::Result<String> {
     let network: Arc<dyn Network> = Arc::new(Tcp);
@@ -57,6 +63,7 @@ async fn start(
         memory_bytes_max: ByteSize(memory_bytes),
         disk_reserve_bytes: ByteSize(0),
         tls: tls.clone(),
+        short_circuit,
         keep_data: false,
         ..worker::Config::default()
     };

@@ -16,14 +16,14 @@ use crate::{
     role::{Role, Work},
 };
 
-const KIB: usize = 1 << 10;
-const MIB: usize = 1 << 20;
+pub(super) const KIB: usize = 1 << 10;
+pub(super) const MIB: usize = 1 << 20;
 /// Partitions that a map task writes at the same time.
-const PARTITIONS: u32 = 16;
+pub(super) const PARTITIONS: u32 = 16;
 /// Enough that the network is measured, not the flusher's rhythm.
-const MEMORY_BYTES: u64 = 512 << 20;
+pub(super) const MEMORY_BYTES: u64 = 512 << 20;
 /// So little that nearly everything is on disk.
-const LITTLE_MEMORY_BYTES: u64 = 96 << 20;
+pub(super) const LITTLE_MEMORY_BYTES: u64 = 96 << 20;
 
 pub fn all(setup: &Setup<'_>) -> anyhow::Result<Vec<Comparison>> {
     let mut all = Vec::new();
@@ -191,7 +191,7 @@ pub(super) fn client(service: &Child, tls: &TlsFiles, work: Work) -> anyhow::Res
     Child::start(&Role::Client { masters: vec![service.text("master")?], tls: tls.clone(), work })
 }
 
-fn subfolder(setup: &Setup<'_>, name: &str) -> anyhow::Result<PathBuf> {
+pub(super) fn subfolder(setup: &Setup<'_>, name: &str) -> anyhow::Result<PathBuf> {
     let folder = setup.folder.join(name);
     fs::create_dir_all(&folder)?;
     Ok(folder)

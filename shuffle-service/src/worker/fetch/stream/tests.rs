@@ -56,6 +56,7 @@ fn stream(store: &Store) -> OutgoingStream {
         epoch: KEY.1,
         offset: 0,
         credit: 1000,
+        borrows: false,
         maps: None,
     };
     OutgoingStream::new(open, store)

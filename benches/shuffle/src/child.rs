@@ -15,7 +15,8 @@ use crate::{role::Role, usage};
 
 pub struct Child {
     process: Process,
-    input: ChildStdin,
+    /// None once it is to leave.
+    input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
     /// What it said when it was ready.
     pub ready: Value,
@@ -29,7 +30,7 @@ impl Child {
             .stdout(Stdio::piped())
             .spawn()
             .context("starting a role")?;
-        let input = process.stdin.take().context("its input is piped")?;
+        let input = process.stdin.take();
         let output = BufReader::new(process.stdout.take().context("its output is piped")?);
         let mut child = Self { process, input, output, ready: Value::Null };
         child.ready = child.line()?;
@@ -38,8 +39,37 @@ impl Child {
 
     /// Lets it take its next step and returns what it says about it.
     pub fn step(&mut self) -> anyhow::Result<Value> {
-        writeln!(self.input, "next")?;
+        self.begin_step()?;
         self.line()
+    }
+
+    /// As [`Self::step`], and calls `half_way` when the role says that it has done half of it.
+    pub fn step_with(&mut self, half_way: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Value> {
+        self.begin_step()?;
+        let half = self.line()?;
+        anyhow::ensure!(half["half"] == true, "a role says when it is half way, not {half}");
+        half_way()?;
+        self.line()
+    }
+
+    fn begin_step(&mut self) -> anyhow::Result<()> {
+        Ok(writeln!(self.input.as_mut().context("its input is open")?, "next")?)
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
+    }
+
+    /// Lets it leave in order.
+    pub fn leave(mut self) -> anyhow::Result<()> {
+        // Its input ends.
+        drop(self.input.take());
+        let status = self.process.wait()?;
+        anyhow::ensure!(status.success(), "a role left with {status}");
+        Ok(())
     }
 
     pub fn cpu_seconds(&self) -> anyhow::Result<f64> {

@@ -31,6 +31,16 @@ impl Sample {
     pub fn cpu_seconds_per_gb(&self) -> f64 {
         self.roles.iter().map(|role| role.cpu_seconds).sum::<f64>() / (self.bytes as f64 / GB)
     }
+
+    /// CPU-seconds per GB, of all together and of each role, and each one's peak memory in MiB.
+    fn by_role(&self) -> (String, String) {
+        let roles = |of: &dyn Fn(&RoleUsage) -> String| {
+            self.roles.iter().map(|role| format!("{} {}", role.role, of(role))).collect::<Vec<_>>().join(", ")
+        };
+        let cpu = roles(&|role| format!("{:.2}", role.cpu_seconds / (self.bytes as f64 / GB)));
+        let peak = roles(&|role| format!("{:.0}", role.peak_memory_bytes as f64 / MIB));
+        (format!("{:.2} ({cpu})", self.cpu_seconds_per_gb()), peak)
+    }
 }
 
 /// What two samples are compared by.
@@ -76,6 +86,8 @@ pub struct Number {
     pub value: f64,
     pub unit: &'static str,
     pub target: Option<Limit>,
+    /// What it took to measure it.
+    pub sample: Sample,
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -108,7 +120,7 @@ impl Report {
             self.comparisons.iter().for_each(|comparison| text += &comparison.line());
         }
         if !self.numbers.is_empty() {
-            text += "\n| | value | target | |\n|---|---|---|---|\n";
+            text += "\n| | value | CPU-s/GB | peak MiB | target | |\n|---|---|---|---|---|---|\n";
             self.numbers.iter().for_each(|number| text += &number.line());
         }
         text
@@ -128,19 +140,14 @@ impl Report {
 impl Comparison {
     fn line(&self) -> String {
         let (plain, ours) = (&self.yardstick, &self.measured);
-        let roles = |of: &dyn Fn(&RoleUsage) -> String| {
-            ours.roles.iter().map(|role| format!("{} {}", role.role, of(role))).collect::<Vec<_>>().join(", ")
-        };
-        let cpu = roles(&|role| format!("{:.2}", role.cpu_seconds / (ours.bytes as f64 / GB)));
-        let peak = roles(&|role| format!("{:.0}", role.peak_memory_bytes as f64 / MIB));
+        let (cpu, peak) = ours.by_role();
         let met = self.target.map(|target| verdict(self.ratio >= target));
         format!(
-            "| {} | {:.2} | {:.2} | {:.2} | {:.2} ({cpu}) | {peak} | {} | {:.0} % | {} | {} |\n",
+            "| {} | {:.2} | {:.2} | {:.2} | {cpu} | {peak} | {} | {:.0} % | {} | {} |\n",
             self.name,
             plain.gb_per_second(),
             ours.gb_per_second(),
             plain.cpu_seconds_per_gb(),
-            ours.cpu_seconds_per_gb(),
             self.measure.name(),
             self.ratio * 100.0,
             self.target.map_or_else(String::new, |target| format!(">= {:.0} %", target * 100.0)),
@@ -156,7 +163,9 @@ impl Number {
             Some(Limit::AtLeast(least)) => (format!(">= {}", shown(least)), verdict(self.value >= least)),
             Some(Limit::AtMost(most)) => (format!("<= {}", shown(most)), verdict(self.value <= most)),
         };
-        format!("| {} | {} {} | {limit} | {met} |\n", self.name, shown(self.value), self.unit)
+        let (cpu, peak) = self.sample.by_role();
+        let (name, value, unit) = (&self.name, shown(self.value), self.unit);
+        format!("| {name} | {value} {unit} | {cpu} | {peak} | {limit} | {met} |\n")
     }
 }
 

@@ -26,14 +26,27 @@ pub enum Role {
     FileServer { folder: PathBuf, block: usize, bytes: u64 },
     /// Connects and reads to the end.
     TcpReader { addr: String, block: usize },
-    /// A shuffle master and `workers` workers.
-    Service { folder: Option<PathBuf>, memory_bytes: u64, tls: TlsFiles },
-    /// Pushes, fetches, exchanges.
-    Client { masters: Vec<String>, tls: TlsFiles, work: Work },
+    /// A shuffle master.
+    Master { tls: TlsFiles },
+    /// A shuffle worker of that master.
+    Worker { master: String, name: String, settings: WorkerSettings },
+    /// Pushes, fetches, exchanges; keeps everything on `copies` workers.
+    Client { master: String, tls: TlsFiles, copies: u32, work: Work },
+}
+
+/// What scenarios want of their workers.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct WorkerSettings {
+    /// Without, it has a disk that takes everything at once and keeps nothing.
+    pub folder: Option<PathBuf>,
+    pub memory_bytes: u64,
+    pub tls: TlsFiles,
+    /// Whether a restart goes on with what was committed.
+    pub keeps_data: bool,
 }
 
 /// What a client does.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub enum Work {
     /// Each step pushes `bytes` and releases what the former one pushed.
     Push { block: usize, bytes: u64, partitions: u32 },
@@ -43,6 +56,10 @@ pub enum Work {
     OpenPartitions { partitions: u32, block: usize },
     /// Whole exchanges, one after the other, and the same batches handed over in memory.
     Exchanges { rounds: u32, partitions: u32, block: usize },
+    /// Pushes, commits and reads; says when it has pushed half of it.
+    PushThrough { block: usize, bytes: u64, partitions: u32 },
+    /// The first step pushes and commits; every further one reads all partitions at once and says when it has read half.
+    ReadThrough { block: usize, bytes: u64, partitions: u32 },
 }
 
 pub fn run(role: Role) -> anyhow::Result<()> {
@@ -52,8 +69,9 @@ pub fn run(role: Role) -> anyhow::Result<()> {
         Role::FileWriter { folder, block, bytes } => plain::write_file(&folder, block, bytes),
         Role::FileServer { folder, block, bytes } => plain::serve_file(&folder, block, bytes),
         Role::TcpReader { addr, block } => plain::read(&addr, block),
-        Role::Service { folder, memory_bytes, tls } => service::run(folder, memory_bytes, &tls),
-        Role::Client { masters, tls, work } => client::run(masters, &tls, work),
+        Role::Master { tls } => service::run_master(tls),
+        Role::Worker { master, name, settings } => service::run_worker(master, name, settings),
+        Role::Client { master, tls, copies, work } => client::run(master, &tls, copies, work),
     }
 }
 

@@ -1,12 +1,16 @@
 //! The measurements of a run, each with its yardstick, taken in turns.
 
 mod numbers;
+mod pauses;
+mod service;
 mod transfers;
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use anyhow::Context;
+use serde_json::Value;
 
+use self::service::Service;
 use crate::{
     Run,
     child::Child,
@@ -41,6 +45,10 @@ impl Setup<'_> {
         (self.run.gib * (1_u64 << 30) as f64) as u64
     }
 
+    fn rounds(&self) -> std::ops::Range<u32> {
+        0..self.run.rounds.max(1)
+    }
+
     fn wants(&self, name: &str) -> bool {
         self.run.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
     }
@@ -56,7 +64,7 @@ impl Setup<'_> {
     ) -> anyhow::Result<Comparison> {
         eprintln!("measuring {name}");
         let (mut plain, mut ours) = (Vec::new(), Vec::new());
-        for _ in 0..self.run.rounds.max(1) {
+        for _ in self.rounds() {
             plain.push(yardstick().with_context(|| format!("the yardstick of {name}"))?);
             ours.push(subject().with_context(|| name.to_owned())?);
         }
@@ -71,10 +79,18 @@ impl Setup<'_> {
 
 /// Lets the first role take a step and counts what it and the others used meanwhile.
 fn step(actor: (&'static str, &mut Child), others: &[(&'static str, &Child)]) -> anyhow::Result<Sample> {
-    let (role, actor) = actor;
+    Ok(measured(actor, others, Child::step)?.0)
+}
+
+/// As [`step`], with a step of another kind and with all that the role says about it.
+fn measured(
+    (role, actor): (&'static str, &mut Child),
+    others: &[(&'static str, &Child)],
+    step: impl FnOnce(&mut Child) -> anyhow::Result<Value>,
+) -> anyhow::Result<(Sample, Value)> {
     let own_before = actor.cpu_seconds()?;
     let before = others.iter().map(|(_, child)| child.cpu_seconds()).collect::<anyhow::Result<Vec<_>>>()?;
-    let answer = actor.step()?;
+    let answer = step(actor)?;
     let used = |role, child: &Child, before: f64| {
         let cpu_seconds = child.cpu_seconds()? - before;
         anyhow::Ok(RoleUsage { role, cpu_seconds, peak_memory_bytes: child.peak_memory_bytes()? })
@@ -83,11 +99,18 @@ fn step(actor: (&'static str, &mut Child), others: &[(&'static str, &Child)]) ->
     for ((role, child), before) in others.iter().zip(before) {
         roles.push(used(role, child, before)?);
     }
-    Ok(Sample {
+    let sample = Sample {
         seconds: answer["seconds"].as_f64().context("a step says its seconds")?,
         bytes: answer["bytes"].as_u64().context("a step says its bytes")?,
         roles,
-    })
+    };
+    Ok((sample, answer))
+}
+
+fn subfolder(setup: &Setup<'_>, name: &str) -> anyhow::Result<PathBuf> {
+    let folder = setup.folder.join(name);
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
 }
 
 /// The commit that this program was built in, if the source is still there.

@@ -1,6 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use proptest::prelude::*;
+use tokio::io::ReadBuf;
 use uuid::Uuid;
 
 use super::*;
@@ -47,7 +53,94 @@ fn batches() -> impl Strategy<Value = Vec<(u32, u32, Vec<u8>)>> {
     proptest::collection::vec((any::<u32>(), any::<u32>(), payload), 0..12)
 }
 
+/// Gives so many bytes at a time.
+struct Slow<'a>(&'a [u8], usize);
+
+impl tokio::io::AsyncRead for Slow<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let bytes = self.1.min(self.0.len()).min(into.remaining());
+        let (now, later) = self.0.split_at(bytes);
+        into.put_slice(now);
+        self.0 = later;
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn now<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+}
+
+async fn push_from(reader: &mut FrameReader<Slow<'_>>) -> Result<Push, ReadFrameError> {
+    let head = reader.head(FRAME_BYTES_MAX).await?.expect("a frame");
+    reader.push(head.body_bytes).await?.read().await
+}
+
+async fn skipped_from(
+    reader: &mut FrameReader<Slow<'_>>,
+) -> Result<(PushHead, Vec<PartitionIndex>), ReadFrameError> {
+    let head = reader.head(FRAME_BYTES_MAX).await?.expect("a frame");
+    let mut skipped = Vec::new();
+    let (head, count) =
+        reader.push(head.body_bytes).await?.skip(|_, partition, _| skipped.push(partition)).await?;
+    assert_eq!(skipped.len(), count as usize);
+    Ok((head, skipped))
+}
+
+/// Small batches and large ones, which are read in another way.
+fn batches_of_all_sizes() -> impl Strategy<Value = Vec<(u32, u32, Vec<u8>)>> {
+    let payload = prop_oneof![
+        4 => proptest::collection::vec(any::<u8>(), 0..200),
+        1 => (15_000_usize..18_000, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
+        1 => (60_000_usize..140_000, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
+    ];
+    proptest::collection::vec((any::<u32>(), any::<u32>(), payload), 0..8)
+}
+
 proptest! {
+    #[test]
+    fn a_push_is_read_from_a_stream_as_it_is_parsed(
+        frames in proptest::collection::vec(batches_of_all_sizes(), 1..3),
+        at_once in prop_oneof![1_usize..50, 1000_usize..300_000],
+    ) {
+        let frames: Vec<_> = frames.iter().map(|batches| push_of(batches)).collect();
+        let stream = frames.concat();
+        let mut reader = FrameReader::new(Slow(&stream, at_once));
+        let mut skipping = FrameReader::new(Slow(&stream, at_once));
+        for frame in &frames {
+            let parsed = Push::parse(body_of(frame, Kind::Push)).unwrap();
+            let partitions: Vec<_> = parsed.entries.iter().map(|entry| entry.partition).collect();
+            prop_assert_eq!(now(skipped_from(&mut skipping)).unwrap(), (parsed.head, partitions));
+            prop_assert_eq!(now(push_from(&mut reader)).unwrap(), parsed);
+        }
+        prop_assert!(now(reader.head(FRAME_BYTES_MAX)).unwrap().is_none());
+        prop_assert!(now(skipping.head(FRAME_BYTES_MAX)).unwrap().is_none());
+    }
+
+    // Invariant 8, of a stream.
+    #[test]
+    fn a_damaged_push_is_refused_by_a_stream_as_it_is_when_parsed(
+        batches in batches_of_all_sizes(),
+        position in any::<prop::sample::Index>(),
+        flip in 1_u8..,
+        at_once in 1_usize..100_000,
+    ) {
+        let mut frame = push_of(&batches);
+        let length = frame.len();
+        frame[FRAME_HEAD_BYTES + position.index(length - FRAME_HEAD_BYTES)] ^= flip;
+        let parsed = Push::parse(body_of(&frame, Kind::Push));
+        match (now(push_from(&mut FrameReader::new(Slow(&frame, at_once)))), parsed) {
+            (Ok(read), Ok(parsed)) => prop_assert_eq!(read, parsed),
+            (Err(ReadFrameError::Frame(_)), Err(_)) => {}
+            (read, parsed) => prop_assert!(false, "{read:?} but {parsed:?}"),
+        }
+        let cut = position.index(length - FRAME_HEAD_BYTES) + FRAME_HEAD_BYTES;
+        prop_assert!(now(push_from(&mut FrameReader::new(Slow(&frame[..cut], at_once)))).is_err());
+    }
+
     #[test]
     fn a_push_comes_back_as_it_was_recorded(batches in batches()) {
         let push = Push::parse(body_of(&push_of(&batches), Kind::Push)).unwrap();

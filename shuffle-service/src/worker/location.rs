@@ -19,7 +19,7 @@ mod write;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
 };
 
 use bytes::Bytes;
@@ -53,6 +53,8 @@ pub(super) struct Location {
     split_from_bytes: u64,
     /// The way to its second copy.
     replica: Option<Arc<Link>>,
+    /// The kernel failed to send some of it: from then on it is read, so that an error ends one stream and no connection.
+    unsendable: AtomicBool,
 }
 
 /// A location whose clients do not follow the wish to split stops at so many times the size.
@@ -134,7 +136,8 @@ impl Location {
             maps: MapIndex::default(),
         };
         let (ended, split_from_bytes) = (Notify::new(), u64::MAX);
-        Self { life, proof, state: Mutex::new(state), ended, split_from_bytes, replica: None }
+        let unsendable = AtomicBool::new(false);
+        Self { life, proof, state: Mutex::new(state), ended, split_from_bytes, replica: None, unsendable }
     }
 
     /// Takes a batch, or says why not. `charge` is the memory of its bytes. With a second copy the batch is pending: the

@@ -1,13 +1,16 @@
 //! A client of the service: one map task or one reduce task at a time, as an executor runs them.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{TryStreamExt, future::try_join_all};
 use penstock_common::{
     lifecycle::Tasks,
     net::{
@@ -20,8 +23,8 @@ use penstock_protocol::{
     shuffle::{MapOutput, PartitionSource, ShuffleTarget, Winner},
 };
 use penstock_shuffle_client::{
-    ClientOptions, ShuffleClient,
-    owner::{Owner, sources},
+    ClientOptions, Reviver, ShuffleClient,
+    owner::{Ledger, Owner, sources},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -30,10 +33,10 @@ use super::{Work, block_of, next, say};
 
 const WINNER: Winner = Winner { map: TaskIndex(0), attempt: AttemptNumber(0) };
 
-pub fn run(masters: Vec<String>, tls: &TlsFiles, mut work: Work) -> anyhow::Result<()> {
+pub fn run(master: String, tls: &TlsFiles, copies: u32, mut work: Work) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Certificates are read again at a signal, in a task of the runtime.
-    let mut client = runtime.block_on(async { Client::new(masters, tls) })?;
+    let mut client = runtime.block_on(async { Client::new(master, tls, copies) })?;
     say(&json!({}))?;
     while next()? {
         // On a thread of the runtime, as tasks run, not on one that has to be woken for every answer.
@@ -49,93 +52,188 @@ pub fn run(masters: Vec<String>, tls: &TlsFiles, mut work: Work) -> anyhow::Resu
 }
 
 struct Client {
-    owner: Owner,
+    ledger: Arc<Ledger>,
+    owner: Arc<Owner>,
     client: ShuffleClient,
     /// What the last step left.
     pushed: Option<Pushed>,
-    source: Option<(ShuffleId, PartitionSource)>,
+    committed: Option<Committed>,
 }
 
 struct Pushed {
     target: Arc<ShuffleTarget>,
     output: MapOutput,
+    /// Between two batches that were taken.
+    longest_pause: Duration,
+}
+
+#[derive(Clone)]
+struct Committed {
+    shuffle: ShuffleId,
+    sources: Vec<PartitionSource>,
 }
 
 impl Client {
-    fn new(masters: Vec<String>, files: &TlsFiles) -> anyhow::Result<Self> {
+    fn new(master: String, files: &TlsFiles, copies: u32) -> anyhow::Result<Self> {
         let tasks = Tasks::new("bench");
         let network = tls::wrap(Arc::new(Tcp), files, &tasks)?;
-        Ok(Self {
-            owner: Owner::new(Arc::clone(&network), masters),
-            client: ShuffleClient::new(network, ClientOptions::default(), tasks),
-            pushed: None,
-            source: None,
-        })
+        let owner = Arc::new(Owner::new(Arc::clone(&network), vec![master]).with_copies(copies));
+        let ledger = Arc::new(Ledger::new(Arc::clone(&owner)));
+        let reviver = Arc::clone(&ledger) as Arc<dyn Reviver>;
+        let client = ShuffleClient::with_reviver(network, ClientOptions::default(), reviver, tasks);
+        Ok(Self { ledger, owner, client, pushed: None, committed: None })
     }
 
     async fn step(&mut self, work: &Work) -> anyhow::Result<Value> {
-        match *work {
-            Work::Push { block, bytes, partitions } => self.push_and_forget(block, bytes, partitions).await,
-            Work::Fetch { block, bytes } => match self.source.clone() {
-                Some((shuffle, source)) => self.fetch(shuffle, source).await,
-                None => self.prepare(block, bytes).await,
-            },
-            Work::OpenPartitions { partitions, block } => {
+        match (*work, self.committed.clone()) {
+            (Work::Push { block, bytes, partitions }, _) => {
+                self.push_and_forget(block, bytes, partitions).await
+            }
+            (Work::OpenPartitions { partitions, block }, _) => {
                 self.push_and_forget(block, u64::from(partitions) * block as u64, partitions).await
             }
-            Work::Exchanges { rounds, partitions, block } => self.exchanges(rounds, partitions, block).await,
+            (Work::Fetch { block, bytes }, None) => self.prepare(block, bytes, 1).await,
+            (Work::Fetch { .. }, Some(committed)) => self.fetch(committed).await,
+            (Work::Exchanges { rounds, partitions, block }, _) => {
+                self.exchanges(rounds, partitions, block).await
+            }
+            (Work::PushThrough { block, bytes, partitions }, _) => {
+                self.push_through(block, bytes, partitions).await
+            }
+            (Work::ReadThrough { block, bytes, partitions }, None) => {
+                self.prepare(block, bytes, partitions).await
+            }
+            (Work::ReadThrough { bytes, .. }, Some(committed)) => self.read_through(bytes, committed).await,
         }
     }
 
     async fn push_and_forget(&mut self, block: usize, bytes: u64, partitions: u32) -> anyhow::Result<Value> {
+        self.forget().await?;
+        let batches = bytes / block as u64;
+        let (pushed, seconds) = self.reserve_and_push(block, batches, partitions, |_| Ok(())).await?;
+        self.pushed = Some(pushed);
+        Ok(json!({ "seconds": seconds, "bytes": batches * block as u64 }))
+    }
+
+    async fn forget(&mut self) -> anyhow::Result<()> {
         if let Some(pushed) = self.pushed.take() {
+            self.ledger.forget(pushed.target.shuffle);
             self.owner.release_job(pushed.target.shuffle.job).await?;
         }
+        Ok(())
+    }
+
+    /// Returns the seconds that pushing took, too.
+    async fn reserve_and_push(
+        &self,
+        block: usize,
+        batches: u64,
+        partitions: u32,
+        each: impl FnMut(u64) -> anyhow::Result<()>,
+    ) -> anyhow::Result<(Pushed, f64)> {
         let payload = Bytes::from(block_of(block));
-        let shuffle = new_shuffle();
-        let target = Arc::new(self.owner.reserve(shuffle, partitions).await?);
-        let batches = bytes / block as u64;
+        let target = Arc::new(self.ledger.reserve(new_shuffle(), partitions).await?);
         let started = Instant::now();
-        let output = self.push(&target, &payload, batches).await?;
-        let seconds = started.elapsed().as_secs_f64();
-        self.pushed = Some(Pushed { target, output });
-        Ok(json!({ "seconds": seconds, "bytes": batches * block as u64, "batches": batches }))
+        let pushed = self.push(target, &payload, batches, each).await?;
+        Ok((pushed, started.elapsed().as_secs_f64()))
     }
 
     async fn push(
         &self,
-        target: &Arc<ShuffleTarget>,
+        target: Arc<ShuffleTarget>,
         payload: &Bytes,
         batches: u64,
-    ) -> anyhow::Result<MapOutput> {
+        mut each: impl FnMut(u64) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Pushed> {
         let task = TaskId { job: target.shuffle.job, stage: StageId(0), index: WINNER.map };
         let attempt = AttemptId { task, number: WINNER.attempt };
-        let mut writer = self.client.writer(attempt, Arc::clone(target)).await?;
+        let mut writer = self.client.writer(attempt, Arc::clone(&target)).await?;
         let partitions = target.locations.len() as u64;
+        let mut pauses = Pauses::new();
         for batch in 0..batches {
+            each(batch)?;
             writer.push(PartitionIndex((batch % partitions) as u32), 1, payload.clone()).await?;
+            pauses.went_on();
         }
-        Ok(writer.finish().await?)
+        let output = writer.finish().await?;
+        pauses.went_on();
+        Ok(Pushed { target, output, longest_pause: pauses.longest })
     }
 
-    async fn prepare(&mut self, block: usize, bytes: u64) -> anyhow::Result<Value> {
-        let answer = self.push_and_forget(block, bytes, 1).await?;
-        let pushed = self.pushed.as_ref().context("just pushed")?;
+    async fn commit(&self, pushed: &Pushed) -> anyhow::Result<Committed> {
         let shuffle = pushed.target.shuffle;
-        let verdicts = self.owner.commit(&pushed.target, &[WINNER]).await?;
-        let mut all = sources(shuffle, &verdicts, [&pushed.output])?;
-        self.source = Some((shuffle, all.remove(0)));
+        let all = self.ledger.all(shuffle).context("it was reserved here")?;
+        let verdicts = self.owner.commit(&all, &[WINNER]).await?;
+        Ok(Committed { shuffle, sources: sources(shuffle, &verdicts, [&pushed.output])? })
+    }
+
+    async fn prepare(&mut self, block: usize, bytes: u64, partitions: u32) -> anyhow::Result<Value> {
+        let answer = self.push_and_forget(block, bytes, partitions).await?;
+        let pushed = self.pushed.as_ref().context("just pushed")?;
+        self.committed = Some(self.commit(pushed).await?);
         Ok(answer)
     }
 
-    async fn fetch(&self, shuffle: ShuffleId, source: PartitionSource) -> anyhow::Result<Value> {
+    async fn fetch(&self, Committed { shuffle, sources }: Committed) -> anyhow::Result<Value> {
         let started = Instant::now();
         let mut bytes = 0;
-        let mut payloads = Box::pin(self.client.read(shuffle, [WINNER].into(), source));
-        while let Some(payload) = payloads.try_next().await? {
-            bytes += payload.len() as u64;
+        for source in sources {
+            let mut payloads = Box::pin(self.client.read(shuffle, [WINNER].into(), source));
+            while let Some(payload) = payloads.try_next().await? {
+                bytes += payload.len() as u64;
+            }
         }
         Ok(json!({ "seconds": started.elapsed().as_secs_f64(), "bytes": bytes }))
+    }
+
+    async fn push_through(&mut self, block: usize, bytes: u64, partitions: u32) -> anyhow::Result<Value> {
+        self.forget().await?;
+        let batches = bytes / block as u64;
+        let half_way = |batch| if batch == batches / 2 { say(&json!({ "half": true })) } else { Ok(()) };
+        let (pushed, seconds) = self.reserve_and_push(block, batches, partitions, half_way).await?;
+        let started = Instant::now();
+        let committed = self.commit(&pushed).await?;
+        let commit = started.elapsed();
+        let read = self.fetch(committed).await?;
+        anyhow::ensure!(read["bytes"] == batches * block as u64, "all that was pushed is read");
+        let longest_pause_ms = millis(pushed.longest_pause);
+        self.pushed = Some(pushed);
+        Ok(json!({
+            "seconds": seconds,
+            "bytes": batches * block as u64,
+            "longest_pause_ms": longest_pause_ms,
+            "commit_ms": millis(commit),
+        }))
+    }
+
+    /// All partitions at once, as a merge reads them.
+    async fn read_through(
+        &self,
+        bytes: u64,
+        Committed { shuffle, sources }: Committed,
+    ) -> anyhow::Result<Value> {
+        let read = &AtomicU64::new(0);
+        let readers = sources.into_iter().map(|source| {
+            let mut payloads = Box::pin(self.client.read(shuffle, [WINNER].into(), source));
+            async move {
+                let mut pauses = Pauses::new();
+                while let Some(payload) = payloads.try_next().await? {
+                    pauses.went_on();
+                    let before = read.fetch_add(payload.len() as u64, Ordering::Relaxed);
+                    if before < bytes / 2 && before + payload.len() as u64 >= bytes / 2 {
+                        say(&json!({ "half": true }))?;
+                    }
+                }
+                anyhow::Ok(pauses.longest)
+            }
+        });
+        let started = Instant::now();
+        let pauses = try_join_all(readers).await?;
+        Ok(json!({
+            "seconds": started.elapsed().as_secs_f64(),
+            "bytes": read.load(Ordering::Relaxed),
+            "longest_pause_ms": pauses.into_iter().max().map(millis),
+        }))
     }
 
     async fn exchanges(&self, rounds: u32, partitions: u32, block: usize) -> anyhow::Result<Value> {
@@ -149,30 +247,56 @@ impl Client {
             hand_over(partitions, &payload).await?;
             handed_over.push(started.elapsed());
         }
-        let millis = |times: &mut Vec<Duration>, percent: usize| {
-            times.sort();
-            times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e3
-        };
+        let (median, p99) = (percentile(&mut exchanged, 50), percentile(&mut exchanged, 99));
         Ok(json!({
-            "median_ms": millis(&mut exchanged, 50),
-            "p99_ms": millis(&mut exchanged, 99),
-            "in_memory_median_ms": millis(&mut handed_over, 50),
+            "seconds": exchanged.iter().sum::<Duration>().as_secs_f64(),
+            "bytes": u64::from(rounds) * u64::from(partitions) * block as u64,
+            "median_ms": millis(median),
+            "p99_ms": millis(p99),
+            "in_memory_median_ms": millis(percentile(&mut handed_over, 50)),
         }))
     }
 
     /// Everything between two stages: reserve, push, report, commit, read.
     async fn exchange(&self, partitions: u32, payload: &Bytes) -> anyhow::Result<()> {
-        let shuffle = new_shuffle();
-        let target = Arc::new(self.owner.reserve(shuffle, partitions).await?);
-        let output = self.push(&target, payload, partitions.into()).await?;
-        let verdicts = self.owner.commit(&target, &[WINNER]).await?;
-        for source in sources(shuffle, &verdicts, [&output])? {
+        let target = Arc::new(self.ledger.reserve(new_shuffle(), partitions).await?);
+        let pushed = self.push(target, payload, partitions.into(), |_| Ok(())).await?;
+        let Committed { shuffle, sources } = self.commit(&pushed).await?;
+        for source in sources {
             let payloads = self.client.read(shuffle, [WINNER].into(), source);
             let payloads: Vec<_> = payloads.try_collect().await?;
             anyhow::ensure!(payloads.len() == 1, "one batch for each partition");
         }
+        self.ledger.forget(shuffle);
         Ok(())
     }
+}
+
+/// The longest time between two signs of progress.
+struct Pauses {
+    last: Instant,
+    longest: Duration,
+}
+
+impl Pauses {
+    fn new() -> Self {
+        Self { last: Instant::now(), longest: Duration::ZERO }
+    }
+
+    fn went_on(&mut self) {
+        let now = Instant::now();
+        self.longest = self.longest.max(now - self.last);
+        self.last = now;
+    }
+}
+
+fn percentile(times: &mut [Duration], percent: usize) -> Duration {
+    times.sort();
+    times[(times.len() - 1) * percent / 100]
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 /// The same batches from one task to another through a channel.

@@ -1,9 +1,10 @@
-//! A shuffle master and a worker, on a local disk or on one that keeps nothing.
+//! A shuffle master, and a worker on a local disk or on one that keeps nothing.
 
 use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -12,57 +13,63 @@ use penstock_common::{
     bytes::ByteSize,
     clock::SystemClock,
     lifecycle::Tasks,
-    net::{Network, Tcp, tls::TlsFiles},
+    net::{Tcp, tls::TlsFiles},
 };
 use penstock_shuffle_service::{
     disk::{Disk, LocalDisk, StoredFile},
     master, worker,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{next, say};
+use super::{WorkerSettings, next, say};
 
-pub fn run(folder: Option<PathBuf>, memory_bytes: u64, tls: &TlsFiles) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let tasks = Tasks::new("bench");
-    let master = runtime.block_on(start(folder, memory_bytes, tls, &tasks))?;
-    say(&json!({ "master": master }))?;
-    while next()? {}
-    Ok(())
-}
+/// How long a worker that is asked to leave may take to write everything down.
+const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
-async fn start(
-    folder: Option<PathBuf>,
-    memory_bytes: u64,
-    tls: &TlsFiles,
-    tasks: &Tasks,
-) -> anyhow::Result<String> {
-    let network: Arc<dyn Network> = Arc::new(Tcp);
+pub fn run_master(tls: TlsFiles) -> anyhow::Result<()> {
     let config = master::Config {
         control_listen: "127.0.0.1:0".to_owned(),
         admin_listen: String::new(),
-        tls: tls.clone(),
+        tls,
         ..master::Config::default()
     };
-    let master = master::start(config, Arc::clone(&network), Arc::new(SystemClock), tasks.clone()).await?;
-    let master = master.control.to_string();
+    serve(async |tasks| {
+        let master = master::start(config, Arc::new(Tcp), Arc::new(SystemClock), tasks).await?;
+        Ok(json!({ "master": master.control.to_string() }))
+    })
+}
+
+pub fn run_worker(master: String, name: String, settings: WorkerSettings) -> anyhow::Result<()> {
+    let WorkerSettings { folder, memory_bytes, tls, keeps_data } = settings;
     let disk: Arc<dyn Disk> = match &folder {
         Some(_) => Arc::new(LocalDisk::default()),
         None => Arc::new(NoDisk),
     };
     let config = worker::Config {
-        masters: vec![master.clone()],
+        name,
+        masters: vec![master],
         data_dirs: vec![folder.unwrap_or_else(|| PathBuf::from("nowhere"))],
         admin_listen: String::new(),
         memory_bytes_max: ByteSize(memory_bytes),
         disk_reserve_bytes: ByteSize(0),
-        tls: tls.clone(),
-        keep_data: false,
+        tls,
+        keep_data: keeps_data,
         ..worker::Config::default()
     };
-    let worker = worker::start_on(config, network, Arc::new(SystemClock), disk, tasks.clone()).await?;
-    worker.registered().await;
-    Ok(master)
+    serve(async |tasks| {
+        let worker = worker::start_on(config, Arc::new(Tcp), Arc::new(SystemClock), disk, tasks).await?;
+        worker.registered().await;
+        Ok(json!({ "worker": worker.address.worker.as_str() }))
+    })
+}
+
+/// Says what `start` found once it serves, and stops in order when there is no next step.
+fn serve(start: impl AsyncFnOnce(Tasks) -> anyhow::Result<Value>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let tasks = Tasks::new("bench");
+    say(&runtime.block_on(start(tasks.clone()))?)?;
+    while next()? {}
+    Ok(runtime.block_on(tasks.stop(STOP_DEADLINE))?)
 }
 
 /// Takes everything at once and keeps nothing: what is measured is the way there.

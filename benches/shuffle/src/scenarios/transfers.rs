@@ -9,11 +9,11 @@ use std::{
 use penstock_common::net::tls::TlsFiles;
 use rcgen::{CertificateParams, KeyPair};
 
-use super::{Setup, step};
+use super::{Service, Setup, step, subfolder};
 use crate::{
     child::Child,
     report::{Comparison, Measure, Sample},
-    role::{Role, Work},
+    role::{Role, Work, WorkerSettings},
 };
 
 const KIB: usize = 1 << 10;
@@ -25,53 +25,64 @@ const MEMORY_BYTES: u64 = 512 << 20;
 /// So little that nearly everything is on disk.
 const LITTLE_MEMORY_BYTES: u64 = 96 << 20;
 
+/// With two copies everything is moved or written twice: the limit is half of the yardstick's.
+const HALF: f64 = 0.5;
+
+type Transfer = fn(&Setup<'_>, &str, usize) -> anyhow::Result<Comparison>;
+
 pub fn all(setup: &Setup<'_>) -> anyhow::Result<Vec<Comparison>> {
+    let transfers: [(&str, Transfer); 6] = [
+        ("push, no storage", |setup, name, block| push(setup, name, block, 1, 0.6)),
+        ("push, no storage, two copies", |setup, name, block| push(setup, name, block, 2, 0.8 * HALF)),
+        ("push, no storage, TLS beside none", push_with_tls),
+        ("push to disk, synced", |setup, name, block| push_to_disk(setup, name, block, 1, 0.8)),
+        ("push to disk, synced, two copies", |setup, name, block| {
+            push_to_disk(setup, name, block, 2, 0.8 * HALF)
+        }),
+        ("fetch from the page cache, one connection", fetch),
+    ];
     let mut all = Vec::new();
-    for (block, size) in [(64 * KIB, "64 KiB"), (MIB, "1 MiB")] {
-        let name = format!("push, no storage, {size}");
-        if setup.wants(&name) {
-            all.push(push(setup, &name, block)?);
-        }
-    }
-    for (block, size) in [(64 * KIB, "64 KiB"), (MIB, "1 MiB")] {
-        let name = format!("push, no storage, {size}, TLS beside none");
-        if setup.wants(&name) {
-            all.push(push_with_tls(setup, &name, block)?);
-        }
-    }
-    for (block, size) in [(64 * KIB, "64 KiB"), (MIB, "1 MiB")] {
-        let name = format!("push to disk, synced, {size}");
-        if setup.wants(&name) {
-            all.push(push_to_disk(setup, &name, block)?);
-        }
-    }
-    for (block, size) in [(64 * KIB, "64 KiB"), (MIB, "1 MiB")] {
-        let name = format!("fetch from the page cache, one connection, {size}");
-        if setup.wants(&name) {
-            all.push(fetch(setup, &name, block)?);
+    for (transfer, measure) in transfers {
+        for (block, size) in [(64 * KIB, "64 KiB"), (MIB, "1 MiB")] {
+            let name = format!("{transfer}, {size}");
+            if setup.wants(&name) {
+                all.push(measure(setup, &name, block)?);
+            }
         }
     }
     Ok(all)
 }
 
-fn push(setup: &Setup<'_>, name: &str, block: usize) -> anyhow::Result<Comparison> {
+fn push(setup: &Setup<'_>, name: &str, block: usize, copies: u32, target: f64) -> anyhow::Result<Comparison> {
     let bytes = setup.bytes();
     let sink = Child::start(&Role::TcpSink { block })?;
     let mut source = Child::start(&Role::TcpSource { addr: sink.text("addr")?, block, bytes })?;
-    let worker =
-        Child::start(&Role::Service { folder: None, memory_bytes: MEMORY_BYTES, tls: TlsFiles::default() })?;
-    let mut client =
-        client(&worker, &TlsFiles::default(), Work::Push { block, bytes, partitions: PARTITIONS })?;
+    let service = Service::start(usize::try_from(copies)?, in_memory())?;
+    let mut client = service.client(copies, Work::Push { block, bytes, partitions: PARTITIONS })?;
     setup.compare(
         name,
         Measure::BytesPerCpuSecond,
-        Some(0.6),
+        Some(target),
         || step(("sender", &mut source), &[("receiver", &sink)]),
-        || step(("client", &mut client), &[("worker", &worker)]),
+        || step(("client", &mut client), &service.roles()),
     )
 }
 
-fn push_to_disk(setup: &Setup<'_>, name: &str, block: usize) -> anyhow::Result<Comparison> {
+fn in_memory() -> WorkerSettings {
+    WorkerSettings { memory_bytes: MEMORY_BYTES, ..WorkerSettings::default() }
+}
+
+fn on_disk(folder: PathBuf) -> WorkerSettings {
+    WorkerSettings { folder: Some(folder), memory_bytes: LITTLE_MEMORY_BYTES, ..WorkerSettings::default() }
+}
+
+fn push_to_disk(
+    setup: &Setup<'_>,
+    name: &str,
+    block: usize,
+    copies: u32,
+    target: f64,
+) -> anyhow::Result<Comparison> {
     let bytes = setup.bytes();
     let plain = subfolder(setup, "plain")?;
     let mut writer = Child::start(&Role::FileWriter { folder: plain, block, bytes })?;
@@ -79,29 +90,23 @@ fn push_to_disk(setup: &Setup<'_>, name: &str, block: usize) -> anyhow::Result<C
     setup.compare(
         name,
         Measure::BytesPerSecond,
-        Some(0.8),
+        Some(target),
         || step(("writer", &mut writer), &[]),
-        // A fresh worker each time: its folder then holds what this round wrote.
+        // Fresh workers each time: their folders then hold what this round wrote.
         || {
-            let role = Role::Service {
-                folder: Some(stored.clone()),
-                memory_bytes: LITTLE_MEMORY_BYTES,
-                tls: TlsFiles::default(),
-            };
-            let worker = Child::start(&role)?;
-            let mut client =
-                client(&worker, &TlsFiles::default(), Work::Push { block, bytes, partitions: PARTITIONS })?;
-            let pushed = step(("client", &mut client), &[("worker", &worker)])?;
-            let sample = synced(pushed, &stored)?;
-            drop((client, worker));
+            let service = Service::start(usize::try_from(copies)?, on_disk(stored.clone()))?;
+            let mut client = service.client(copies, Work::Push { block, bytes, partitions: PARTITIONS })?;
+            let pushed = step(("client", &mut client), &service.roles())?;
+            let sample = synced(pushed, &stored, copies)?;
+            drop((client, service));
             fs::remove_dir_all(&stored)?;
             Ok(sample)
         },
     )
 }
 
-/// The same sample with what reached the files in place of what was pushed, and the time to sync them added.
-fn synced(pushed: Sample, folder: &Path) -> anyhow::Result<Sample> {
+/// The same sample with what reached the files in place of what was pushed, counted once, and the time to sync them added.
+fn synced(pushed: Sample, folder: &Path, copies: u32) -> anyhow::Result<Sample> {
     let started = Instant::now();
     let mut bytes = 0;
     for file in files_below(folder)? {
@@ -109,7 +114,11 @@ fn synced(pushed: Sample, folder: &Path) -> anyhow::Result<Sample> {
         file.sync_data()?;
         bytes += file.metadata()?.len();
     }
-    Ok(Sample { bytes, seconds: pushed.seconds + started.elapsed().as_secs_f64(), ..pushed })
+    Ok(Sample {
+        bytes: bytes / u64::from(copies),
+        seconds: pushed.seconds + started.elapsed().as_secs_f64(),
+        ..pushed
+    })
 }
 
 fn files_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -131,21 +140,17 @@ fn fetch(setup: &Setup<'_>, name: &str, block: usize) -> anyhow::Result<Comparis
     let server = Child::start(&Role::FileServer { folder: plain.clone(), block, bytes })?;
     let mut reader = Child::start(&Role::TcpReader { addr: server.text("addr")?, block })?;
     let stored = subfolder(setup, "fetched")?;
-    let worker = Child::start(&Role::Service {
-        folder: Some(stored.clone()),
-        memory_bytes: LITTLE_MEMORY_BYTES,
-        tls: TlsFiles::default(),
-    })?;
-    let mut client = client(&worker, &TlsFiles::default(), Work::Fetch { block, bytes })?;
+    let service = Service::start(1, on_disk(stored.clone()))?;
+    let mut client = service.client(1, Work::Fetch { block, bytes })?;
     client.step()?;
     let comparison = setup.compare(
         name,
         Measure::BytesPerSecond,
         Some(0.7),
         || step(("reader", &mut reader), &[("server", &server)]),
-        || step(("client", &mut client), &[("worker", &worker)]),
+        || step(("client", &mut client), &service.roles()),
     )?;
-    drop((server, worker));
+    drop((server, service));
     fs::remove_dir_all(plain)?;
     fs::remove_dir_all(stored)?;
     Ok(comparison)
@@ -156,19 +161,18 @@ fn push_with_tls(setup: &Setup<'_>, name: &str, block: usize) -> anyhow::Result<
     let (bytes, partitions) = (setup.bytes(), PARTITIONS);
     let certificates = certificates(&subfolder(setup, "tls")?)?;
     let start = |tls: TlsFiles| {
-        let role = Role::Service { folder: None, memory_bytes: MEMORY_BYTES, tls: tls.clone() };
-        let worker = Child::start(&role)?;
-        let client = client(&worker, &tls, Work::Push { block, bytes, partitions })?;
-        anyhow::Ok((worker, client))
+        let service = Service::start(1, WorkerSettings { tls, ..in_memory() })?;
+        let client = service.client(1, Work::Push { block, bytes, partitions })?;
+        anyhow::Ok((service, client))
     };
-    let (plain_worker, mut plain_client) = start(TlsFiles::default())?;
-    let (worker, mut client) = start(certificates)?;
+    let (plain_service, mut plain_client) = start(TlsFiles::default())?;
+    let (service, mut client) = start(certificates)?;
     setup.compare(
         name,
         Measure::BytesPerCpuSecond,
         None,
-        || step(("client", &mut plain_client), &[("worker", &plain_worker)]),
-        || step(("client", &mut client), &[("worker", &worker)]),
+        || step(("client", &mut plain_client), &plain_service.roles()),
+        || step(("client", &mut client), &service.roles()),
     )
 }
 
@@ -185,14 +189,4 @@ fn certificates(folder: &Path) -> anyhow::Result<TlsFiles> {
     fs::write(&files.certificate_file, certificate.pem())?;
     fs::write(&files.key_file, key.serialize_pem())?;
     Ok(files)
-}
-
-pub(super) fn client(service: &Child, tls: &TlsFiles, work: Work) -> anyhow::Result<Child> {
-    Child::start(&Role::Client { masters: vec![service.text("master")?], tls: tls.clone(), work })
-}
-
-fn subfolder(setup: &Setup<'_>, name: &str) -> anyhow::Result<PathBuf> {
-    let folder = setup.folder.join(name);
-    fs::create_dir_all(&folder)?;
-    Ok(folder)
 }

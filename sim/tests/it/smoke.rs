@@ -14,15 +14,15 @@ fn seeds_that_found_something_find_it_no_more() {
     }
 }
 
+// That every kind of fault is met takes more seeds: `make test-sim` demands it of 200.
 #[test]
-fn eighty_seeds_meet_every_fault_and_every_end_and_break_nothing() {
-    let summary = run_all(0..80, false, |report| {
+fn fifty_seeds_meet_a_thousand_faults_and_every_end_and_break_nothing() {
+    let summary = run_all(0..50, false, |report| {
         for violation in &report.violations {
             eprintln!("seed {} broke {violation}", report.seed);
         }
     });
     assert_eq!(summary.failed, [0u64; 0], "run `make sim ARGS=\"--seed N --log\"` with one of these");
-    assert_eq!(summary.never_met(), [""; 0]);
     assert!(summary.faults_total() >= 1_000, "{:?}", summary.faults);
     for state in [JobState::Succeeded, JobState::Failed, JobState::Cancelled] {
         assert!(summary.jobs.get(&state).is_some_and(|jobs| *jobs >= 5), "{:?}", summary.jobs);

@@ -43,12 +43,20 @@ impl Location {
         std::iter::once(&self.worker).chain(&self.replica)
     }
 
-    /// One epoch made of those of its copies that are good; none if there is none.
-    pub fn of_copies<'a>(copies: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
-        let mut workers = copies.into_iter();
-        let first = workers.next()?;
-        let replica = workers.next().map(|second| Arc::clone(&second.worker));
-        Some(Self { replica, ..first.clone() })
+    /// What readers get of one epoch, given what was said of its copies; none if no copy is committed. A copy whose worker
+    /// did not answer comes last: nobody waited for it, and it may be all that is left later.
+    pub fn readable<'a>(copies: impl IntoIterator<Item = (&'a Self, &'a CommitVerdict)>) -> Option<Self> {
+        let (mut committed, mut unanswered) = (Vec::new(), Vec::new());
+        for (copy, verdict) in copies {
+            match verdict {
+                CommitVerdict::Committed { .. } => committed.push(copy),
+                CommitVerdict::Unanswered { .. } => unanswered.push(copy),
+                CommitVerdict::Empty | CommitVerdict::Failed { .. } => {}
+            }
+        }
+        let (first, others) = committed.split_first()?;
+        let second = others.first().or_else(|| unanswered.first());
+        Some(Self { replica: second.map(|copy| Arc::clone(&copy.worker)), ..(*first).clone() })
     }
 
     /// Each of its copies as a location of its own.
@@ -152,6 +160,17 @@ pub enum CommitVerdict {
     Failed {
         reason: String,
     },
+    /// Said by the owner: the worker did not answer in time. It proves nothing, and may be committed all the same.
+    Unanswered {
+        reason: String,
+    },
+}
+
+impl CommitVerdict {
+    /// Whether it says for good what the copy holds.
+    pub fn is_promise(&self) -> bool {
+        matches!(self, Self::Committed { .. } | Self::Empty)
+    }
 }
 
 /// What a reader of one partition needs: where its batches are and what they must add up to.

@@ -167,7 +167,7 @@ pub(crate) fn committed(verdict: &CommitVerdict) {
     let verdict = match verdict {
         CommitVerdict::Committed { .. } => "committed",
         CommitVerdict::Empty => "empty",
-        CommitVerdict::Failed { .. } => "failed",
+        CommitVerdict::Failed { .. } | CommitVerdict::Unanswered { .. } => "failed",
     };
     metrics::counter!(COMMITS, "verdict" => verdict).increment(1);
 }

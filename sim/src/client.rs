@@ -33,7 +33,7 @@ pub async fn run(
     world: Arc<World>,
     life: Life,
     plans: Vec<JobPlan>,
-    orders: mpsc::UnboundedReceiver<Order>,
+    orders: mpsc::Receiver<Order>,
 ) -> turmoil::Result {
     tokio::select! {
         biased;

@@ -9,7 +9,7 @@ use std::{
 
 use penstock_common::lifecycle::panic_message;
 use penstock_protocol::event::JobState;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use turmoil::Sim;
 
 use crate::{
@@ -56,6 +56,8 @@ impl Report {
 
 /// No run lasts longer; clients give up much earlier.
 const SIMULATED_MAX: Duration = Duration::from_secs(900);
+/// More than the timetable of one run has.
+const ORDERS_MAX: usize = 1_000;
 
 /// Runs what a seed stands for.
 pub fn seed(seed: u64, keep_lines: bool) -> Report {
@@ -108,7 +110,7 @@ struct Run {
     topology: Topology,
     timetable: Timetable,
     processes: BTreeMap<Host, Process>,
-    operator: mpsc::UnboundedSender<Order>,
+    operator: mpsc::Sender<Order>,
     /// Links that are not as they should be.
     touched: BTreeSet<(Host, Host)>,
     /// Workers of which the next file on disk is to be damaged.
@@ -142,7 +144,7 @@ impl Run {
             sim.host(host.name.to_string(), move || cluster::live(Arc::clone(&world), host.clone()));
         }
         let (clients, name): (_, Arc<str>) = (Arc::clone(&world), "client".into());
-        let (operator, orders) = mpsc::unbounded_channel();
+        let (operator, orders) = mpsc::channel(ORDERS_MAX);
         sim.client("client", async move {
             let life = clients.begin(&name);
             client::run(Arc::clone(&clients), life, jobs, orders).await
@@ -269,7 +271,8 @@ impl Run {
 
     /// Clients that are gone need no operator.
     fn order(&self, order: Order) {
-        let _ = self.operator.send(order);
+        let sent = self.operator.try_send(order);
+        assert!(!matches!(sent, Err(TrySendError::Full(_))), "the operator has stopped working");
     }
 
     fn fault<'a>(&self, kind: Kind, hosts: impl IntoIterator<Item = &'a Host>) {

@@ -90,22 +90,22 @@ fn committed_copies(
     location: &Location,
     answered: &HashMap<&Location, &CommitVerdict>,
 ) -> Result<Option<Location>, CommitLoss> {
-    let (mut good, mut is_empty, mut loss) = (Vec::new(), false, None);
-    for copy in location.copies() {
-        match answered.get(&copy) {
-            Some(CommitVerdict::Committed { .. }) => good.push(copy),
-            Some(CommitVerdict::Empty) => is_empty = true,
-            Some(CommitVerdict::Failed { reason }) => {
-                loss = Some(CommitLoss::Failed { location: Box::new(copy), reason: reason.clone() });
-            }
-            None => loss = Some(CommitLoss::NoVerdict { location: Box::new(copy) }),
+    let copies: Vec<_> = location.copies().collect();
+    let verdicts = || copies.iter().filter_map(|copy| Some((copy, *answered.get(copy)?)));
+    if let Some(readable) = Location::readable(verdicts()) {
+        return Ok(Some(readable));
+    }
+    if verdicts().any(|(_, verdict)| *verdict == CommitVerdict::Empty) {
+        return Ok(None);
+    }
+    let loss = |copy: &Location| match answered.get(copy) {
+        Some(CommitVerdict::Failed { reason } | CommitVerdict::Unanswered { reason }) => {
+            Some(CommitLoss::Failed { location: Box::new(copy.clone()), reason: reason.clone() })
         }
-    }
-    match (Location::of_copies(&good), loss) {
-        (Some(good), _) => Ok(Some(good)),
-        (None, Some(loss)) if !is_empty => Err(loss),
-        (None, _) => Ok(None),
-    }
+        Some(CommitVerdict::Committed { .. } | CommitVerdict::Empty) => None,
+        None => Some(CommitLoss::NoVerdict { location: Box::new(copy.clone()) }),
+    };
+    copies.iter().find_map(loss).map_or(Ok(None), Err)
 }
 
 /// The winners of tasks that pushed, by task.

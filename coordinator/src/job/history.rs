@@ -124,7 +124,7 @@ fn committed_workers(verdicts: &[(Location, CommitVerdict)]) -> Vec<CommittedWor
                 worker.stored_bytes += stored_bytes;
             }
             CommitVerdict::Empty => worker.empty += 1,
-            CommitVerdict::Failed { reason } => {
+            CommitVerdict::Failed { reason } | CommitVerdict::Unanswered { reason } => {
                 worker.failed += 1;
                 worker.reason.get_or_insert_with(|| reason.clone());
             }

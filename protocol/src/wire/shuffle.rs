@@ -32,7 +32,9 @@ impl From<CommitVerdict> for pb::CommitVerdict {
         let verdict = match verdict {
             CommitVerdict::Committed { stored_bytes } => Verdict::Committed(pb::Committed { stored_bytes }),
             CommitVerdict::Empty => Verdict::Empty(pb::Empty {}),
-            CommitVerdict::Failed { reason } => Verdict::Failed(pb::CommitFailed { reason }),
+            CommitVerdict::Failed { reason } | CommitVerdict::Unanswered { reason } => {
+                Verdict::Failed(pb::CommitFailed { reason })
+            }
         };
         Self { verdict: Some(verdict) }
     }

@@ -205,7 +205,7 @@ fn control_of(cluster: &Cluster, worker: usize) -> &str {
 
 fn kept(verdicts: &[(Location, CommitVerdict)], worker: &str) -> Vec<bool> {
     let of = verdicts.iter().filter(|(location, _)| location.worker.worker.as_str() == worker);
-    of.map(|(_, verdict)| !matches!(verdict, CommitVerdict::Failed { .. })).collect()
+    of.map(|(_, verdict)| verdict.is_promise()).collect()
 }
 
 // Invariant 14: one copy of each epoch is enough.
@@ -223,6 +223,25 @@ async fn a_commit_does_not_wait_for_a_worker_that_stands_still() {
     let verdicts = tokio::time::timeout(Duration::from_secs(30), commit).await.unwrap().unwrap();
     assert!(kept(&verdicts, "w1").iter().all(|kept| !kept));
     assert!(kept(&verdicts, "w0").iter().all(|kept| *kept));
+    assert_eq!(read_all(&cluster, &verdicts, &[output]).await.0, 60);
+}
+
+// Invariant 14: nobody waited for its answer, and all its data is there.
+#[tokio::test]
+async fn a_copy_that_was_committed_unheard_is_read_when_the_other_one_is_gone() {
+    let network = StandingNetwork::default();
+    let cluster = cluster(setup(&network, 2)).await;
+    let target = cluster.reserve(SHUFFLE, PARTITIONS).await;
+    let output = cluster.write(&target, 0, 0, batches(60)).await.unwrap();
+    network.0.stop(control_of(&cluster, 1));
+    let winners = [winner(0, 0)];
+    let verdicts = owner(&cluster, &network).commit(&target, &winners).await.unwrap();
+    assert!(kept(&verdicts, "w1").iter().all(|kept| !kept));
+    // The commit arrives late.
+    network.0.go();
+    let late = cluster.commit(&target, &winners).await;
+    assert!(kept(&late, "w1").iter().all(|kept| *kept));
+    cluster.workers[0].stop().await;
     assert_eq!(read_all(&cluster, &verdicts, &[output]).await.0, 60);
 }
 
@@ -246,7 +265,7 @@ async fn a_commit_goes_on_asking_while_no_copy_answers() {
     }
     network.0.go();
     let verdicts = commit.await.unwrap();
-    assert!(verdicts.iter().all(|(_, verdict)| !matches!(verdict, CommitVerdict::Failed { .. })));
+    assert!(verdicts.iter().all(|(_, verdict)| verdict.is_promise()));
 }
 
 // Invariant 15, and nobody waits long: what the worker that stands still may have taken is not shown.

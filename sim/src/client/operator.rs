@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Carries out orders for ever.
-pub(super) async fn obey(world: &World, life: &Life, mut orders: mpsc::UnboundedReceiver<Order>) {
+pub(super) async fn obey(world: &World, life: &Life, mut orders: mpsc::Receiver<Order>) {
     while let Some(order) = orders.recv().await {
         let (worker, verb) = match &order {
             Order::Decommission(worker) => (worker, "decommission"),

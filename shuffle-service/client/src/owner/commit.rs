@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Owner {
     /// Closes all locations of a shuffle, which are those of all epochs. The answer is total, one verdict for each copy in
     /// the order of the target (invariant 4): a worker that cannot be reached, does not know the location or is in another
-    /// life counts as failed, unless it has answered for this copy before. Repeating the call gives the same answer as long
+    /// life promises nothing, unless it has answered for this copy before. Repeating the call gives the same answer as long
     /// as the workers live (invariant 5).
     pub async fn commit(
         &self,

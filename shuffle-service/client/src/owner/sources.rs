@@ -69,9 +69,7 @@ fn source(
     let mut locations = Vec::new();
     let mut empty = None;
     for (epoch, copies) in epochs {
-        let committed =
-            copies.iter().filter(|(_, verdict)| matches!(verdict, CommitVerdict::Committed { .. }));
-        if let Some(location) = Location::of_copies(committed.map(|(copy, _)| *copy)) {
+        if let Some(location) = Location::readable(copies.iter().copied()) {
             locations.push(location);
             continue;
         }
@@ -103,7 +101,7 @@ fn lost(
     copies: &[(&Location, &CommitVerdict)],
 ) -> IncompleteError {
     let reasons = copies.iter().filter_map(|(_, verdict)| match verdict {
-        CommitVerdict::Failed { reason } => Some(reason.as_str()),
+        CommitVerdict::Failed { reason } | CommitVerdict::Unanswered { reason } => Some(reason.as_str()),
         CommitVerdict::Committed { .. } | CommitVerdict::Empty => None,
     });
     IncompleteError::Lost { shuffle, partition, epoch, reason: reasons.collect::<Vec<_>>().join("; ") }

@@ -64,7 +64,7 @@ impl Verdicts {
     pub fn needed(&self, promised: &Promised) -> Vec<(Arc<WorkerAddress>, Vec<usize>)> {
         let covered: BTreeSet<Key> = (0..self.copies.len())
             .filter(|index| {
-                let has_said = matches!(&self.states[*index], State::Said(verdict) if is_promise(verdict));
+                let has_said = matches!(&self.states[*index], State::Said(verdict) if verdict.is_promise());
                 has_said || promised.of(&self.copies[*index]).is_some()
             })
             .map(|index| key(&self.copies[index]))
@@ -97,11 +97,11 @@ impl Verdicts {
     pub fn end(self, promised: &Promised) -> Vec<(Location, CommitVerdict)> {
         let verdict = |(copy, state): (Location, State)| {
             let said = match state {
-                State::Open(reason) => failed(reason),
+                State::Open(reason) => CommitVerdict::Unanswered { reason },
                 State::Said(verdict) => verdict,
             };
             let verdict = match promised.of(&copy) {
-                Some(promise) if !is_promise(&said) => promise.clone(),
+                Some(promise) if !said.is_promise() => promise.clone(),
                 _ => said,
             };
             (copy, verdict)
@@ -112,7 +112,7 @@ impl Verdicts {
 
 impl Promised {
     pub fn keep(&mut self, verdicts: &[(Location, CommitVerdict)]) {
-        let promises = verdicts.iter().filter(|(_, verdict)| is_promise(verdict));
+        let promises = verdicts.iter().filter(|(_, verdict)| verdict.is_promise());
         self.0
             .extend(promises.map(|(copy, verdict)| ((key(copy), Arc::clone(&copy.worker)), verdict.clone())));
     }
@@ -124,10 +124,6 @@ impl Promised {
 
 fn key(copy: &Location) -> Key {
     (copy.partition, copy.epoch)
-}
-
-fn is_promise(verdict: &CommitVerdict) -> bool {
-    !matches!(verdict, CommitVerdict::Failed { .. })
 }
 
 fn failed(reason: String) -> CommitVerdict {
@@ -166,21 +162,21 @@ mod tests {
         groups.iter().map(|(worker, _)| worker.worker.as_str()).collect()
     }
 
-    // Invariant 4: what nobody speaks for has failed, also where an answer leaves a location out.
+    // Invariant 4: what nobody speaks for is no promise, also where an answer leaves a location out.
     #[test]
-    fn what_a_worker_does_not_speak_of_has_failed() {
+    fn what_a_worker_does_not_speak_of_is_no_promise() {
         let silent = [Ok(BTreeMap::new()), no_answer(false), no_answer(true)];
         for answer in silent {
             let mut verdicts = on_two();
             verdicts.take(&worker("a"), &[0], &answer);
             verdicts.take(&worker("b"), &[1], &said(CommitVerdict::Empty));
             let ended = verdicts.end(&Promised::default());
-            assert!(matches!(ended[0].1, CommitVerdict::Failed { .. }), "{answer:?}: {ended:?}");
+            assert!(!ended[0].1.is_promise(), "{answer:?}: {ended:?}");
             assert_eq!(ended[1].1, CommitVerdict::Empty);
         }
     }
 
-    // Invariant 4: it has failed.
+    // Invariant 4: it is no promise, but readers may look there when nothing else is left.
     #[test]
     fn a_copy_that_is_silent_is_not_waited_for_when_the_other_one_is_committed() {
         let mut verdicts = on_two();
@@ -191,7 +187,7 @@ mod tests {
         verdicts.take(&worker("b"), &[1], &said(COMMITTED));
         assert_eq!(asked(&verdicts.needed(&none)), [""; 0]);
         let ended = verdicts.end(&none);
-        assert!(matches!(ended[0].1, CommitVerdict::Failed { .. }));
+        assert!(matches!(ended[0].1, CommitVerdict::Unanswered { .. }));
         assert_eq!(ended[1].1, COMMITTED);
     }
 
@@ -220,6 +216,6 @@ mod tests {
         assert_eq!(asked(&last.needed(&promised)), [""; 0]);
         let ended = last.end(&promised);
         assert_eq!(ended[0].1, COMMITTED);
-        assert!(matches!(ended[1].1, CommitVerdict::Failed { .. }), "it never said anything");
+        assert!(matches!(ended[1].1, CommitVerdict::Unanswered { .. }), "it never said anything");
     }
 }

@@ -64,7 +64,7 @@ fn committed_bytes(verdict: &CommitVerdict) -> u64 {
     match verdict {
         CommitVerdict::Empty => 0,
         CommitVerdict::Committed { stored_bytes } => *stored_bytes,
-        CommitVerdict::Failed { reason } => panic!("failed: {reason}"),
+        CommitVerdict::Failed { reason } | CommitVerdict::Unanswered { reason } => panic!("failed: {reason}"),
     }
 }
 

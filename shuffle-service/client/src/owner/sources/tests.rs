@@ -80,6 +80,18 @@ fn one_committed_copy_of_an_epoch_is_enough() {
     assert_eq!(found[0].locations, [location(0, 0, "b")]);
 }
 
+// Invariants 4 and 14: it does not count as a copy, and readers try it when the one that counts is gone.
+#[test]
+fn a_copy_without_an_answer_comes_last() {
+    let unanswered = CommitVerdict::Unanswered { reason: "no sign of life".to_owned() };
+    let verdicts = [(location(0, 0, "a"), unanswered.clone()), (location(0, 0, "b"), COMMITTED)];
+    let found = sources(shuffle(), &verdicts, &[output(0, 5)]).expect("complete");
+    let names: Vec<_> = found[0].locations[0].workers().map(|worker| worker.worker.as_str()).collect();
+    assert_eq!(names, ["b", "a"]);
+    let verdicts = [(location(0, 0, "a"), unanswered), (location(0, 0, "b"), failed("gone"))];
+    assert!(matches!(sources(shuffle(), &verdicts, &[output(0, 5)]), Err(IncompleteError::Lost { .. })));
+}
+
 #[test]
 fn an_empty_verdict_against_acknowledged_batches_is_a_loss() {
     let verdicts = [(location(0, 0, "a"), CommitVerdict::Empty)];

@@ -95,13 +95,23 @@ impl Disks {
         name: &'static str,
         call: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, StillRunning> {
+        self.carry_within(self.hang(), name, call).await
+    }
+
+    /// The same, and waits for at most `patience`.
+    pub async fn carry_within<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        name: &'static str,
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, StillRunning> {
         let (ended, end) = oneshot::channel();
         self.tasks.spawn(name, OnFailure::Log, async move {
             // Nobody may be waiting any more.
             let _ = ended.send(call.await);
             Ok::<_, std::convert::Infallible>(())
         });
-        match tokio::time::timeout(self.hang(), end).await {
+        match tokio::time::timeout(patience, end).await {
             Ok(Ok(outcome)) => Ok(outcome),
             // The call panicked, which its owner has logged.
             Ok(Err(_)) | Err(_) => Err(StillRunning),

@@ -67,7 +67,8 @@ impl Store {
         let mut named = shuffle.named();
         named.retain(|named| asked.contains(&named.key) && !named.location.is_committed());
         named.iter().for_each(|named| named.location.close());
-        let durable = self.make_durable(shuffle, &named);
+        // A disk that hangs for a while costs time: a location that fails costs its stage, if there is no second copy.
+        let durable = self.make_durable(shuffle, &named, patience);
         let failed = match tokio::time::timeout(patience, durable).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => format!("making it durable failed: {error}"),
@@ -78,22 +79,27 @@ impl Store {
 
     /// Everything that these locations hold and the manifest that names it. Locations of which something cannot be written
     /// or synced are failed if they are not committed yet.
-    async fn make_durable(self: &Arc<Self>, shuffle: &Arc<Shuffle>, named: &[Named]) -> io::Result<()> {
+    async fn make_durable(
+        self: &Arc<Self>,
+        shuffle: &Arc<Shuffle>,
+        named: &[Named],
+        patience: Duration,
+    ) -> io::Result<()> {
         let each = named.iter().cloned().map(|named| async move {
-            if let Err(reason) = self.write_and_sync(&named).await {
+            if let Err(reason) = self.write_and_sync(&named, patience).await {
                 tracing::warn!(shuffle = %named.shuffle, partition = %named.key.0, reason, "data is not durable");
                 named.location.fail_commit(&reason);
             }
         });
         stream::iter(each).buffer_unordered(WRITES_AT_ONCE).collect::<()>().await;
-        self.write_manifest(shuffle, true).await
+        self.write_manifest_within(patience, shuffle, true).await
     }
 
-    async fn write_and_sync(self: &Arc<Self>, named: &Named) -> Result<(), String> {
+    async fn write_and_sync(self: &Arc<Self>, named: &Named, patience: Duration) -> Result<(), String> {
         let location = &named.location;
         while location.has_memory() {
             location.unwritten().await;
-            match self.write_out(named.clone()).await {
+            match self.write_out_within(patience, named.clone()).await {
                 Flushed::Freed => {}
                 Flushed::Kept => return Err("writing it failed".to_owned()),
                 Flushed::NoPlace => return Err("no disk takes it".to_owned()),
@@ -102,7 +108,7 @@ impl Store {
         }
         for part in location.parts().into_iter().filter(|part| !part.synced) {
             let Place::Disk { disk, file } = &part.place else { continue };
-            self.sync_file(*disk, file.clone())
+            self.sync_file(*disk, file.clone(), patience)
                 .await
                 .map_err(|error| format!("syncing it failed: {error}"))?;
             location.synced(&part);
@@ -110,15 +116,27 @@ impl Store {
         Ok(())
     }
 
-    pub async fn sync_file(&self, disk: usize, file: PathBuf) -> io::Result<()> {
+    async fn sync_file(&self, disk: usize, file: PathBuf, patience: Duration) -> io::Result<()> {
         let (volume, files, hang) =
             (Arc::clone(&self.disks.volumes[disk]), Arc::clone(&self.disks.disk), self.disks.hang());
         let sync = async move { volume.watched(hang, files.sync(&file)).await };
-        self.disks.carry("sync", sync).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        self.disks
+            .carry_within(patience, "sync", sync)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Writes down everything of a shuffle that is committed, or about to be, and out of memory.
     pub async fn write_manifest(self: &Arc<Self>, shuffle: &Arc<Shuffle>, durable: bool) -> io::Result<()> {
+        self.write_manifest_within(self.disks.hang(), shuffle, durable).await
+    }
+
+    async fn write_manifest_within(
+        self: &Arc<Self>,
+        patience: Duration,
+        shuffle: &Arc<Shuffle>,
+        durable: bool,
+    ) -> io::Result<()> {
         let (store, shuffle) = (Arc::clone(self), Arc::clone(shuffle));
         let write = async move {
             let mut record = shuffle.record.writing.lock().await;
@@ -131,7 +149,10 @@ impl Store {
             let content = Manifest { shuffle: shuffle.id, version, locations }.encode();
             store.put_manifest(&shuffle, content.map_err(io::Error::other)?, durable).await
         };
-        self.disks.carry("manifest", write).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        self.disks
+            .carry_within(patience, "manifest", write)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn entries(&self, shuffle: &Shuffle) -> Vec<LocationEntry> {
@@ -199,7 +220,7 @@ impl Store {
             if named.is_empty() {
                 continue;
             }
-            if let Err(error) = self.make_durable(&shuffle, &named).await {
+            if let Err(error) = self.make_durable(&shuffle, &named, self.disks.hang()).await {
                 tracing::warn!(shuffle = %shuffle.id, %error, "committed data does not survive this stop");
             }
         }

@@ -3,7 +3,7 @@
 //! A write that was begun is carried to its end even when nobody waits any more: until then its memory is in use. Not here:
 //! which locations are written and when; what a failed write means for a location.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use penstock_protocol::{frame::Refusal, ids::ShuffleId};
@@ -39,6 +39,11 @@ pub(super) enum Flushed {
 
 impl Store {
     pub async fn write_out(self: &Arc<Self>, named: Named) -> Flushed {
+        self.write_out_within(self.disks.hang(), named).await
+    }
+
+    /// The same, and waits for at most `patience`.
+    pub async fn write_out_within(self: &Arc<Self>, patience: Duration, named: Named) -> Flushed {
         let mut queued = None;
         let begun = named.location.begin_write(|new| {
             let (place, on_its_way) = self.place(&named, &new)?;
@@ -52,7 +57,7 @@ impl Store {
         };
         let store = Arc::clone(self);
         let call = async move { store.carry_out(named, write, queued).await };
-        match self.disks.carry("write", call).await {
+        match self.disks.carry_within(patience, "write", call).await {
             Ok(Written::Freed) => Flushed::Freed,
             Ok(Written::Kept) => Flushed::Kept,
             Err(StillRunning) => Flushed::StillRunning,

@@ -19,7 +19,7 @@ fn setup() -> Setup {
         config.disks = vec![disk("a"), disk("b")];
         config.disk_probe_interval_ms = 5;
         config.disk_hang_ms = 50;
-        config.commit_timeout_ms = 2000;
+        config.commit_timeout_ms = 500;
         config.fsync = Fsync::Batch;
     }
     let options = ClientOptions { connect_tries: 2, ..ClientOptions::default() };

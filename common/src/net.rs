@@ -2,7 +2,7 @@
 
 pub mod tls;
 
-use std::{fmt, io, net::SocketAddr, time::Duration};
+use std::{any::Any, fmt, io, net::SocketAddr, time::Duration};
 
 use async_trait::async_trait;
 use socket2::{SockRef, TcpKeepalive};
@@ -12,10 +12,23 @@ use tokio::{
 };
 
 /// A connection in both directions.
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    fn as_any(&mut self) -> &mut dyn Any;
+}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
 
 pub type Stream = Box<dyn Io>;
+
+/// The socket of a connection, if what is written to one is what is written to the other: no encryption and no simulation
+/// lies between.
+pub fn socket(stream: &mut Stream) -> Option<&mut TcpStream> {
+    (**stream).as_any().downcast_mut()
+}
 
 #[async_trait]
 pub trait Listener: Send + Sync {

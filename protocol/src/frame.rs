@@ -7,11 +7,13 @@
 //! Decided here: what bytes mean. Not here: sockets, windows, retries.
 
 mod batch;
+mod checksum;
 mod fetch;
 mod fields;
 mod hello;
 mod io;
 mod push;
+mod reader;
 #[cfg(test)]
 mod tests;
 
@@ -21,10 +23,12 @@ use bytes::Bytes;
 
 pub use self::{
     batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, Batches},
+    checksum::checksum_with,
     fetch::{Close, Credit, Data, End, Open},
     hello::{Fault, Hello, Purpose, Welcome},
-    io::{ReadFrameError, read_body, read_body_into, read_frame, read_head, write_all},
+    io::{ReadFrameError, read_frame, write_all},
     push::{Acks, Answer, ENTRY_BYTES, Entry, PUSH_HEAD_BYTES, Push, PushHead, PushRecorder},
+    reader::{FrameReader, PushBody},
 };
 
 /// The longest body that anyone accepts. A worker with little memory announces less in its [`Welcome`].

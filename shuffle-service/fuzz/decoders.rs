@@ -4,12 +4,18 @@
 //! The fuzzer calls these with bytes of its own making, the tests with those that it kept.
 #![allow(dead_code)]
 
+use std::{
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
 use bytes::Bytes;
 use penstock_protocol::{
     decode::{DecodeError, each, job_id, required},
     frame::{
         Acks, BATCH_HEADER_BYTES, Batches, Close, Credit, Data, ENTRY_BYTES, End, FRAME_HEAD_BYTES, Fault,
-        FrameError, FrameHead, Hello, Kind, Open, PUSH_HEAD_BYTES, Push, PushRecorder, Welcome,
+        FrameError, FrameHead, FrameReader, Hello, Kind, Open, PUSH_HEAD_BYTES, Push, PushRecorder,
+        ReadFrameError, Welcome,
     },
     ids::ShuffleId,
     pb,
@@ -76,7 +82,9 @@ fn said_again<T: PartialEq + std::fmt::Debug>(
 }
 
 fn push(body: Bytes) {
-    let Ok(push) = Push::parse(body.clone()) else { return };
+    let parsed = Push::parse(body.clone());
+    assert_eq!(from_stream(&body).ok().as_ref(), parsed.as_ref().ok(), "a connection brings the same");
+    let Ok(push) = parsed else { return };
     let mut recorder = PushRecorder::default();
     let mut bytes = PUSH_HEAD_BYTES;
     for entry in &push.entries {
@@ -88,6 +96,16 @@ fn push(body: Bytes) {
     }
     assert_eq!(bytes, body.len(), "every byte belongs to one batch");
     assert_eq!(recorder.finish(push.head).concat()[FRAME_HEAD_BYTES..], body[..]);
+}
+
+/// A push as a worker reads it. Memory never makes one wait.
+fn from_stream(body: &[u8]) -> Result<Push, ReadFrameError> {
+    let mut reader = FrameReader::new(body);
+    let read = pin!(async { reader.push(body.len()).await?.read().await });
+    match read.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(push) => push,
+        Poll::Pending => unreachable!("all bytes are there"),
+    }
 }
 
 /// Stored batches, as a reader gets them.

@@ -8,7 +8,9 @@ mod local;
 mod memory;
 
 use std::{
-    fmt, io,
+    fmt,
+    fs::File,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -79,6 +81,12 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
 pub trait StoredFile: Send + Sync + fmt::Debug {
     /// Exactly `length` bytes from `offset`; fewer are an error.
     async fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes>;
+
+    /// The file of the operating system, if it holds the same bytes and nobody has to wait for these: the kernel can send them
+    /// by itself.
+    fn in_page_cache(&self, _offset: u64, _length: u64) -> Option<Arc<File>> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -20,8 +20,18 @@ pub enum ReadFrameError {
     Frame(#[from] FrameError),
 }
 
+/// Reads a whole frame and nothing beyond it; none if the stream ended between two frames.
+pub async fn read_frame<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    body_bytes_max: usize,
+) -> Result<Option<Frame>, ReadFrameError> {
+    let Some(head) = read_head(reader, body_bytes_max).await? else { return Ok(None) };
+    let body = read_body(reader, head.body_bytes).await?;
+    Ok(Some(Frame { kind: head.kind, body }))
+}
+
 /// Reads a head; none if the stream ended before its first byte.
-pub async fn read_head<R: AsyncRead + Unpin>(
+async fn read_head<R: AsyncRead + Unpin>(
     reader: &mut R,
     body_bytes_max: usize,
 ) -> Result<Option<FrameHead>, ReadFrameError> {
@@ -35,21 +45,8 @@ pub async fn read_head<R: AsyncRead + Unpin>(
 }
 
 /// Reads a body into one buffer of its own.
-pub async fn read_body<R: AsyncRead + Unpin>(reader: &mut R, body_bytes: usize) -> io::Result<Bytes> {
-    read_body_into(reader, body_bytes, BytesMut::new()).await
-}
-
-/// Reads a body into a buffer that was used before, if it is large enough.
-pub async fn read_body_into<R: AsyncRead + Unpin>(
-    reader: &mut R,
-    body_bytes: usize,
-    mut body: BytesMut,
-) -> io::Result<Bytes> {
-    body.clear();
-    if body.capacity() < body_bytes {
-        // Exactly as much as needed: the buffer may be kept for as long as a batch in it.
-        body = BytesMut::with_capacity(body_bytes);
-    }
+async fn read_body<R: AsyncRead + Unpin>(reader: &mut R, body_bytes: usize) -> io::Result<Bytes> {
+    let mut body = BytesMut::with_capacity(body_bytes);
     while body.len() < body_bytes {
         let missing = body_bytes - body.len();
         if reader.read_buf(&mut (&mut body).limit(missing)).await? == 0 {
@@ -57,16 +54,6 @@ pub async fn read_body_into<R: AsyncRead + Unpin>(
         }
     }
     Ok(body.freeze())
-}
-
-/// Reads a whole frame; none if the stream ended between two frames.
-pub async fn read_frame<R: AsyncRead + Unpin>(
-    reader: &mut R,
-    body_bytes_max: usize,
-) -> Result<Option<Frame>, ReadFrameError> {
-    let Some(head) = read_head(reader, body_bytes_max).await? else { return Ok(None) };
-    let body = read_body(reader, head.body_bytes).await?;
-    Ok(Some(Frame { kind: head.kind, body }))
 }
 
 /// Writes pieces one after the other with as few system calls as possible, and flushes.

@@ -36,8 +36,6 @@ pub struct PushHead {
 pub struct Push {
     pub head: PushHead,
     pub entries: Vec<Entry>,
-    /// The entries as they came, one after the other.
-    pub bytes: Bytes,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,9 +49,8 @@ impl Push {
     pub fn parse(body: Bytes) -> Result<Self, FrameError> {
         let mut fields = Fields(body);
         let (head, count) = PushHead::take(&mut fields)?;
-        let (count, bytes) = (count as usize, fields.0.clone());
-        let mut entries =
-            Vec::with_capacity(count.min(fields.0.len() / (ENTRY_BYTES + super::BATCH_HEADER_BYTES)));
+        let count_max = fields.0.len() / (ENTRY_BYTES + super::BATCH_HEADER_BYTES);
+        let mut entries = Vec::with_capacity(count_max.min(count as usize));
         for _ in 0..count {
             entries.push(Entry {
                 partition: PartitionIndex(fields.u32("partition")?),
@@ -62,13 +59,13 @@ impl Push {
             });
         }
         fields.end()?;
-        Ok(Self { head, entries, bytes })
+        Ok(Self { head, entries })
     }
 }
 
 impl PushHead {
     /// Reads the first [`PUSH_HEAD_BYTES`] of a body: the head and the number of batches.
-    pub fn parse(bytes: Bytes) -> Result<(Self, u32), FrameError> {
+    pub(super) fn parse(bytes: Bytes) -> Result<(Self, u32), FrameError> {
         Self::take(&mut Fields(bytes))
     }
 
@@ -80,11 +77,6 @@ impl PushHead {
             token: fields.token()?,
         };
         Ok((head, fields.u32("number of batches")?))
-    }
-
-    /// A whole frame around `count` entries that lie in `entries`, one after the other.
-    pub fn frame(&self, count: u32, entries: Bytes) -> Vec<Bytes> {
-        vec![self.encode(count, PUSH_HEAD_BYTES + entries.len()), entries]
     }
 
     fn encode(&self, count: u32, body_bytes: usize) -> Bytes {

@@ -1,6 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use proptest::prelude::*;
+use tokio::io::ReadBuf;
 use uuid::Uuid;
 
 use super::*;
@@ -47,7 +53,109 @@ fn batches() -> impl Strategy<Value = Vec<(u32, u32, Vec<u8>)>> {
     proptest::collection::vec((any::<u32>(), any::<u32>(), payload), 0..12)
 }
 
+/// Gives so many bytes at a time.
+struct Slow<'a>(&'a [u8], usize);
+
+impl tokio::io::AsyncRead for Slow<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let bytes = self.1.min(self.0.len()).min(into.remaining());
+        let (now, later) = self.0.split_at(bytes);
+        into.put_slice(now);
+        self.0 = later;
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn now<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+}
+
+async fn push_from(reader: &mut FrameReader<Slow<'_>>) -> Result<Push, ReadFrameError> {
+    let head = reader.head(FRAME_BYTES_MAX).await?.expect("a frame");
+    reader.push(head.body_bytes).await?.read().await
+}
+
+async fn skipped_from(
+    reader: &mut FrameReader<Slow<'_>>,
+) -> Result<(PushHead, Vec<PartitionIndex>), ReadFrameError> {
+    let head = reader.head(FRAME_BYTES_MAX).await?.expect("a frame");
+    let mut skipped = Vec::new();
+    let (head, count) =
+        reader.push(head.body_bytes).await?.skip(|_, partition, _| skipped.push(partition)).await?;
+    assert_eq!(skipped.len(), count as usize);
+    Ok((head, skipped))
+}
+
+/// Small batches and large ones, which are read in another way.
+fn batches_of_all_sizes() -> impl Strategy<Value = Vec<(u32, u32, Vec<u8>)>> {
+    let payload = prop_oneof![
+        4 => proptest::collection::vec(any::<u8>(), 0..200),
+        1 => (15_000_usize..18_000, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
+        1 => (60_000_usize..140_000, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
+    ];
+    proptest::collection::vec((any::<u32>(), any::<u32>(), payload), 0..8)
+}
+
 proptest! {
+    #[test]
+    fn a_push_is_read_from_a_stream_as_it_is_parsed(
+        frames in proptest::collection::vec(batches_of_all_sizes(), 1..3),
+        at_once in prop_oneof![1_usize..50, 1000_usize..300_000],
+    ) {
+        let frames: Vec<_> = frames.iter().map(|batches| push_of(batches)).collect();
+        let stream = frames.concat();
+        let mut reader = FrameReader::new(Slow(&stream, at_once));
+        let mut skipping = FrameReader::new(Slow(&stream, at_once));
+        for frame in &frames {
+            let parsed = Push::parse(body_of(frame, Kind::Push)).unwrap();
+            let partitions: Vec<_> = parsed.entries.iter().map(|entry| entry.partition).collect();
+            prop_assert_eq!(now(skipped_from(&mut skipping)).unwrap(), (parsed.head, partitions));
+            prop_assert_eq!(now(push_from(&mut reader)).unwrap(), parsed);
+        }
+        prop_assert!(now(reader.head(FRAME_BYTES_MAX)).unwrap().is_none());
+        prop_assert!(now(skipping.head(FRAME_BYTES_MAX)).unwrap().is_none());
+    }
+
+    // Invariant 8, of a stream.
+    #[test]
+    fn a_damaged_push_is_refused_by_a_stream_as_it_is_when_parsed(
+        batches in batches_of_all_sizes(),
+        position in any::<prop::sample::Index>(),
+        flip in 1_u8..,
+        at_once in 1_usize..100_000,
+    ) {
+        let mut frame = push_of(&batches);
+        let length = frame.len();
+        frame[FRAME_HEAD_BYTES + position.index(length - FRAME_HEAD_BYTES)] ^= flip;
+        let parsed = Push::parse(body_of(&frame, Kind::Push));
+        match (now(push_from(&mut FrameReader::new(Slow(&frame, at_once)))), parsed) {
+            (Ok(read), Ok(parsed)) => prop_assert_eq!(read, parsed),
+            (Err(ReadFrameError::Frame(_)), Err(_)) => {}
+            (read, parsed) => prop_assert!(false, "{read:?} but {parsed:?}"),
+        }
+        let cut = position.index(length - FRAME_HEAD_BYTES) + FRAME_HEAD_BYTES;
+        prop_assert!(now(push_from(&mut FrameReader::new(Slow(&frame[..cut], at_once)))).is_err());
+    }
+
+    // Invariant 8: a torn frame leaves no batch, wherever in a large one it is cut.
+    #[test]
+    fn a_push_that_a_connection_cuts_is_no_push(
+        batches in batches_of_all_sizes(),
+        last in 16_000_usize..200_000,
+        cut in any::<prop::sample::Index>(),
+        at_once in 1000_usize..100_000,
+    ) {
+        let batches = [batches, vec![(0, 1, vec![7; last])]].concat();
+        let frame = push_of(&batches);
+        let cut = &frame[..frame.len() - 1 - cut.index(last)];
+        prop_assert!(now(push_from(&mut FrameReader::new(Slow(cut, at_once)))).is_err());
+        prop_assert!(now(skipped_from(&mut FrameReader::new(Slow(cut, at_once)))).is_err());
+    }
+
     #[test]
     fn a_push_comes_back_as_it_was_recorded(batches in batches()) {
         let push = Push::parse(body_of(&push_of(&batches), Kind::Push)).unwrap();
@@ -105,6 +213,37 @@ proptest! {
         }
         let read: Vec<_> = Batches::new(stored.into()).map(|batch| batch.unwrap().payload()).collect();
         prop_assert_eq!(read, payloads);
+    }
+}
+
+/// Around the sizes at which a batch is no longer small and at which it does not fit into the buffer.
+#[test]
+fn batches_at_the_boundary_between_small_and_large_are_read_as_they_are_parsed() {
+    for around in [16 << 10, 64 << 10] {
+        let lengths = (around - 2 * BATCH_HEADER_BYTES - 2..around + 2).step_by(1);
+        let batches: Vec<_> = lengths.map(|length| (length as u32, 1, vec![length as u8; length])).collect();
+        let frame = push_of(&batches);
+        let parsed = Push::parse(body_of(&frame, Kind::Push)).unwrap();
+        for at_once in [1 << 10, 16 << 10, 64 << 10, usize::MAX] {
+            assert_eq!(now(push_from(&mut FrameReader::new(Slow(&frame, at_once)))).unwrap(), parsed);
+        }
+    }
+}
+
+// Invariant 8: what is read belongs to the frame that says so.
+#[test]
+fn a_batch_that_is_longer_than_its_frame_is_refused_before_it_is_read() {
+    let mut stream = push_of(&[(0, 1, vec![1; 20_000]), (1, 1, vec![2; 20_000])]);
+    let header_at = stream.len() - 20_000 - BATCH_HEADER_BYTES;
+    let header = BatchHeader::parse(&stream[header_at..]).unwrap();
+    let longer = BatchHeader { length: 30_000, ..header };
+    stream[header_at..header_at + BATCH_HEADER_BYTES].copy_from_slice(&longer.encode());
+    // Another frame follows, of which the batch would take a part.
+    stream.extend(push_of(&[(2, 1, vec![3; 20_000])]));
+    let truncated = FrameError::Truncated { field: "payload" };
+    match now(push_from(&mut FrameReader::new(Slow(&stream, usize::MAX)))) {
+        Err(ReadFrameError::Frame(error)) => assert_eq!(error, truncated),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -1,7 +1,9 @@
 //! One fetch connection: any number of streams, each sent only as far as its reader's credit goes.
 //!
-//! The worker holds one write's worth of data per connection, however slow the readers are. Streams take turns.
+//! The worker holds one write's worth of data per connection, however slow the readers are. Streams take turns. What lies in
+//! files is sent by the kernel where that can be: its bytes never enter this process.
 
+mod outlet;
 mod stream;
 
 use std::{
@@ -20,7 +22,10 @@ use tokio::{
     sync::Notify,
 };
 
-use self::stream::{Next, OutgoingStream};
+use self::{
+    outlet::Outlet,
+    stream::{Next, OutgoingStream},
+};
 use super::{
     connection::{Ended, SILENCE_MAX},
     store::Store,
@@ -51,12 +56,24 @@ struct State {
 }
 
 pub(super) async fn serve(stream: &mut net::Stream, store: &Store) -> Result<(), Ended> {
-    let (reader, mut writer) = tokio::io::split(stream);
+    if let Some(socket) = net::socket(stream) {
+        let (reader, writer) = socket.split();
+        return exchange(reader, Outlet::to_socket(writer)?, store).await;
+    }
+    let (reader, writer) = tokio::io::split(stream);
+    exchange(reader, Outlet::to_stream(writer), store).await
+}
+
+async fn exchange<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    reader: R,
+    mut outlet: Outlet<W>,
+    store: &Store,
+) -> Result<(), Ended> {
     let mut reader = BufReader::new(reader);
     let streams = Streams::default();
     tokio::select! {
         ended = receive(&mut reader, store, &streams) => ended,
-        ended = send(&mut writer, store, &streams) => ended,
+        ended = send(&mut outlet, store, &streams) => ended,
     }
 }
 
@@ -83,21 +100,32 @@ async fn receive<R: AsyncRead + Unpin>(
     }
 }
 
-async fn send<W: AsyncWrite + Unpin>(writer: &mut W, store: &Store, streams: &Streams) -> Result<(), Ended> {
+async fn send<W: AsyncWrite + Unpin>(
+    outlet: &mut Outlet<W>,
+    store: &Store,
+    streams: &Streams,
+) -> Result<(), Ended> {
     loop {
-        let (mut pieces, mut bytes) = (Vec::new(), 0);
-        while bytes < WRITE_BYTES
+        let (mut pieces, mut bytes, mut sent_bytes) = (Vec::new(), 0, 0);
+        while bytes + sent_bytes < WRITE_BYTES
             && let Some(mut stream) = streams.take()
         {
-            let next = patiently(writer, stream.next(store)).await?;
+            let sends_files = outlet.sends_files();
+            let next = patiently(outlet, stream.next(store, sends_files)).await?;
             let number = stream.number;
             match next {
                 Next::Batches { batches, bytes: sent } => {
                     bytes += sent;
-                    pieces
-                        .push(Data::encode_head(number, usize::try_from(sent).expect("bounded by a frame")));
+                    pieces.push(head(number, sent));
                     pieces.extend(batches);
                     streams.put_back(stream);
+                }
+                Next::Run(run) => {
+                    sent_bytes += run.bytes;
+                    pieces.push(head(number, run.bytes));
+                    streams.put_back(stream);
+                    outlet.write(&std::mem::take(&mut pieces)).await?;
+                    outlet.send(store, run).await?;
                 }
                 Next::End => pieces.push(ended(streams, number, None)),
                 Next::Refused(refusal, message) => {
@@ -106,24 +134,32 @@ async fn send<W: AsyncWrite + Unpin>(writer: &mut W, store: &Store, streams: &St
                 }
             }
         }
-        if pieces.is_empty() {
+        if pieces.is_empty() && sent_bytes == 0 {
             streams.ready().await;
         } else {
-            frame::write_all(writer, &pieces).await?;
-            metrics::fetched(bytes);
+            outlet.write(&pieces).await?;
+            metrics::fetched("worker", bytes);
+            metrics::fetched("kernel", sent_bytes);
         }
     }
 }
 
 /// Shows the reader that the worker is alive while a read takes long.
-async fn patiently<W: AsyncWrite + Unpin, T>(writer: &mut W, read: impl Future<Output = T>) -> io::Result<T> {
+async fn patiently<W: AsyncWrite + Unpin, T>(
+    outlet: &mut Outlet<W>,
+    read: impl Future<Output = T>,
+) -> io::Result<T> {
     tokio::pin!(read);
     loop {
         match tokio::time::timeout(SIGN_OF_LIFE, &mut read).await {
             Ok(next) => return Ok(next),
-            Err(_) => frame::write_all(writer, &[Acks(Vec::new()).encode()]).await?,
+            Err(_) => outlet.write(&[Acks(Vec::new()).encode()]).await?,
         }
     }
+}
+
+fn head(stream: u32, bytes: u64) -> Bytes {
+    Data::encode_head(stream, usize::try_from(bytes).expect("bounded by a frame"))
 }
 
 fn ended(streams: &Streams, stream: u32, refused: Option<(Refusal, String)>) -> Bytes {

@@ -13,13 +13,12 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use penstock_common::{
     lifecycle::{OnFailure, Tasks},
     net::Network,
 };
 use penstock_protocol::{
-    frame::{Answer, PUSH_HEAD_BYTES, PushHead, PushRecorder},
+    frame::{Answer, PushRecorder},
     ids::ShuffleId,
     shuffle::WorkerAddress,
     token::ClusterSecret,
@@ -56,18 +55,9 @@ pub(super) struct Link {
 }
 
 /// The batches of one frame that go to one replica.
-pub(super) enum Copies {
-    /// The frame as it came.
-    Whole {
-        count: u32,
-        entries: Bytes,
-    },
-    Part(PushRecorder),
-}
-
 struct Forward {
     shuffle: ShuffleId,
-    copies: Copies,
+    copies: PushRecorder,
     answer: oneshot::Sender<Answer>,
     _window: OwnedSemaphorePermit,
 }
@@ -115,7 +105,7 @@ impl Link {
     }
 
     /// Queues batches in their order; waits while the window is full. What they became comes with the result.
-    pub async fn send(&self, shuffle: ShuffleId, copies: Copies) -> Verdicts {
+    pub async fn send(&self, shuffle: ShuffleId, copies: PushRecorder) -> Verdicts {
         let (answer, verdicts) = oneshot::channel();
         // A frame that is larger than the whole window gets through alone.
         let bytes = copies.body_bytes().min(self.window_bytes);
@@ -125,22 +115,6 @@ impl Link {
             let _ = self.queue.send(Forward { shuffle, copies, answer, _window: window }).await;
         }
         verdicts
-    }
-}
-
-impl Copies {
-    fn body_bytes(&self) -> usize {
-        match self {
-            Self::Whole { entries, .. } => PUSH_HEAD_BYTES + entries.len(),
-            Self::Part(batches) => batches.body_bytes(),
-        }
-    }
-
-    fn frame(self, head: PushHead) -> Vec<Bytes> {
-        match self {
-            Self::Whole { count, entries } => head.frame(count, entries),
-            Self::Part(batches) => batches.finish(head),
-        }
     }
 }
 

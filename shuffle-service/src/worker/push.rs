@@ -5,23 +5,17 @@
 //! reason, the worker sends empty acknowledgements, so that the client can tell that from a worker that hangs.
 
 use std::{
-    io,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream::FuturesUnordered};
 use penstock_common::net::Stream;
-use penstock_protocol::{
-    frame::{
-        self, Acks, Answer, BATCH_HEADER_BYTES, BatchHeader, FrameError, FrameHead, Kind, PUSH_HEAD_BYTES,
-        Push, PushHead, PushVerdict, Refusal, SIGN_OF_LIFE,
-    },
-    ids::{Epoch, PartitionIndex},
+use penstock_protocol::frame::{
+    self, Acks, Answer, FrameHead, FrameReader, Kind, PushVerdict, ReadFrameError, Refusal, SIGN_OF_LIFE,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, BufReader},
+    io::{AsyncRead, AsyncWrite},
     sync::{Notify, mpsc},
 };
 
@@ -36,9 +30,6 @@ use crate::metrics;
 const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
 /// A client that began a frame must end it in this time: its memory is already taken.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-const READ_BUFFER_BYTES: usize = 64 << 10;
-/// A larger buffer is not kept for the next frame.
-const SCRATCH_BYTES_MAX: usize = 1 << 20;
 /// Frames whose second copies have just been sent; how many may be on their way is the links' business.
 const FORWARDED_MAX: usize = 64;
 
@@ -62,7 +53,7 @@ pub(super) async fn serve(
     frame_bytes_max: usize,
 ) -> Result<(), Ended> {
     let (reader, mut writer) = tokio::io::split(stream);
-    let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, reader);
+    let mut reader = FrameReader::new(reader);
     let answers = Answers::default();
     let (forwarded, waiting) = mpsc::channel(FORWARDED_MAX);
     let receiver = Receiver { store, share, frame_bytes_max, answers: &answers, forwarded };
@@ -91,18 +82,16 @@ struct Receiver<'a> {
 }
 
 impl Receiver<'_> {
-    async fn run<R: AsyncRead + Unpin>(&self, reader: &mut R) -> Result<(), Ended> {
-        let mut scratch = BytesMut::new();
+    async fn run<R: AsyncRead + Unpin>(&self, reader: &mut FrameReader<R>) -> Result<(), Ended> {
         loop {
-            let head =
-                tokio::time::timeout(SILENCE_MAX, frame::read_head(reader, self.frame_bytes_max)).await;
+            let head = tokio::time::timeout(SILENCE_MAX, reader.head(self.frame_bytes_max)).await;
             let Ok(head) = head else { return Ok(()) };
             let Some(head) = head? else { return Ok(()) };
             if head.kind != Kind::Push {
                 return Err(Ended::Fault(Refusal::BadFrame, format!("expected a push, got {:?}", head.kind)));
             }
             match self.room(head).await {
-                Ok(charge) => self.take(reader, head, charge, &mut scratch).await?,
+                Ok(charge) => self.take(reader, head, charge).await?,
                 Err(()) => self.refuse(reader, head).await?,
             }
         }
@@ -127,32 +116,21 @@ impl Receiver<'_> {
         }
     }
 
-    /// Reads a frame into `scratch` and stores its batches. Those of merged frames are copied out, so that the buffer
-    /// serves the next frame too: fresh memory for each frame costs more than the copy.
+    /// Reads a frame and stores its batches.
     async fn take<R: AsyncRead + Unpin>(
         &self,
-        reader: &mut R,
+        reader: &mut FrameReader<R>,
         head: FrameHead,
         charge: Charge,
-        scratch: &mut BytesMut,
     ) -> Result<(), Ended> {
-        let held_bytes = scratch.capacity().max(head.body_bytes);
-        let body = self.patiently(body(reader, head, std::mem::take(scratch))).await?;
-        // Everything is parsed before anything is stored: a frame that is not whole leaves nothing (invariant 8).
-        let push = Push::parse(body.clone())?;
-        let (request, batches) = (push.head.request, push.entries.len());
-        match self.store.push(push, held_bytes, charge).decided() {
-            Ok(verdicts) => {
-                self.answers.put(Answer { request, verdicts });
-                if let Ok(buffer) = body.try_into_mut()
-                    && buffer.capacity() <= SCRATCH_BYTES_MAX
-                {
-                    *scratch = buffer;
-                }
-            }
+        // Everything is read before anything is stored: a frame that is not whole leaves nothing (invariant 8).
+        let read = in_time(async { reader.push(head.body_bytes).await?.read().await });
+        let push = self.patiently(read).await?;
+        let request = push.head.request;
+        match self.store.push(push, charge).decided() {
+            Ok(verdicts) => self.answers.put(Answer { request, verdicts }),
             Err(pushed) => {
-                drop(body);
-                let forwarded = self.patiently(pushed.forward(batches)).await;
+                let forwarded = self.patiently(pushed.forward()).await;
                 // The other end lives as long as this one.
                 let _ = self.forwarded.send(Waiting { request, forwarded }).await;
             }
@@ -173,53 +151,31 @@ impl Receiver<'_> {
 
     /// Reads a frame for which there is no room and keeps nothing of it. Its locations take nothing more, so that no later
     /// batch overtakes it.
-    async fn refuse<R: AsyncRead + Unpin>(&self, reader: &mut R, head: FrameHead) -> Result<(), Ended> {
-        let skip = tokio::time::timeout(BODY_TIMEOUT, self.patiently(self.skip(reader, head))).await;
-        let (head, batches) = skip.map_err(|_| too_slow())??;
+    async fn refuse<R: AsyncRead + Unpin>(
+        &self,
+        reader: &mut FrameReader<R>,
+        frame: FrameHead,
+    ) -> Result<(), Ended> {
+        let skip = async {
+            let body = reader.push(frame.body_bytes).await?;
+            body.skip(|head, partition, epoch| {
+                self.store.refuse(head.shuffle, (partition, epoch), Refusal::NoRoom);
+            })
+            .await
+        };
+        let (head, batches) = self.patiently(in_time(skip)).await?;
         metrics::refused_batches(Refusal::NoRoom, batches.into());
         let verdicts = vec![PushVerdict::Refused(Refusal::NoRoom); batches as usize];
         self.answers.put(Answer { request: head.request, verdicts });
         Ok(())
     }
-
-    async fn skip<R: AsyncRead + Unpin>(
-        &self,
-        reader: &mut R,
-        frame: FrameHead,
-    ) -> Result<(PushHead, u32), Ended> {
-        let mut body = reader.take(frame.body_bytes as u64);
-        let mut head = [0; PUSH_HEAD_BYTES];
-        body.read_exact(&mut head).await?;
-        let (head, batches) = PushHead::parse(Bytes::copy_from_slice(&head))?;
-        for _ in 0..batches {
-            let key = (PartitionIndex(body.read_u32_le().await?), Epoch(body.read_u32_le().await?));
-            let mut header = [0; BATCH_HEADER_BYTES];
-            body.read_exact(&mut header).await?;
-            let length = BatchHeader::parse(&header)?.length.into();
-            if tokio::io::copy(&mut (&mut body).take(length), &mut tokio::io::sink()).await? < length {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-            }
-            self.store.refuse(head.shuffle, key, Refusal::NoRoom);
-        }
-        match body.limit() {
-            0 => Ok((head, batches)),
-            trailing => Err(FrameError::Trailing { trailing: trailing as usize }.into()),
-        }
-    }
 }
 
-async fn body<R: AsyncRead + Unpin>(
-    reader: &mut R,
-    head: FrameHead,
-    scratch: BytesMut,
-) -> Result<Bytes, Ended> {
-    let body = frame::read_body_into(reader, head.body_bytes, scratch);
+/// Waits for the end of a frame.
+async fn in_time<T>(body: impl Future<Output = Result<T, ReadFrameError>>) -> Result<T, Ended> {
+    let too_slow = || Ended::Fault(Refusal::BadFrame, "a frame did not end in time".to_owned());
     let body = tokio::time::timeout(BODY_TIMEOUT, body).await;
     Ok(body.map_err(|_| too_slow())??)
-}
-
-fn too_slow() -> Ended {
-    Ended::Fault(Refusal::BadFrame, "a frame did not end in time".to_owned())
 }
 
 /// Answers frames when their second copies are decided, in whatever order that happens.

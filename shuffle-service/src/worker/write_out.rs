@@ -6,7 +6,10 @@
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use penstock_protocol::{frame::Refusal, ids::ShuffleId};
+use penstock_protocol::{
+    frame::{self, Refusal},
+    ids::ShuffleId,
+};
 
 use super::{
     config::Tier,
@@ -145,8 +148,8 @@ pub(super) fn file_name(named: &Named, start: u64) -> PathBuf {
     shuffle_folder(named.shuffle).join(format!("{partition}-{epoch}-{start}"))
 }
 
-fn checksum(before: u32, pieces: &[Bytes]) -> u32 {
-    pieces.iter().fold(before, |checksum, piece| crc32c::crc32c_append(checksum, piece))
+fn checksum(before: u32, records: &[Bytes]) -> u32 {
+    records.iter().fold(before, |checksum, record| frame::checksum_with(checksum, record))
 }
 
 fn refusal(error: &io::Error) -> Refusal {

@@ -1,5 +1,6 @@
 //! What strangers and broken clients can send to the data plane.
 
+use bytes::Bytes;
 use penstock_common::net::{Network, Stream, Tcp};
 use penstock_protocol::{
     build,
@@ -45,10 +46,14 @@ async fn refusal(stream: &mut Stream) -> Refusal {
 }
 
 fn push(cluster: &Cluster, batches: u32) -> Vec<u8> {
+    push_of(cluster, batches, b"some payload")
+}
+
+fn push_of(cluster: &Cluster, batches: u32, payload: &[u8]) -> Vec<u8> {
     let mut recorder = PushRecorder::default();
     for batch in 0..batches {
-        let header = BatchHeader::of(TaskIndex(0), AttemptNumber(0), BatchId(batch), 1, b"some payload");
-        recorder.add(PartitionIndex(0), Epoch(0), &header, "some payload".into());
+        let header = BatchHeader::of(TaskIndex(0), AttemptNumber(0), BatchId(batch), 1, payload);
+        recorder.add(PartitionIndex(0), Epoch(0), &header, Bytes::copy_from_slice(payload));
     }
     let incarnation = cluster.workers[0].handle.address.incarnation;
     recorder.finish(PushHead { request: 77, incarnation, shuffle: SHUFFLE, token: JobToken::NONE }).concat()
@@ -102,6 +107,37 @@ async fn a_frame_that_is_cut_off_stores_nothing() {
         assert_eq!(next(&mut stream).await, None);
     }
     assert_eq!(committed(&cluster, &target).await, CommitVerdict::Empty);
+}
+
+// Invariant 8, of a batch that is read straight into its own memory.
+#[tokio::test]
+async fn a_frame_that_is_cut_in_a_large_batch_stores_nothing() {
+    let cluster = one_worker().await;
+    let target = cluster.reserve(SHUFFLE, 1).await;
+    let frame = push_of(&cluster, 3, &[7; 100_000]);
+    for missing in [1, 50_000, 99_999, 150_000] {
+        let mut stream = say_hello(&cluster, Purpose::Push).await;
+        stream.write_all(&frame[..frame.len() - missing]).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert_eq!(next(&mut stream).await, None);
+    }
+    assert_eq!(committed(&cluster, &target).await, CommitVerdict::Empty);
+}
+
+// Invariant 8: one bit of a large batch is enough, and its neighbours are none of its business.
+#[tokio::test]
+async fn a_large_payload_that_does_not_match_its_checksum_is_refused_alone() {
+    let cluster = one_worker().await;
+    let target = cluster.reserve(SHUFFLE, 1).await;
+    let mut frame = push_of(&cluster, 2, &[7; 100_000]);
+    let in_the_last = frame.len() - 60_000;
+    frame[in_the_last] ^= 1 << 3;
+    let mut stream = say_hello(&cluster, Purpose::Push).await;
+    stream.write_all(&frame).await.unwrap();
+    let acks = Acks::parse(next(&mut stream).await.unwrap().body).unwrap();
+    let verdicts = vec![PushVerdict::Accepted, PushVerdict::Refused(Refusal::Corrupt)];
+    assert_eq!(acks, Acks(vec![Answer { request: 77, verdicts }]));
+    assert_eq!(committed(&cluster, &target).await, CommitVerdict::Committed { stored_bytes: 28 + 100_000 });
 }
 
 // Invariant 8 and the worker's check of each payload.

@@ -13,6 +13,7 @@ mod drain;
 mod exchange;
 mod expiry;
 mod faults;
+mod from_files;
 mod fuzz_corpus;
 mod http;
 mod leaks;

@@ -8,6 +8,7 @@ use std::{path::Path, sync::Arc};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use penstock_common::{
+    bytes::ByteSize,
     clock::SystemClock,
     lifecycle::Tasks,
     net::{Network, Tcp, tls, tls::TlsFiles},
@@ -17,9 +18,14 @@ use penstock_shuffle_client::{
     ClientOptions, ShuffleClient,
     owner::{Owner, sources},
 };
-use penstock_shuffle_service::{disk::MemoryDisk, master, worker};
+use penstock_shuffle_service::{master, worker};
 
-use crate::cluster::{SHUFFLE, attempt, winner};
+use crate::{
+    cluster::{SHUFFLE, attempt, winner},
+    watch::Watch,
+};
+
+const BATCHES: usize = 120;
 
 /// One certificate for everybody, and proof demanded of everybody.
 fn make(folder: &Path) -> TlsFiles {
@@ -35,6 +41,7 @@ fn make(folder: &Path) -> TlsFiles {
 
 #[tokio::test]
 async fn an_exchange_runs_over_tls_and_nobody_without_a_certificate_gets_in() {
+    let watch = Watch::start();
     let folder = tempfile::tempdir().unwrap();
     let files = make(folder.path());
     let tasks = Tasks::new("test");
@@ -49,11 +56,13 @@ async fn an_exchange_runs_over_tls_and_nobody_without_a_certificate_gets_in() {
     let config = worker::Config {
         admin_listen: String::new(),
         masters: masters.clone(),
+        data_dirs: vec![folder.path().join("data")],
+        memory_bytes_max: ByteSize::mib(8),
+        disk_reserve_bytes: ByteSize(0),
         tls: files.clone(),
         ..Default::default()
     };
-    let disk = Arc::new(MemoryDisk::default());
-    let worker = worker::start_on(config, Arc::new(Tcp), Arc::new(SystemClock), disk, tasks.clone());
+    let worker = worker::start(config, Arc::new(Tcp), Arc::new(SystemClock), tasks.clone());
     worker.await.unwrap().registered().await;
 
     let network = tls::wrap(Arc::new(Tcp), &files, &tasks).unwrap();
@@ -63,8 +72,8 @@ async fn an_exchange_runs_over_tls_and_nobody_without_a_certificate_gets_in() {
         let options = ClientOptions { connect_tries: 1, ..ClientOptions::default() };
         let client = ShuffleClient::new(network, options, tasks.clone());
         let mut writer = client.writer(attempt(0, 0), Arc::clone(&target)).await.unwrap();
-        // Longer than what TLS sends in one record.
-        for _ in 0..40 {
+        // Longer than what TLS sends in one record, and together more than memory takes.
+        for _ in 0..BATCHES {
             writer.push(PartitionIndex(0), 1, Bytes::from(vec![7; 100_000])).await?;
         }
         writer.finish().await.map(|output| (client, output))
@@ -77,6 +86,8 @@ async fn an_exchange_runs_over_tls_and_nobody_without_a_certificate_gets_in() {
     let verdicts = owner.commit(&target, &[winner(0, 0)]).await.unwrap();
     let source = sources(SHUFFLE, &verdicts, [&output]).unwrap().remove(0);
     let read: Vec<_> = client.read(SHUFFLE, [winner(0, 0)].into(), source).try_collect().await.unwrap();
-    assert_eq!(read.len(), 40);
+    assert_eq!(read.len(), BATCHES);
+    // The kernel has no keys: it sends nothing by itself.
+    assert_eq!(watch.counter("penstock_shuffle_fetched_bytes_total", "kernel"), 0);
     tasks.stop_token().cancel();
 }

@@ -12,11 +12,13 @@ use std::{
 use bytes::Bytes;
 use penstock_common::{lifecycle::CancellationToken, net::Network};
 use penstock_protocol::{
-    frame::{self, Close, Credit, Data, End, FRAME_BYTES_MAX, Fault, Frame, Kind, Open, Purpose},
+    frame::{
+        self, Close, Credit, Data, End, FRAME_BYTES_MAX, Fault, Frame, FrameReader, Kind, Open, Purpose,
+    },
     shuffle::WorkerAddress,
 };
 use tokio::{
-    io::{AsyncWrite, BufReader},
+    io::{AsyncRead, AsyncWrite},
     sync::Notify,
 };
 
@@ -130,7 +132,7 @@ impl Connection {
     ) -> Result<Infallible, Broken> {
         let stream = connect::connect(network, &self.worker, Purpose::Fetch, connect_deadline).await?;
         let (reader, mut writer) = tokio::io::split(stream);
-        let mut reader = BufReader::with_capacity(64 << 10, Listening { reader, heard: &self.heard });
+        let mut reader = FrameReader::new(Listening { reader, heard: &self.heard });
         tokio::select! {
             ended = self.send(&mut writer) => ended,
             ended = self.receive(&mut reader) => ended,
@@ -157,9 +159,9 @@ impl Connection {
         }
     }
 
-    async fn receive<R: tokio::io::AsyncRead + Unpin>(&self, reader: &mut R) -> Result<Infallible, Broken> {
+    async fn receive<R: AsyncRead + Unpin>(&self, reader: &mut FrameReader<R>) -> Result<Infallible, Broken> {
         loop {
-            match frame::read_frame(reader, FRAME_BYTES_MAX).await? {
+            match reader.frame(FRAME_BYTES_MAX).await? {
                 Some(frame) => self.deliver(frame)?,
                 None => return Err(Broken::because("the worker closed the connection")),
             }

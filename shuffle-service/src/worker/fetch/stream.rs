@@ -1,6 +1,6 @@
 //! One reader's way through one location: first what is on disk, then what is in memory, whole batches only.
 
-use std::{io, ops::Range, sync::Arc};
+use std::{fs::File, io, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use penstock_protocol::{
@@ -18,6 +18,9 @@ use crate::{
 
 /// Bytes of one stream that are read at once.
 const CHUNK_BYTES: u64 = 512 << 10;
+/// Bytes of one stream that the kernel sends at once, and the least for which it is asked.
+const RUN_BYTES: u64 = 2 << 20;
+const RUN_BYTES_MIN: u64 = 64 << 10;
 
 pub(super) struct OutgoingStream {
     pub number: u32,
@@ -38,8 +41,17 @@ pub(super) struct OutgoingStream {
 /// What a stream sends next.
 pub(super) enum Next {
     Batches { batches: Vec<Bytes>, bytes: u64 },
+    Run(Run),
     End,
     Refused(Refusal, String),
+}
+
+/// Whole batches that lie in a file.
+pub(super) struct Run {
+    pub place: Place,
+    pub file: Arc<File>,
+    pub offset: u64,
+    pub bytes: u64,
 }
 
 impl OutgoingStream {
@@ -60,7 +72,13 @@ impl OutgoingStream {
         self.credit > 0
     }
 
-    pub async fn next(&mut self, store: &Store) -> Next {
+    /// `sends_files`: a run of a file is as good as its bytes.
+    pub async fn next(&mut self, store: &Store, sends_files: bool) -> Next {
+        if sends_files && let Some(run) = self.run(store).await {
+            self.credit -= i64::try_from(run.bytes).unwrap_or(i64::MAX);
+            self.offset += run.bytes;
+            return Next::Run(run);
+        }
         let read = match self.maps.clone() {
             None => self.read(store, CHUNK_BYTES).await,
             Some(maps) => self.read_maps(store, &maps).await,
@@ -85,6 +103,27 @@ impl OutgoingStream {
                 Next::Refused(Refusal::Corrupt, format!("at offset {}: {error}", self.offset))
             }
         }
+    }
+
+    /// The next batches, if all are wanted and they are in a file that can be sent as it is. What the disk has to be waited for
+    /// is read, as the reader sees signs of life only between frames; so is whatever is wrong, to be said.
+    async fn run(&mut self, store: &Store) -> Option<Run> {
+        let location = Arc::clone(self.location.as_ref().ok()?);
+        if self.maps.is_some() || self.offset >= location.stored_bytes() {
+            return None;
+        }
+        store.prove(&location).await.ok()?;
+        let bytes_max = RUN_BYTES.min(u64::try_from(self.credit).ok()?);
+        let Chunk::Stored { place, offset, available, whole: bytes } =
+            location.chunk(self.offset, bytes_max).ok()?
+        else {
+            return None;
+        };
+        if bytes < RUN_BYTES_MIN {
+            return None;
+        }
+        let file = self.file(store, &place, offset + available).await.ok()?.in_page_cache(offset, bytes)?;
+        Some(Run { place, file, offset, bytes })
     }
 
     /// The next batches of some maps: reads what may hold any, and leaves out the others.
@@ -131,7 +170,7 @@ impl OutgoingStream {
                     self.offset += bytes;
                     return Ok(Some(pieces));
                 }
-                Chunk::Stored { place, offset, available } => {
+                Chunk::Stored { place, offset, available, .. } => {
                     let stored = Stored { place, offset, available };
                     let started = tokio::time::Instant::now();
                     match self.read_stored(store, &stored, bytes_max).await {
@@ -157,14 +196,7 @@ impl OutgoingStream {
         stored: &Stored,
         bytes_max: u64,
     ) -> Result<Bytes, ReadError> {
-        let file = match &self.open {
-            Some((place, file)) if *place == stored.place => Arc::clone(file),
-            _ => {
-                let file = store.open(&stored.place, stored.offset + stored.available).await?;
-                self.open = Some((stored.place.clone(), Arc::clone(&file)));
-                file
-            }
-        };
+        let file = self.file(store, &stored.place, stored.offset + stored.available).await?;
         let wanted = bytes_max.max(BATCH_HEADER_BYTES as u64).min(stored.available);
         let wanted = usize::try_from(wanted).map_err(io::Error::other)?;
         let bytes = store.read_at(&stored.place, &file, stored.offset, wanted).await?;
@@ -176,6 +208,18 @@ impl OutgoingStream {
             return Err(ReadError::Damaged(FrameError::Truncated { field: "stored batch" }));
         };
         Ok(store.read_at(&stored.place, &file, stored.offset, first).await?)
+    }
+
+    /// A place of at least `bytes` bytes, opened if it is not open.
+    async fn file(&mut self, store: &Store, place: &Place, bytes: u64) -> io::Result<Arc<dyn StoredFile>> {
+        if let Some((open, file)) = &self.open
+            && open == place
+        {
+            return Ok(Arc::clone(file));
+        }
+        let file = store.open(place, bytes).await?;
+        self.open = Some((place.clone(), Arc::clone(&file)));
+        Ok(file)
     }
 }
 
@@ -234,4 +278,4 @@ impl From<FrameError> for ReadError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

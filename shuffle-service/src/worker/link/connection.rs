@@ -17,7 +17,7 @@ use penstock_common::{
 use penstock_protocol::{
     build,
     frame::{
-        self, Acks, Answer, FRAME_BYTES_MAX, Fault, FrameError, Hello, Kind, Purpose, PushHead,
+        self, Acks, Answer, FRAME_BYTES_MAX, Fault, FrameError, Hello, Kind, Purpose, PushHead, PushRecorder,
         ReadFrameError, Welcome,
     },
     ids::ShuffleId,
@@ -173,7 +173,7 @@ impl Sender<'_> {
             return Err(Broken::TooLong { bytes, max: self.body_bytes_max });
         }
         let head = self.head(shuffle, Some(answer), Some(_window));
-        pieces.extend(copies.frame(head));
+        pieces.extend(copies.finish(head));
         metrics::replicated(bytes as u64);
         Ok(bytes)
     }
@@ -185,7 +185,7 @@ impl Sender<'_> {
             exchange: Default::default(),
             run: 0,
         };
-        self.head(nothing, None, None).frame(0, bytes::Bytes::new())
+        PushRecorder::default().finish(self.head(nothing, None, None))
     }
 
     fn head(

@@ -17,60 +17,46 @@ use crate::{
     },
 };
 
-/// A record that is smaller than this part of the buffer that it came in is copied out of it: records may live for long, and
-/// only their own bytes are counted.
-const SHARE_OF_BUFFER_MIN: (usize, usize) = (7, 8);
-
 impl Store {
-    /// Takes the batches of one frame, each on its own; their bytes lie in a buffer of `buffer_bytes`.
-    pub fn push(&self, push: Push, buffer_bytes: usize, mut charge: Charge) -> Pushed {
-        let shuffle = match self.admit(&push.head) {
+    /// Takes the batches of one frame, each on its own.
+    pub fn push(&self, push: Push, mut charge: Charge) -> Pushed {
+        let Push { head, entries } = push;
+        let shuffle = match self.admit(&head) {
             Ok(shuffle) => shuffle,
             Err(refusal) => {
-                self.complaints.tell(push.head.shuffle, refusal);
-                return Pushed::refused(refusal, &push);
+                self.complaints.tell(head.shuffle, refusal);
+                return Pushed::refused(refusal, head.shuffle, entries.len());
             }
         };
         let locations = read(&shuffle.locations);
-        if let Some(refusal) = self.refuses(push.head.shuffle.job) {
+        if let Some(refusal) = self.refuses(head.shuffle.job) {
             // For good, although this may pass: what follows these batches goes where they go.
             let touched = |entry: &Entry| locations.get(&(entry.partition, entry.epoch));
-            push.entries.iter().filter_map(touched).for_each(|location| location.split(refusal));
-            return Pushed::refused(refusal, &push);
+            entries.iter().filter_map(touched).for_each(|location| location.split(refusal));
+            return Pushed::refused(refusal, head.shuffle, entries.len());
         }
         let (mut accepted, mut accepted_bytes) = (0, 0);
-        let mut pushed = Pushed::default();
-        for (index, entry) in push.entries.iter().enumerate() {
+        let mut pushed = Pushed::of(head.shuffle, entries.len());
+        for (position, entry) in entries.into_iter().enumerate() {
             let bytes = entry.batch.record.len() as u64;
-            let taken =
-                locations.get(&(entry.partition, entry.epoch)).ok_or(Refusal::Unknown).and_then(|location| {
-                    Ok((location, accept(location, entry, buffer_bytes, charge.split(bytes))?))
-                });
-            match taken {
-                Ok((location, taken)) => {
-                    (accepted, accepted_bytes) = (accepted + 1, accepted_bytes + bytes);
-                    if taken == Taken::SplitSoon {
-                        pushed.says(index, PushVerdict::SplitSoon, &push);
-                    }
-                    if location.replica().is_some() {
-                        pushed.awaits(index, location);
-                    }
-                }
+            let location = locations.get(&(entry.partition, entry.epoch)).ok_or(Refusal::Unknown);
+            let charge = charge.split(bytes);
+            match location.and_then(|location| accept(&mut pushed, position, location, entry, charge)) {
+                Ok(()) => (accepted, accepted_bytes) = (accepted + 1, accepted_bytes + bytes),
                 Err(refusal) => {
-                    self.complaints.tell(push.head.shuffle, refusal);
+                    self.complaints.tell(head.shuffle, refusal);
                     metrics::refused_batches(refusal, 1);
-                    pushed.says(index, PushVerdict::Refused(refusal), &push);
+                    pushed.says(position, PushVerdict::Refused(refusal));
                 }
             }
         }
         metrics::pushed(accepted, accepted_bytes);
-        if self.wants_less(push.head.shuffle.job, accepted_bytes) {
+        if self.wants_less(head.shuffle.job, accepted_bytes) {
             metrics::congested();
-            pushed.says_congested(&push);
+            pushed.says_congested();
         }
         drop(charge);
         self.budget.check_pressure();
-        pushed.complete(push);
         pushed
     }
 
@@ -105,15 +91,25 @@ impl Store {
     }
 }
 
-fn accept(location: &Location, entry: &Entry, buffer_bytes: usize, charge: Charge) -> Result<Taken, Refusal> {
-    if entry.batch.verify().is_err() {
+fn accept(
+    pushed: &mut Pushed,
+    position: usize,
+    location: &Arc<Location>,
+    entry: Entry,
+    charge: Charge,
+) -> Result<(), Refusal> {
+    let Entry { partition, epoch, batch } = entry;
+    if batch.verify().is_err() {
         // It is sent again to another epoch, and so must be what follows it.
         location.split(Refusal::Corrupt);
         return Err(Refusal::Corrupt);
     }
-    let record = &entry.batch.record;
-    let (part, whole) = SHARE_OF_BUFFER_MIN;
-    let shared = record.len() * whole < buffer_bytes * part;
-    let record = if shared { bytes::Bytes::copy_from_slice(record) } else { record.clone() };
-    location.append(record, charge)
+    let copy = location.replica().is_some().then(|| batch.record.clone());
+    if location.append(batch.record, charge)? == Taken::SplitSoon {
+        pushed.says(position, PushVerdict::SplitSoon);
+    }
+    if let Some(record) = copy {
+        pushed.awaits(position, location, (partition, epoch), record);
+    }
+    Ok(())
 }

@@ -2,21 +2,25 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use penstock_protocol::{
-    frame::{Answer, Push, PushRecorder, PushVerdict, Refusal},
+    frame::{Answer, PushRecorder, PushVerdict, Refusal},
     ids::ShuffleId,
 };
 
+use super::LocationKey;
 use crate::{
     metrics,
     worker::{
-        link::{Copies, Link, Verdicts},
+        link::{Link, Verdicts},
         location::{Location, Pending},
     },
 };
 
-#[derive(Default)]
 pub(in crate::worker) struct Pushed {
+    shuffle: ShuffleId,
+    /// How many came in the frame.
+    batches: usize,
     /// One for each batch, or none if all were accepted.
     verdicts: Vec<PushVerdict>,
     groups: Vec<Group>,
@@ -25,66 +29,67 @@ pub(in crate::worker) struct Pushed {
 /// Batches of one frame whose second copy goes to the same replica.
 struct Group {
     link: Arc<Link>,
-    /// Where they stand in the frame.
-    positions: Vec<usize>,
-    pending: Vec<Pending>,
-    shuffle: Option<ShuffleId>,
-    copies: Option<Copies>,
+    copies: PushRecorder,
+    awaited: Vec<Awaited>,
+}
+
+/// A batch whose second copy is on its way.
+struct Awaited {
+    /// Where it stands in the frame.
+    position: usize,
+    pending: Pending,
 }
 
 /// A frame whose second copies are on their way.
 pub(in crate::worker) struct Forwarded {
-    verdicts: Vec<PushVerdict>,
     batches: usize,
-    groups: Vec<(Group, Verdicts)>,
+    verdicts: Vec<PushVerdict>,
+    groups: Vec<(Vec<Awaited>, Verdicts)>,
 }
 
 impl Pushed {
-    pub fn refused(refusal: Refusal, push: &Push) -> Self {
-        metrics::refused_batches(refusal, push.entries.len() as u64);
-        Self { verdicts: vec![PushVerdict::Refused(refusal); push.entries.len()], groups: Vec::new() }
+    /// All are accepted until something else is said.
+    pub(super) fn of(shuffle: ShuffleId, batches: usize) -> Self {
+        Self { shuffle, batches, verdicts: Vec::new(), groups: Vec::new() }
     }
 
-    pub(super) fn says(&mut self, position: usize, verdict: PushVerdict, push: &Push) {
-        self.verdicts.resize(push.entries.len(), PushVerdict::Accepted);
+    pub(super) fn refused(refusal: Refusal, shuffle: ShuffleId, batches: usize) -> Self {
+        metrics::refused_batches(refusal, batches as u64);
+        Self { verdicts: vec![PushVerdict::Refused(refusal); batches], ..Self::of(shuffle, batches) }
+    }
+
+    pub(super) fn says(&mut self, position: usize, verdict: PushVerdict) {
+        self.verdicts.resize(self.batches, PushVerdict::Accepted);
         self.verdicts[position] = verdict;
     }
 
     /// Something was accepted, and its client should push less at a time.
-    pub(super) fn says_congested(&mut self, push: &Push) {
-        self.verdicts.resize(push.entries.len(), PushVerdict::Accepted);
+    pub(super) fn says_congested(&mut self) {
+        self.verdicts.resize(self.batches, PushVerdict::Accepted);
         let accepted = self.verdicts.iter_mut().find(|verdict| **verdict == PushVerdict::Accepted);
         if let Some(verdict) = accepted {
             *verdict = PushVerdict::Congested;
         }
     }
 
-    /// The batch at `position` is stored here and pending.
-    pub(super) fn awaits(&mut self, position: usize, location: &Arc<Location>) {
+    /// The batch at `position` is stored here and pending; `record` is its second copy.
+    pub(super) fn awaits(
+        &mut self,
+        position: usize,
+        location: &Arc<Location>,
+        (partition, epoch): LocationKey,
+        record: Bytes,
+    ) {
         let Some(link) = location.replica() else { return };
-        let pending = Pending::of(Arc::clone(location));
-        let known = self.groups.iter_mut().find(|group| Arc::ptr_eq(&group.link, link));
-        match known {
-            Some(group) => {
-                group.positions.push(position);
-                group.pending.push(pending);
-            }
-            None => self.groups.push(Group {
-                link: Arc::clone(link),
-                positions: vec![position],
-                pending: vec![pending],
-                shuffle: None,
-                copies: None,
-            }),
-        }
-    }
-
-    /// Takes from the frame what is to be sent on.
-    pub(super) fn complete(&mut self, push: Push) {
-        for group in &mut self.groups {
-            group.shuffle = Some(push.head.shuffle);
-            group.copies = Some(copies(&group.positions, &push));
-        }
+        let known = self.groups.iter().position(|group| Arc::ptr_eq(&group.link, link));
+        let group = known.unwrap_or_else(|| {
+            let (link, copies, awaited) = (Arc::clone(link), PushRecorder::default(), Vec::new());
+            self.groups.push(Group { link, copies, awaited });
+            self.groups.len() - 1
+        });
+        let group = &mut self.groups[group];
+        group.copies.add_record(partition, epoch, record);
+        group.awaited.push(Awaited { position, pending: Pending::of(Arc::clone(location)) });
     }
 
     #[cfg(test)]
@@ -98,38 +103,22 @@ impl Pushed {
     }
 
     /// Sends the second copies; returns when they are queued in their order.
-    pub async fn forward(self, batches: usize) -> Forwarded {
+    pub async fn forward(self) -> Forwarded {
         let mut groups = Vec::with_capacity(self.groups.len());
-        for mut group in self.groups {
-            let (Some(shuffle), Some(copies)) = (group.shuffle, group.copies.take()) else { continue };
-            let verdicts = group.link.send(shuffle, copies).await;
-            groups.push((group, verdicts));
+        for Group { link, copies, awaited } in self.groups {
+            groups.push((awaited, link.send(self.shuffle, copies).await));
         }
-        Forwarded { verdicts: self.verdicts, batches, groups }
+        Forwarded { batches: self.batches, verdicts: self.verdicts, groups }
     }
-}
-
-/// The frame as it came if all of it goes there; else its parts.
-fn copies(positions: &[usize], push: &Push) -> Copies {
-    if positions.len() == push.entries.len() {
-        let count = u32::try_from(positions.len()).expect("as many as in a frame");
-        return Copies::Whole { count, entries: push.bytes.clone() };
-    }
-    let mut part = PushRecorder::default();
-    for position in positions {
-        let entry = &push.entries[*position];
-        part.add_record(entry.partition, entry.epoch, entry.batch.record.clone());
-    }
-    Copies::Part(part)
 }
 
 impl Forwarded {
     /// What the client hears: a batch is accepted when both copies have it (invariant 1), and the worse of two verdicts
     /// counts (invariant 6).
     pub async fn decide(mut self) -> Vec<PushVerdict> {
-        for (group, verdicts) in self.groups {
+        for (awaited, verdicts) in self.groups {
             let answer = verdicts.await;
-            for (nth, (position, pending)) in group.positions.into_iter().zip(group.pending).enumerate() {
+            for (nth, Awaited { position, pending }) in awaited.into_iter().enumerate() {
                 let theirs = match &answer {
                     Ok(answer) => of_replica(answer, nth),
                     Err(_) => PushVerdict::Refused(Refusal::ReplicaLost),

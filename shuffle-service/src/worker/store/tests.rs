@@ -59,8 +59,7 @@ async fn push_to(
     let mut body = frame.body.to_vec();
     damage(&mut body);
     let charge = store.budget.take(Share::Clients, body.len(), PATIENCE).await.unwrap();
-    let bytes = body.len();
-    store.push(Push::parse(body.into()).unwrap(), bytes, charge).verdicts().to_vec()
+    store.push(Push::parse(body.into()).unwrap(), charge).verdicts().to_vec()
 }
 
 async fn push(store: &Store, id: ShuffleId, partitions: &[u32]) -> Vec<PushVerdict> {

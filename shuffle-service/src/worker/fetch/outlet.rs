@@ -61,7 +61,7 @@ impl<W: AsyncWrite + Unpin> Outlet<W> {
             self.writer.write_all(&probe).await?;
             offset += bytes + probe.len() as u64;
         }
-        unfinished.is_finished();
+        unfinished.done();
         Ok(())
     }
 }
@@ -78,7 +78,7 @@ impl<'a> Outlet<tcp::WriteHalf<'a>> {
 struct Unfinished(Option<Arc<TcpStream>>);
 
 impl Unfinished {
-    fn is_finished(mut self) {
+    fn done(mut self) {
         self.0 = None;
     }
 }

@@ -1,5 +1,6 @@
 //! The network as a value, so that the simulation can put its own in place.
 
+mod local;
 pub mod tls;
 
 use std::{fmt, io, net::SocketAddr, time::Duration};
@@ -10,6 +11,11 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
 };
+
+pub use self::local::{LocalListener, LocalStream, ProcessId};
+
+/// How long a failure to accept is waited out.
+const RETRY_ACCEPT_AFTER: Duration = Duration::from_millis(100);
 
 /// A connection in both directions.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -29,6 +35,16 @@ pub trait Network: Send + Sync + fmt::Debug + 'static {
     async fn connect(&self, addr: &str) -> io::Result<Stream>;
     /// Listens on `host:port`; port 0 takes a free one.
     async fn bind(&self, addr: &str) -> io::Result<Box<dyn Listener>>;
+
+    /// As [`Self::connect`], if whoever is reached at `addr` listens on this host with [`Self::bind_local`].
+    async fn connect_local(&self, _addr: &str) -> io::Result<LocalStream> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Listens for processes of this user on this host that would reach `addr` otherwise. Not every network has such a way.
+    async fn bind_local(&self, _addr: &str) -> io::Result<LocalListener> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// A machine that is gone, or cut off, says no goodbye: a connection on which nobody sends would stay for ever, and so
@@ -73,6 +89,14 @@ impl Network for Tcp {
             .map_err(|cause| io::Error::new(cause.kind(), BindError { addr: addr.to_owned(), cause }))?;
         Ok(Box::new(TcpAccept(listener)))
     }
+
+    async fn connect_local(&self, addr: &str) -> io::Result<LocalStream> {
+        local::connect(addr).await
+    }
+
+    async fn bind_local(&self, addr: &str) -> io::Result<LocalListener> {
+        LocalListener::bind(addr)
+    }
 }
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
@@ -103,7 +127,7 @@ pub async fn accept_next(listener: &dyn Listener) -> (Stream, SocketAddr) {
             Ok(accepted) => return accepted,
             Err(cause) => {
                 tracing::warn!(%cause, "accepting a connection failed");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(RETRY_ACCEPT_AFTER).await;
             }
         }
     }
@@ -135,6 +159,28 @@ mod tests {
         let socket = SockRef::from(&stream);
         assert!(socket.keepalive()?);
         assert_eq!(socket.tcp_keepalive_time()?, ASK_AFTER);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn processes_of_a_host_meet_under_an_address_until_its_owner_goes() -> io::Result<()> {
+        let addr = "somewhere:7100";
+        assert!(Tcp.connect_local(addr).await.is_err());
+        let listener = Tcp.bind_local(addr).await?;
+        assert_eq!(
+            Tcp.bind_local(addr).await.err().map(|error| error.kind()),
+            Some(io::ErrorKind::AddrInUse)
+        );
+        let mut client = Tcp.connect_local(addr).await?;
+        let mut server = listener.accept().await;
+        assert_eq!(client.process, Some(ProcessId(std::process::id())));
+        client.stream.write_all(b"hello").await?;
+        let mut received = [0; 5];
+        server.stream.read_exact(&mut received).await?;
+        assert_eq!(&received, b"hello");
+        drop(listener);
+        assert!(Tcp.connect_local(addr).await.is_err());
+        Tcp.bind_local(addr).await?;
         Ok(())
     }
 

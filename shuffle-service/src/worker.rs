@@ -51,7 +51,7 @@ use penstock_common::{
     grpc, http,
     lifecycle::{OnFailure, Tasks},
     net::{
-        Listener, Network,
+        Listener, LocalListener, Network,
         tls::{self, TlsError},
     },
     telemetry,
@@ -69,6 +69,7 @@ use tonic::service::{Routes, interceptor::InterceptedService};
 pub use self::config::{Config, DiskClass, DiskConfig, EvictFirst, Fsync, InvalidConfig, Tier};
 pub(crate) use self::disks::DiskState;
 use self::{
+    connection::Connections,
     control::Control,
     disks::{Disks, Monitor},
     durable::Recorder,
@@ -171,6 +172,8 @@ pub async fn start_on(
     let network = tls::wrap(network, &config.tls, &tasks)?;
     let control = network.bind(&config.control_listen).await.map_err(StartError::Bind)?;
     let data = network.bind(&config.data_listen).await.map_err(StartError::Bind)?;
+    // At the same time: whoever waits for this worker to come back takes the way that is there first.
+    let local = bind_local(&config, network.as_ref(), data.as_ref()).await.map_err(StartError::Bind)?;
     let worker = name(&config, data.as_ref()).map_err(StartError::Bind)?;
     let tasks = tasks.child(format!("shuffle-worker {worker}"));
     let disks = Arc::new(Disks::new(&config, &worker, disk, tasks.clone()));
@@ -208,8 +211,11 @@ pub async fn start_on(
     };
     let credentials = Credentials::new(secret.as_ref());
     serve_control(control, &store, links, secret, &tasks);
-    let connections = connection::accept(data, Arc::clone(&store), tasks.clone());
-    tasks.spawn("data-plane", OnFailure::StopAll, connections);
+    let connections = Connections::new(Arc::clone(&store), tasks.clone());
+    tasks.spawn("data-plane", OnFailure::StopAll, connections.clone().accept(data));
+    if let Some(local) = local {
+        tasks.spawn("local-data-plane", OnFailure::StopAll, connections.accept_local(local));
+    }
     let flusher = Flusher { store: Arc::clone(&store) };
     tasks.spawn("flusher", OnFailure::StopAll, flusher.run(tasks.stop_token()));
     if let Some(objects) = objects {
@@ -239,6 +245,24 @@ fn report(config: &Config, reporter: Reporter, network: &Arc<dyn Network>, tasks
         let heartbeat = Heartbeat { reporter: Arc::clone(&reporter), master, interval };
         tasks.spawn("heartbeat", OnFailure::StopAll, heartbeat.run(Arc::clone(network), tasks.stop_token()));
     }
+}
+
+/// The way in for clients of this host. Without it they come over the network.
+async fn bind_local(
+    config: &Config,
+    network: &dyn Network,
+    data: &dyn Listener,
+) -> io::Result<Option<LocalListener>> {
+    if !config.short_circuit {
+        return Ok(None);
+    }
+    let bound = network.bind_local(&reach(config, data.local_addr()?)).await;
+    if let Err(cause) = &bound
+        && cause.kind() != io::ErrorKind::Unsupported
+    {
+        tracing::warn!(%cause, "clients of this host come over the network");
+    }
+    Ok(bound.ok())
 }
 
 fn name(config: &Config, data: &dyn Listener) -> io::Result<WorkerId> {

@@ -104,6 +104,10 @@ pub enum StartError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Bind(io::Error),
+    #[error(
+        "another process of this user listens on this host as {address}: stop it, or set short_circuit = false"
+    )]
+    NameTaken { address: String },
     #[error("the data folder {folder} cannot be used")]
     Folder { folder: PathBuf, source: io::Error },
     #[error("the object store {location} cannot be used")]
@@ -173,7 +177,7 @@ pub async fn start_on(
     let control = network.bind(&config.control_listen).await.map_err(StartError::Bind)?;
     let data = network.bind(&config.data_listen).await.map_err(StartError::Bind)?;
     // At the same time: whoever waits for this worker to come back takes the way that is there first.
-    let local = bind_local(&config, network.as_ref(), data.as_ref()).await.map_err(StartError::Bind)?;
+    let local = bind_local(&config, network.as_ref(), data.as_ref()).await?;
     let worker = name(&config, data.as_ref()).map_err(StartError::Bind)?;
     let tasks = tasks.child(format!("shuffle-worker {worker}"));
     let disks = Arc::new(Disks::new(&config, &worker, disk, tasks.clone()));
@@ -252,17 +256,28 @@ async fn bind_local(
     config: &Config,
     network: &dyn Network,
     data: &dyn Listener,
-) -> io::Result<Option<LocalListener>> {
+) -> Result<Option<LocalListener>, StartError> {
     if !config.short_circuit {
         return Ok(None);
     }
-    let bound = network.bind_local(&reach(config, data.local_addr()?)).await;
-    if let Err(cause) = &bound
-        && cause.kind() != io::ErrorKind::Unsupported
-    {
-        tracing::warn!(%cause, "clients of this host come over the network");
+    let address = reach(config, data.local_addr().map_err(StartError::Bind)?);
+    match network.bind_local(&address).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(cause) if cause.kind() == io::ErrorKind::Unsupported => Ok(None),
+        Err(cause) if cause.kind() == io::ErrorKind::AddrInUse && !is_strange(network, &address).await => {
+            Err(StartError::NameTaken { address })
+        }
+        Err(cause) => {
+            tracing::warn!(address, %cause, "clients of this host come over the network");
+            Ok(None)
+        }
     }
-    Ok(bound.ok())
+}
+
+/// Whether clients leave whoever has the name alone. They would take anybody else for this worker.
+async fn is_strange(network: &dyn Network, address: &str) -> bool {
+    let met = network.connect_local(address).await;
+    met.is_err_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
 }
 
 fn name(config: &Config, data: &dyn Listener) -> io::Result<WorkerId> {

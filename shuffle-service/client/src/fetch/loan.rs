@@ -81,7 +81,8 @@ impl LoanReader {
 impl Rest {
     fn open(process: ProcessId, loan: &Loan, piece_bytes: usize) -> Result<Self, LoanError> {
         let path = format!("/proc/{}/fd/{}", process.0, loan.file);
-        let is_lent = |found: Metadata| (found.dev(), found.ino()) == (loan.device, loan.inode);
+        let is_lent =
+            |found: Metadata| found.is_file() && (found.dev(), found.ino()) == (loan.device, loan.inode);
         // Before it is opened too: to open something else, such as a pipe, may take for ever.
         if !is_lent(fs::metadata(&path)?) {
             return Err(LoanError::OtherFile);

@@ -1,5 +1,6 @@
 //! The network as a value, so that the simulation can put its own in place.
 
+mod local;
 pub mod tls;
 
 use std::{fmt, io, net::SocketAddr, time::Duration};
@@ -10,6 +11,11 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
 };
+
+pub use self::local::{LocalListener, LocalStream, ProcessId};
+
+/// How long a failure to accept is waited out.
+const RETRY_ACCEPT_AFTER: Duration = Duration::from_millis(100);
 
 /// A connection in both directions.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -29,6 +35,17 @@ pub trait Network: Send + Sync + fmt::Debug + 'static {
     async fn connect(&self, addr: &str) -> io::Result<Stream>;
     /// Listens on `host:port`; port 0 takes a free one.
     async fn bind(&self, addr: &str) -> io::Result<Box<dyn Listener>>;
+
+    /// As [`Self::connect`], if whoever is reached at `addr` listens on this host, as the same user, with
+    /// [`Self::bind_local`].
+    async fn connect_local(&self, _addr: &str) -> io::Result<LocalStream> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Listens for processes of this user on this host that would reach `addr` otherwise. Not every network has such a way.
+    async fn bind_local(&self, _addr: &str) -> io::Result<LocalListener> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// A machine that is gone, or cut off, says no goodbye: a connection on which nobody sends would stay for ever, and so
@@ -73,6 +90,14 @@ impl Network for Tcp {
             .map_err(|cause| io::Error::new(cause.kind(), BindError { addr: addr.to_owned(), cause }))?;
         Ok(Box::new(TcpAccept(listener)))
     }
+
+    async fn connect_local(&self, addr: &str) -> io::Result<LocalStream> {
+        local::connect(addr).await
+    }
+
+    async fn bind_local(&self, addr: &str) -> io::Result<LocalListener> {
+        LocalListener::bind(addr)
+    }
 }
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
@@ -103,7 +128,7 @@ pub async fn accept_next(listener: &dyn Listener) -> (Stream, SocketAddr) {
             Ok(accepted) => return accepted,
             Err(cause) => {
                 tracing::warn!(%cause, "accepting a connection failed");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(RETRY_ACCEPT_AFTER).await;
             }
         }
     }

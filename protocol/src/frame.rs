@@ -20,8 +20,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::{
-    batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, Batches},
-    fetch::{Close, Credit, Data, End, Open},
+    batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, Batches, whole_batches},
+    fetch::{Close, Credit, Data, End, Loan, LoanTaken, Open},
     hello::{Fault, Hello, Purpose, Welcome},
     io::{ReadFrameError, read_body, read_body_into, read_frame, read_head, write_all},
     push::{Acks, Answer, ENTRY_BYTES, Entry, PUSH_HEAD_BYTES, Push, PushHead, PushRecorder},
@@ -73,10 +73,12 @@ pub enum Kind {
     Credit = 8,
     Close = 9,
     End = 10,
+    Loan = 11,
+    LoanTaken = 12,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Hello,
         Self::Welcome,
         Self::Fault,
@@ -87,6 +89,8 @@ impl Kind {
         Self::Credit,
         Self::Close,
         Self::End,
+        Self::Loan,
+        Self::LoanTaken,
     ];
 }
 

@@ -9,7 +9,8 @@ use penstock_protocol::{
     decode::{DecodeError, each, job_id, required},
     frame::{
         Acks, BATCH_HEADER_BYTES, Batches, Close, Credit, Data, ENTRY_BYTES, End, FRAME_HEAD_BYTES, Fault,
-        FrameError, FrameHead, Hello, Kind, Open, PUSH_HEAD_BYTES, Push, PushRecorder, Welcome,
+        FrameError, FrameHead, Hello, Kind, Loan, LoanTaken, Open, PUSH_HEAD_BYTES, Push, PushRecorder,
+        Welcome,
     },
     ids::ShuffleId,
     pb,
@@ -50,6 +51,8 @@ fn body(kind: Kind, body: Bytes) {
         Kind::Fault => said_again(Fault::parse(body.clone()), |fault| fault.encode(), Fault::parse),
         Kind::Acks => same(&body, Acks::parse(body.clone()), |acks| acks.encode()),
         Kind::Open => same(&body, Open::parse(body.clone()), |open| open.encode()),
+        Kind::Loan => same(&body, Loan::parse(body.clone()), |loan| loan.encode()),
+        Kind::LoanTaken => same(&body, LoanTaken::parse(body.clone()), |taken| taken.encode()),
         Kind::Credit => same(&body, Credit::parse(body.clone()), |credit| credit.encode()),
         Kind::Close => same(&body, Close::parse(body.clone()), |close| close.encode()),
         Kind::End => said_again(End::parse(body.clone()), |end| end.encode(), End::parse),

@@ -79,6 +79,21 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
 pub trait StoredFile: Send + Sync + fmt::Debug {
     /// Exactly `length` bytes from `offset`; fewer are an error.
     async fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes>;
+
+    /// What other processes of this host find it by while this value lives; none if it is no file of this process.
+    fn open_file(&self) -> Option<OpenFile> {
+        None
+    }
+}
+
+/// A file that this process holds open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenFile {
+    /// This process's number for it.
+    pub number: u32,
+    /// Which file it is, whatever its names.
+    pub device: u64,
+    pub inode: u64,
 }
 
 #[cfg(test)]

@@ -48,6 +48,8 @@ const DISK_USED_BYTES: &str = "penstock_shuffle_disk_used_bytes";
 const DISK_ROOM_BYTES: &str = "penstock_shuffle_disk_room_bytes";
 /// Bytes sent to readers, headers included.
 const FETCHED_BYTES: &str = "penstock_shuffle_fetched_bytes_total";
+/// Bytes in files that were lent to readers of this host: they read them themselves. Not in the bytes sent.
+const LENT_BYTES: &str = "penstock_shuffle_lent_bytes_total";
 /// Streams that were refused; label `reason` is a [`Refusal`].
 const REFUSED_STREAMS: &str = "penstock_shuffle_refused_streams_total";
 /// Connections that the worker gave up; label `reason` is a [`Refusal`].
@@ -133,6 +135,10 @@ pub(crate) fn read_back(took: Duration) {
 
 pub(crate) fn fetched(bytes: u64) {
     metrics::counter!(FETCHED_BYTES).increment(bytes);
+}
+
+pub(crate) fn lent(bytes: u64) {
+    metrics::counter!(LENT_BYTES).increment(bytes);
 }
 
 pub(crate) fn refused_stream(refusal: Refusal) {

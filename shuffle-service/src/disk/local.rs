@@ -3,7 +3,10 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, IoSlice, Seek, SeekFrom, Write},
-    os::unix::fs::FileExt,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileExt, MetadataExt},
+    },
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -11,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
 
-use super::{Disk, StoredFile};
+use super::{Disk, OpenFile, StoredFile};
 
 const LOCK_FILE: &str = "lock";
 /// What a file is written as before it takes the place of another.
@@ -61,8 +64,8 @@ impl Disk for LocalDisk {
 
     async fn open(&self, file: &Path) -> io::Result<Arc<dyn StoredFile>> {
         let file = file.to_owned();
-        let file = blocking(move || File::open(file)).await?;
-        Ok(Arc::new(LocalFile(Arc::new(file))))
+        let file = blocking(move || LocalFile::open(&file)).await?;
+        Ok(Arc::new(file))
     }
 
     async fn files(&self, folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
@@ -104,12 +107,29 @@ impl Disk for LocalDisk {
 }
 
 #[derive(Debug)]
-struct LocalFile(Arc<File>);
+struct LocalFile {
+    file: Arc<File>,
+    known_as: Option<OpenFile>,
+}
+
+impl LocalFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let found = file.metadata()?;
+        let number = u32::try_from(file.as_raw_fd()).ok();
+        let known_as = number.map(|number| OpenFile { number, device: found.dev(), inode: found.ino() });
+        Ok(Self { file: Arc::new(file), known_as })
+    }
+}
 
 #[async_trait]
 impl StoredFile for LocalFile {
+    fn open_file(&self) -> Option<OpenFile> {
+        self.known_as
+    }
+
     async fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
-        let file = Arc::clone(&self.0);
+        let file = Arc::clone(&self.file);
         blocking(move || {
             let mut bytes = vec![0; length];
             file.read_exact_at(&mut bytes, offset)?;

@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use penstock_common::net;
 use penstock_protocol::frame::{
-    self, Acks, Close, Credit, Data, End, Frame, Kind, Open, Refusal, SIGN_OF_LIFE,
+    self, Acks, Close, Credit, Data, End, Frame, Kind, LoanTaken, Open, Refusal, SIGN_OF_LIFE,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, BufReader},
@@ -22,7 +22,7 @@ use tokio::{
 
 use self::stream::{Next, OutgoingStream};
 use super::{
-    connection::{Ended, SILENCE_MAX},
+    connection::{Ended, SILENCE_MAX, Side},
     store::Store,
 };
 use crate::metrics;
@@ -50,18 +50,19 @@ struct State {
     in_hand: Option<u32>,
 }
 
-pub(super) async fn serve(stream: &mut net::Stream, store: &Store) -> Result<(), Ended> {
+pub(super) async fn serve(stream: &mut net::Stream, side: Side, store: &Store) -> Result<(), Ended> {
     let (reader, mut writer) = tokio::io::split(stream);
     let mut reader = BufReader::new(reader);
     let streams = Streams::default();
     tokio::select! {
-        ended = receive(&mut reader, store, &streams) => ended,
+        ended = receive(&mut reader, side, store, &streams) => ended,
         ended = send(&mut writer, store, &streams) => ended,
     }
 }
 
 async fn receive<R: AsyncRead + Unpin>(
     reader: &mut R,
+    side: Side,
     store: &Store,
     streams: &Streams,
 ) -> Result<(), Ended> {
@@ -75,7 +76,13 @@ async fn receive<R: AsyncRead + Unpin>(
         };
         let Some(Frame { kind, body }) = frame else { return Ok(()) };
         match kind {
-            Kind::Open => streams.open(OutgoingStream::new(Open::parse(body)?, store))?,
+            Kind::Open => {
+                let mut open = Open::parse(body)?;
+                // Nobody else can open a file of this process.
+                open.borrows &= side == Side::Local;
+                streams.open(OutgoingStream::new(open, store))?;
+            }
+            Kind::LoanTaken => streams.loan_taken(LoanTaken::parse(body)?.stream),
             Kind::Credit => streams.credit(Credit::parse(body)?),
             Kind::Close => streams.close(Close::parse(body)?.stream),
             kind => return Err(Ended::Fault(Refusal::BadFrame, format!("expected a fetch, got {kind:?}"))),
@@ -97,6 +104,11 @@ async fn send<W: AsyncWrite + Unpin>(writer: &mut W, store: &Store, streams: &St
                     pieces
                         .push(Data::encode_head(number, usize::try_from(sent).expect("bounded by a frame")));
                     pieces.extend(batches);
+                    streams.put_back(stream);
+                }
+                Next::Loan(loan) => {
+                    metrics::lent(loan.bytes);
+                    pieces.push(loan.encode());
                     streams.put_back(stream);
                 }
                 Next::End => pieces.push(ended(streams, number, None)),
@@ -149,6 +161,16 @@ impl Streams {
             state.credits.push(credit);
         } else if let Some(stream) = state.streams.iter_mut().find(|stream| stream.number == credit.stream) {
             stream.add_credit(credit.bytes);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The stream is not in the writer's hands while a loan of it is outside.
+    fn loan_taken(&self, number: u32) {
+        let mut state = self.state();
+        if let Some(stream) = state.streams.iter_mut().find(|stream| stream.number == number) {
+            stream.loan_taken();
         }
         drop(state);
         self.changed.notify_one();

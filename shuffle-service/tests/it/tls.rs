@@ -54,7 +54,10 @@ async fn an_exchange_runs_over_tls_and_nobody_without_a_certificate_gets_in() {
     };
     let disk = Arc::new(MemoryDisk::default());
     let worker = worker::start_on(config, Arc::new(Tcp), Arc::new(SystemClock), disk, tasks.clone());
-    worker.await.unwrap().registered().await;
+    let worker = worker.await.unwrap();
+    worker.registered().await;
+    // Past the network there would be no encryption and no proof.
+    assert!(Tcp.connect_local(&worker.address.data).await.is_err());
 
     let network = tls::wrap(Arc::new(Tcp), &files, &tasks).unwrap();
     let owner = Owner::new(Arc::clone(&network), masters.clone());

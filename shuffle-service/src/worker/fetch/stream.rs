@@ -4,7 +4,7 @@ use std::{io, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use penstock_protocol::{
-    frame::{BATCH_HEADER_BYTES, BatchHeader, Batches, FrameError, Open, Refusal},
+    frame::{BATCH_HEADER_BYTES, Batches, FrameError, Loan, Open, Refusal, whole_batches},
     ids::{ShuffleId, TaskIndex},
 };
 
@@ -18,6 +18,8 @@ use crate::{
 
 /// Bytes of one stream that are read at once.
 const CHUNK_BYTES: u64 = 512 << 10;
+/// Less than this is sent rather than lent.
+const LOAN_BYTES_MIN: u64 = 256 << 10;
 
 pub(super) struct OutgoingStream {
     pub number: u32,
@@ -33,11 +35,15 @@ pub(super) struct OutgoingStream {
     credit: i64,
     /// What was read last, held open.
     open: Option<(Place, Arc<dyn StoredFile>)>,
+    lends: bool,
+    /// Whether the open file is held for a reader that has not opened it yet.
+    lent: bool,
 }
 
 /// What a stream sends next.
 pub(super) enum Next {
     Batches { batches: Vec<Bytes>, bytes: u64 },
+    Loan(Loan),
     End,
     Refused(Refusal, String),
 }
@@ -47,9 +53,19 @@ impl OutgoingStream {
         let location = admit(&open, store);
         // The offset counts what was sent: the place of that is only known if everything is sent.
         let (offset, skip) = if open.maps.is_some() { (0, open.offset) } else { (open.offset, 0) };
-        let credit = open.credit.into();
-        let Open { stream: number, shuffle, maps, .. } = open;
-        Self { number, shuffle, location, offset, maps, skip, credit, open: None }
+        Self {
+            number: open.stream,
+            shuffle: open.shuffle,
+            location,
+            offset,
+            // Of a file that is lent nothing is left out.
+            lends: open.borrows && open.maps.is_none(),
+            maps: open.maps,
+            skip,
+            credit: open.credit.into(),
+            open: None,
+            lent: false,
+        }
     }
 
     pub fn add_credit(&mut self, bytes: u32) {
@@ -57,10 +73,18 @@ impl OutgoingStream {
     }
 
     pub fn may_send(&self) -> bool {
-        self.credit > 0
+        self.credit > 0 && !self.lent
+    }
+
+    pub fn loan_taken(&mut self) {
+        self.lent = false;
+        self.open = None;
     }
 
     pub async fn next(&mut self, store: &Store) -> Next {
+        if let Some(loan) = self.lend(store).await {
+            return Next::Loan(loan);
+        }
         let read = match self.maps.clone() {
             None => self.read(store, CHUNK_BYTES).await,
             Some(maps) => self.read_maps(store, &maps).await,
@@ -151,20 +175,49 @@ impl OutgoingStream {
         }
     }
 
+    /// Lends the rest of a file of this process, if the next batches lie in one. Whatever stands in the way is left to
+    /// [`Self::read`] to meet and tell.
+    async fn lend(&mut self, store: &Store) -> Option<Loan> {
+        let location = Arc::clone(self.location.as_ref().ok().filter(|_| self.lends)?);
+        store.prove(&location).await.ok()?;
+        let Ok(Chunk::Stored { place, offset, available }) = location.chunk(self.offset, 1) else {
+            return None;
+        };
+        if available < LOAN_BYTES_MIN {
+            return None;
+        }
+        let stored = Stored { place, offset, available };
+        let file = self.opened(store, &stored).await.ok()?.open_file()?;
+        self.offset += available;
+        self.lent = true;
+        Some(Loan {
+            stream: self.number,
+            file: file.number,
+            device: file.device,
+            inode: file.inode,
+            offset,
+            bytes: available,
+        })
+    }
+
+    async fn opened(&mut self, store: &Store, stored: &Stored) -> io::Result<Arc<dyn StoredFile>> {
+        if let Some((place, file)) = &self.open
+            && *place == stored.place
+        {
+            return Ok(Arc::clone(file));
+        }
+        let file = store.open(&stored.place, stored.offset + stored.available).await?;
+        self.open = Some((stored.place.clone(), Arc::clone(&file)));
+        Ok(file)
+    }
+
     async fn read_stored(
         &mut self,
         store: &Store,
         stored: &Stored,
         bytes_max: u64,
     ) -> Result<Bytes, ReadError> {
-        let file = match &self.open {
-            Some((place, file)) if *place == stored.place => Arc::clone(file),
-            _ => {
-                let file = store.open(&stored.place, stored.offset + stored.available).await?;
-                self.open = Some((stored.place.clone(), Arc::clone(&file)));
-                file
-            }
-        };
+        let file = self.opened(store, stored).await?;
         let wanted = bytes_max.max(BATCH_HEADER_BYTES as u64).min(stored.available);
         let wanted = usize::try_from(wanted).map_err(io::Error::other)?;
         let bytes = store.read_at(&stored.place, &file, stored.offset, wanted).await?;
@@ -200,19 +253,6 @@ impl Stored {
     fn is_still_in(&self, location: &Location, offset: u64) -> bool {
         matches!(location.chunk(offset, 1), Ok(Chunk::Stored { place, .. }) if place == self.place)
     }
-}
-
-/// How many bytes at the front of `bytes` are whole batches, and how long the one after them is if its header is there.
-fn whole_batches(bytes: &[u8]) -> Result<(usize, Option<usize>), ReadError> {
-    let mut whole = 0;
-    while bytes.len() - whole >= BATCH_HEADER_BYTES {
-        let record = BatchHeader::parse(&bytes[whole..])?.record_bytes();
-        if bytes.len() - whole < record {
-            return Ok((whole, Some(record)));
-        }
-        whole += record;
-    }
-    Ok((whole, None))
 }
 
 enum ReadError {

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use penstock_common::lifecycle::Tasks;
 use penstock_protocol::{
-    frame::Open,
+    frame::{BatchHeader, Open},
     ids::{AttemptNumber, BatchId, Epoch, Incarnation, JobId, PartitionIndex, ShuffleId, StageId},
     token::JobToken,
 };
@@ -56,6 +56,7 @@ fn stream(store: &Store) -> OutgoingStream {
         epoch: KEY.1,
         offset: 0,
         credit: 1000,
+        borrows: false,
         maps: None,
     };
     OutgoingStream::new(open, store)

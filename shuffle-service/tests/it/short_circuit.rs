@@ -248,8 +248,13 @@ async fn exchanges(host: &Host) {
             let maps = TaskIndex(1)..TaskIndex(2);
             let totals = totals_of(source.partition, &outputs[1..2]);
             let part = PartitionSource { totals, ..source };
-            let some: Vec<_> =
-                host.cluster.client.read_maps(id, &winners, part, maps).try_collect().await.unwrap();
+            let some: Vec<_> = host
+                .cluster
+                .client
+                .read_maps(id, &winners, part, maps, Arc::default())
+                .try_collect()
+                .await
+                .unwrap();
             assert!(some == of_map(1), "exchange {exchange} partition {partition}, one map");
         }
     }

@@ -71,11 +71,13 @@ FUZZ_SECONDS ?= 60
 FUZZ := shuffle-service/fuzz
 
 .PHONY: fuzz
-fuzz: ## Look for bytes that break the decoders, for FUZZ_SECONDS each; what is new in the corpus is worth a commit
-	@cargo fuzz --version >/dev/null 2>&1 || { echo "needs nightly Rust and cargo-fuzz: cargo install cargo-fuzz"; exit 1; }
-	@for target in frame batches control; do \
-		cargo +nightly fuzz run --fuzz-dir $(FUZZ) $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096; \
-		cargo +nightly fuzz cmin --fuzz-dir $(FUZZ) $$target; \
+fuzz: ## Look for bytes that break the decoders, for FUZZ_SECONDS each; what it adds to the corpus is worth a commit
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "needs cargo-fuzz: cargo install cargo-fuzz"; exit 1; }
+	@# The sanitizer's flags are unstable, and its runtime comes with the stable compiler.
+	@export RUSTC_BOOTSTRAP=1; for target in frame batches control; do \
+		kept=$(FUZZ)/corpus/$$target; found="$(TARGET)/fuzz-corpus/$$target"; mkdir -p "$$found"; \
+		cargo fuzz run --fuzz-dir $(FUZZ) $$target "$$found" $$kept -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096; \
+		cargo fuzz run --fuzz-dir $(FUZZ) $$target $$kept "$$found" -- -set_cover_merge=1; \
 	done
 
 .PHONY: fmt

@@ -1,8 +1,9 @@
 //! The network as a value, so that the simulation can put its own in place.
 
+mod local;
 pub mod tls;
 
-use std::{any::Any, fmt, io, net::SocketAddr, time::Duration};
+use std::{fmt, io, net::SocketAddr, time::Duration};
 
 use async_trait::async_trait;
 use socket2::{SockRef, TcpKeepalive};
@@ -11,24 +12,16 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// A connection in both directions.
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    fn as_any(&mut self) -> &mut dyn Any;
-}
+pub use self::local::{LocalListener, LocalStream, ProcessId};
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {
-    fn as_any(&mut self) -> &mut dyn Any {
-        self
-    }
-}
+/// How long a failure to accept is waited out.
+const RETRY_ACCEPT_AFTER: Duration = Duration::from_millis(100);
+
+/// A connection in both directions.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
 pub type Stream = Box<dyn Io>;
-
-/// The socket of a connection, if what is written to one is what is written to the other: no encryption and no simulation
-/// lies between.
-pub fn socket(stream: &mut Stream) -> Option<&mut TcpStream> {
-    (**stream).as_any().downcast_mut()
-}
 
 #[async_trait]
 pub trait Listener: Send + Sync {
@@ -42,6 +35,17 @@ pub trait Network: Send + Sync + fmt::Debug + 'static {
     async fn connect(&self, addr: &str) -> io::Result<Stream>;
     /// Listens on `host:port`; port 0 takes a free one.
     async fn bind(&self, addr: &str) -> io::Result<Box<dyn Listener>>;
+
+    /// As [`Self::connect`], if whoever is reached at `addr` listens on this host, as the same user, with
+    /// [`Self::bind_local`].
+    async fn connect_local(&self, _addr: &str) -> io::Result<LocalStream> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Listens for processes of this user on this host that would reach `addr` otherwise. Not every network has such a way.
+    async fn bind_local(&self, _addr: &str) -> io::Result<LocalListener> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// A machine that is gone, or cut off, says no goodbye: a connection on which nobody sends would stay for ever, and so
@@ -86,6 +90,14 @@ impl Network for Tcp {
             .map_err(|cause| io::Error::new(cause.kind(), BindError { addr: addr.to_owned(), cause }))?;
         Ok(Box::new(TcpAccept(listener)))
     }
+
+    async fn connect_local(&self, addr: &str) -> io::Result<LocalStream> {
+        local::connect(addr).await
+    }
+
+    async fn bind_local(&self, addr: &str) -> io::Result<LocalListener> {
+        LocalListener::bind(addr)
+    }
 }
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
@@ -116,7 +128,7 @@ pub async fn accept_next(listener: &dyn Listener) -> (Stream, SocketAddr) {
             Ok(accepted) => return accepted,
             Err(cause) => {
                 tracing::warn!(%cause, "accepting a connection failed");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(RETRY_ACCEPT_AFTER).await;
             }
         }
     }

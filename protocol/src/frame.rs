@@ -22,9 +22,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::{
-    batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, Batches},
+    batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, Batches, whole_batches},
     checksum::checksum_with,
-    fetch::{Close, Credit, Data, End, Open},
+    fetch::{Close, Credit, Data, End, Loan, LoanTaken, Open},
     hello::{Fault, Hello, Purpose, Welcome},
     io::{ReadFrameError, read_frame, write_all},
     push::{Acks, Answer, ENTRY_BYTES, Entry, PUSH_HEAD_BYTES, Push, PushHead, PushRecorder},
@@ -77,10 +77,12 @@ pub enum Kind {
     Credit = 8,
     Close = 9,
     End = 10,
+    Loan = 11,
+    LoanTaken = 12,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Hello,
         Self::Welcome,
         Self::Fault,
@@ -91,6 +93,8 @@ impl Kind {
         Self::Credit,
         Self::Close,
         Self::End,
+        Self::Loan,
+        Self::LoanTaken,
     ];
 }
 

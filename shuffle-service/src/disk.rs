@@ -8,9 +8,7 @@ mod local;
 mod memory;
 
 use std::{
-    fmt,
-    fs::File,
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -82,11 +80,20 @@ pub trait StoredFile: Send + Sync + fmt::Debug {
     /// Exactly `length` bytes from `offset`; fewer are an error.
     async fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes>;
 
-    /// The file of the operating system, if it holds the same bytes and nobody has to wait for these: the kernel can send them
-    /// by itself.
-    fn in_page_cache(&self, _offset: u64, _length: u64) -> Option<Arc<File>> {
+    /// What other processes of this host find it by while this value lives; none if it is no file of this process.
+    fn open_file(&self) -> Option<OpenFile> {
         None
     }
+}
+
+/// A file that this process holds open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenFile {
+    /// This process's number for it.
+    pub number: u32,
+    /// Which file it is, whatever its names.
+    pub device: u64,
+    pub inode: u64,
 }
 
 #[cfg(test)]

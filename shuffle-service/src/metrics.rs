@@ -46,8 +46,10 @@ const DISK_STATE: &str = "penstock_shuffle_disk_state";
 const DISK_USED_BYTES: &str = "penstock_shuffle_disk_used_bytes";
 /// Bytes that a disk may still take; label `disk`.
 const DISK_ROOM_BYTES: &str = "penstock_shuffle_disk_room_bytes";
-/// Bytes sent to readers, headers included; label `by` is `kernel` (from a file into the socket) or `worker`.
+/// Bytes sent to readers, headers included.
 const FETCHED_BYTES: &str = "penstock_shuffle_fetched_bytes_total";
+/// Bytes in files that were lent to readers of this host: they read them themselves. Not in the bytes sent.
+const LENT_BYTES: &str = "penstock_shuffle_lent_bytes_total";
 /// Streams that were refused; label `reason` is a [`Refusal`].
 const REFUSED_STREAMS: &str = "penstock_shuffle_refused_streams_total";
 /// Connections that the worker gave up; label `reason` is a [`Refusal`].
@@ -131,8 +133,12 @@ pub(crate) fn read_back(took: Duration) {
     metrics::histogram!(READ_SECONDS).record(took.as_secs_f64());
 }
 
-pub(crate) fn fetched(by: &'static str, bytes: u64) {
-    metrics::counter!(FETCHED_BYTES, "by" => by).increment(bytes);
+pub(crate) fn fetched(bytes: u64) {
+    metrics::counter!(FETCHED_BYTES).increment(bytes);
+}
+
+pub(crate) fn lent(bytes: u64) {
+    metrics::counter!(LENT_BYTES).increment(bytes);
 }
 
 pub(crate) fn refused_stream(refusal: Refusal) {

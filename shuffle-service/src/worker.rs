@@ -51,7 +51,7 @@ use penstock_common::{
     grpc, http,
     lifecycle::{OnFailure, Tasks},
     net::{
-        Listener, Network,
+        Listener, LocalListener, Network,
         tls::{self, TlsError},
     },
     telemetry,
@@ -69,6 +69,7 @@ use tonic::service::{Routes, interceptor::InterceptedService};
 pub use self::config::{Config, DiskClass, DiskConfig, EvictFirst, Fsync, InvalidConfig, Tier};
 pub(crate) use self::disks::DiskState;
 use self::{
+    connection::Connections,
     control::Control,
     disks::{Disks, Monitor},
     durable::Recorder,
@@ -103,6 +104,10 @@ pub enum StartError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Bind(io::Error),
+    #[error(
+        "another process of this user listens on this host as {address}: stop it, or set short_circuit = false"
+    )]
+    NameTaken { address: String },
     #[error("the data folder {folder} cannot be used")]
     Folder { folder: PathBuf, source: io::Error },
     #[error("the object store {location} cannot be used")]
@@ -171,6 +176,8 @@ pub async fn start_on(
     let network = tls::wrap(network, &config.tls, &tasks)?;
     let control = network.bind(&config.control_listen).await.map_err(StartError::Bind)?;
     let data = network.bind(&config.data_listen).await.map_err(StartError::Bind)?;
+    // At the same time: whoever waits for this worker to come back takes the way that is there first.
+    let local = bind_local(&config, network.as_ref(), data.as_ref()).await?;
     let worker = name(&config, data.as_ref()).map_err(StartError::Bind)?;
     let tasks = tasks.child(format!("shuffle-worker {worker}"));
     let disks = Arc::new(Disks::new(&config, &worker, disk, tasks.clone()));
@@ -208,8 +215,11 @@ pub async fn start_on(
     };
     let credentials = Credentials::new(secret.as_ref());
     serve_control(control, &store, links, secret, &tasks);
-    let connections = connection::accept(data, Arc::clone(&store), tasks.clone());
-    tasks.spawn("data-plane", OnFailure::StopAll, connections);
+    let connections = Connections::new(Arc::clone(&store), tasks.clone());
+    tasks.spawn("data-plane", OnFailure::StopAll, connections.clone().accept(data));
+    if let Some(local) = local {
+        tasks.spawn("local-data-plane", OnFailure::StopAll, connections.accept_local(local));
+    }
     let flusher = Flusher { store: Arc::clone(&store) };
     tasks.spawn("flusher", OnFailure::StopAll, flusher.run(tasks.stop_token()));
     if let Some(objects) = objects {
@@ -239,6 +249,35 @@ fn report(config: &Config, reporter: Reporter, network: &Arc<dyn Network>, tasks
         let heartbeat = Heartbeat { reporter: Arc::clone(&reporter), master, interval };
         tasks.spawn("heartbeat", OnFailure::StopAll, heartbeat.run(Arc::clone(network), tasks.stop_token()));
     }
+}
+
+/// The way in for clients of this host. Without it they come over the network.
+async fn bind_local(
+    config: &Config,
+    network: &dyn Network,
+    data: &dyn Listener,
+) -> Result<Option<LocalListener>, StartError> {
+    if !config.short_circuit {
+        return Ok(None);
+    }
+    let address = reach(config, data.local_addr().map_err(StartError::Bind)?);
+    match network.bind_local(&address).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(cause) if cause.kind() == io::ErrorKind::Unsupported => Ok(None),
+        Err(cause) if cause.kind() == io::ErrorKind::AddrInUse && !is_strange(network, &address).await => {
+            Err(StartError::NameTaken { address })
+        }
+        Err(cause) => {
+            tracing::warn!(address, %cause, "clients of this host come over the network");
+            Ok(None)
+        }
+    }
+}
+
+/// Whether clients leave whoever has the name alone. They would take anybody else for this worker.
+async fn is_strange(network: &dyn Network, address: &str) -> bool {
+    let met = network.connect_local(address).await;
+    met.is_err_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
 }
 
 fn name(config: &Config, data: &dyn Listener) -> io::Result<WorkerId> {

@@ -41,6 +41,8 @@ pub struct WorkerSettings {
     pub folder: Option<PathBuf>,
     pub memory_bytes: u64,
     pub tls: TlsFiles,
+    /// Whether clients reach it past the network.
+    pub short_circuit: bool,
     /// Whether a restart goes on with what was committed.
     pub keeps_data: bool,
 }

@@ -1,5 +1,6 @@
 //! The measurements of a run, each with its yardstick, taken in turns.
 
+mod local;
 mod numbers;
 mod pauses;
 mod service;
@@ -29,7 +30,7 @@ pub fn run(run: &Run) -> anyhow::Result<Report> {
         gib: run.gib,
         rounds: run.rounds,
         processors: std::thread::available_parallelism()?.get(),
-        comparisons: transfers::all(&setup)?,
+        comparisons: [transfers::all(&setup)?, local::all(&setup)?].concat(),
         numbers: numbers::all(&setup)?,
     })
 }

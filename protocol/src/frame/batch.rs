@@ -138,3 +138,16 @@ impl Iterator for Batches {
         Some(batch)
     }
 }
+
+/// How many bytes at the front of `bytes` are whole batches, and how long the one after them is if its header is there.
+pub fn whole_batches(bytes: &[u8]) -> Result<(usize, Option<usize>), FrameError> {
+    let mut whole = 0;
+    while bytes.len() - whole >= BATCH_HEADER_BYTES {
+        let record = BatchHeader::parse(&bytes[whole..])?.record_bytes();
+        if bytes.len() - whole < record {
+            return Ok((whole, Some(record)));
+        }
+        whole += record;
+    }
+    Ok((whole, None))
+}

@@ -27,6 +27,8 @@ pub struct Open {
     pub offset: u64,
     /// Bytes that the worker may send before it hears of more.
     pub credit: u32,
+    /// Whether the client can read files that the worker holds open.
+    pub borrows: bool,
     /// Only the batches of these maps; all if not set.
     pub maps: Option<Range<TaskIndex>>,
 }
@@ -42,6 +44,7 @@ impl Open {
             body.put_u32_le(self.epoch.0);
             body.put_u64_le(self.offset);
             body.put_u32_le(self.credit);
+            body.put_u8(self.borrows.into());
             if let Some(maps) = &self.maps {
                 body.put_u32_le(maps.start.0);
                 body.put_u32_le(maps.end.0);
@@ -60,6 +63,11 @@ impl Open {
             epoch: Epoch(fields.u32("epoch")?),
             offset: fields.u64("offset")?,
             credit: fields.u32("credit")?,
+            borrows: match fields.u8("borrows")? {
+                0 => false,
+                1 => true,
+                other => return Err(FrameError::Value { field: "borrows", value: other.into() }),
+            },
             maps: match fields.0.is_empty() {
                 true => None,
                 false => Some(TaskIndex(fields.u32("first map")?)..TaskIndex(fields.u32("last map")?)),
@@ -89,6 +97,67 @@ impl Data {
     pub fn parse(body: Bytes) -> Result<Self, FrameError> {
         let mut fields = Fields(body);
         Ok(Self { stream: fields.u32("stream")?, batches: fields.0 })
+    }
+}
+
+/// The next whole batches of a stream, in place of [`Data`]: they lie in a file that the worker holds open until the client
+/// says that it has opened it too. Costs no credit, since the client reads when it wants to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loan {
+    pub stream: u32,
+    /// The worker's number for the open file.
+    pub file: u32,
+    /// What the client must find under this number.
+    pub device: u64,
+    pub inode: u64,
+    /// Where the batches begin in the file.
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+impl Loan {
+    pub fn encode(&self) -> Bytes {
+        frame(Kind::Loan, |body| {
+            body.put_u32_le(self.stream);
+            body.put_u32_le(self.file);
+            body.put_u64_le(self.device);
+            body.put_u64_le(self.inode);
+            body.put_u64_le(self.offset);
+            body.put_u64_le(self.bytes);
+        })
+    }
+
+    pub fn parse(body: Bytes) -> Result<Self, FrameError> {
+        let mut fields = Fields(body);
+        let loan = Self {
+            stream: fields.u32("stream")?,
+            file: fields.u32("file")?,
+            device: fields.u64("device")?,
+            inode: fields.u64("inode")?,
+            offset: fields.u64("offset")?,
+            bytes: fields.u64("bytes")?,
+        };
+        fields.end()?;
+        Ok(loan)
+    }
+}
+
+/// The client has opened the file of a [`Loan`]: the worker may close it and go on with the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoanTaken {
+    pub stream: u32,
+}
+
+impl LoanTaken {
+    pub fn encode(&self) -> Bytes {
+        frame(Kind::LoanTaken, |body| body.put_u32_le(self.stream))
+    }
+
+    pub fn parse(body: Bytes) -> Result<Self, FrameError> {
+        let mut fields = Fields(body);
+        let taken = Self { stream: fields.u32("stream")? };
+        fields.end()?;
+        Ok(taken)
     }
 }
 

@@ -198,6 +198,7 @@ proptest! {
         let _ = Push::parse(bytes.clone());
         let _ = Acks::parse(bytes.clone());
         let _ = Open::parse(bytes.clone());
+        let _ = Loan::parse(bytes.clone());
         let _ = End::parse(bytes.clone());
         let _ = Hello::parse(bytes.clone());
         let _ = Fault::parse(bytes.clone());
@@ -257,7 +258,7 @@ fn every_small_frame_survives_the_wire() {
     assert_eq!(Welcome::parse(body_of(&welcome.encode(), Kind::Welcome)), Ok(welcome));
     let fault = Fault { refusal: Refusal::OtherIncarnation, message: "was 5".into() };
     assert_eq!(Fault::parse(body_of(&fault.encode(), Kind::Fault)), Ok(fault));
-    for maps in [None, Some(TaskIndex(3)..TaskIndex(7))] {
+    for (borrows, maps) in [(true, None), (false, Some(TaskIndex(3)..TaskIndex(7)))] {
         let open = Open {
             stream: 1,
             incarnation: Incarnation(5),
@@ -267,6 +268,7 @@ fn every_small_frame_survives_the_wire() {
             epoch: Epoch(1),
             offset: 1 << 40,
             credit: 9,
+            borrows,
             maps,
         };
         assert_eq!(Open::parse(body_of(&open.encode(), Kind::Open)), Ok(open));
@@ -274,6 +276,10 @@ fn every_small_frame_survives_the_wire() {
     let credit = Credit { stream: 1, bytes: 70 };
     assert_eq!(Credit::parse(body_of(&credit.encode(), Kind::Credit)), Ok(credit));
     assert_eq!(Close::parse(body_of(&Close { stream: 8 }.encode(), Kind::Close)), Ok(Close { stream: 8 }));
+    let loan = Loan { stream: 1, file: 12, device: 3, inode: 1 << 50, offset: 1 << 40, bytes: 1 << 30 };
+    assert_eq!(Loan::parse(body_of(&loan.encode(), Kind::Loan)), Ok(loan));
+    let taken = LoanTaken { stream: 8 };
+    assert_eq!(LoanTaken::parse(body_of(&taken.encode(), Kind::LoanTaken)), Ok(taken));
     for refused in [None, Some((Refusal::Expired, "gone".to_owned()))] {
         let end = End { stream: 3, refused };
         assert_eq!(End::parse(body_of(&end.encode(), Kind::End)), Ok(end));

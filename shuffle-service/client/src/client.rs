@@ -106,15 +106,16 @@ impl ShuffleClient {
 
     /// As [`Self::read`], but only what the maps from `maps.start` up to but not including `maps.end` wrote; `source.totals`
     /// are those maps' alone (see [`crate::owner::totals_of`]). Readers of disjoint ranges share a large partition, and
-    /// together get each batch once. They may be given the same locations in the same order.
+    /// together get each batch once. They may be given the same locations in the same order. Adds up what it takes.
     pub fn read_maps(
         &self,
         shuffle: ShuffleId,
         winners: &[Winner],
         source: PartitionSource,
         maps: Range<TaskIndex>,
+        effort: Arc<FetchEffort>,
     ) -> impl Stream<Item = Result<Bytes, FetchError>> + Send + 'static + use<> {
         let winners = winners.iter().filter(|winner| maps.contains(&winner.map)).copied().collect();
-        fetch::read(Arc::clone(&self.fetchers), shuffle, winners, source, Some(maps), Arc::default())
+        fetch::read(Arc::clone(&self.fetchers), shuffle, winners, source, Some(maps), effort)
     }
 }

@@ -2,12 +2,14 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use penstock_common::net::{Network, Stream};
+use penstock_common::net::{LocalStream, Network, Stream};
 use penstock_protocol::{
     build,
     frame::{self, FRAME_BYTES_MAX, Fault, Hello, Kind, Purpose, ReadFrameError, Refusal, Welcome},
     shuffle::WorkerAddress,
 };
+
+use crate::metrics;
 
 /// Why a connection ended or never came to be.
 #[derive(Debug, Clone)]
@@ -61,18 +63,29 @@ impl From<frame::FrameError> for Broken {
     }
 }
 
-/// Connects and says hello without waiting for the answer, which is the first frame that comes.
+/// Connects, past the network if the worker sits on this host, and says hello without waiting for the answer, which is the
+/// first frame that comes.
 pub(crate) async fn connect(
     network: &Arc<dyn Network>,
     worker: &WorkerAddress,
     purpose: Purpose,
     deadline: Duration,
-) -> Result<Stream, Broken> {
+) -> Result<LocalStream, Broken> {
     let open = async {
-        let mut stream = network.connect(&worker.data).await?;
+        let mut connected = match network.connect_local(&worker.data).await {
+            Ok(local) => {
+                metrics::connected("local");
+                local
+            }
+            Err(_) => {
+                let stream = network.connect(&worker.data).await?;
+                metrics::connected("network");
+                LocalStream { stream, process: None }
+            }
+        };
         let hello = Hello { purpose, incarnation: worker.incarnation, build: build().to_owned() };
-        frame::write_all(&mut stream, &[hello.encode()]).await?;
-        Ok::<_, io::Error>(stream)
+        frame::write_all(&mut connected.stream, &[hello.encode()]).await?;
+        Ok::<_, io::Error>(connected)
     };
     match tokio::time::timeout(deadline, open).await {
         Ok(opened) => opened

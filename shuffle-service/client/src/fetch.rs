@@ -8,6 +8,7 @@ mod connection;
 mod copies;
 mod heard;
 mod inbox;
+mod loan;
 mod location;
 mod partition;
 
@@ -34,6 +35,9 @@ use penstock_protocol::{
 
 use self::{connection::Connection, partition::PartitionReader};
 use crate::{error::FetchError, options::ClientOptions, suspects::Suspects, tokens::Tokens};
+
+/// With more streams than this, new ones have everything sent: each lent file is one more that this process holds open.
+const BORROWING_STREAMS_MAX: usize = 256;
 
 /// All fetch connections of a process.
 #[derive(Debug)]
@@ -69,6 +73,10 @@ impl Fetchers {
         );
         self.tasks.spawn("fetch-connection", OnFailure::Log, run);
         connection
+    }
+
+    fn may_borrow(&self) -> bool {
+        self.streams.load(Ordering::Relaxed) <= BORROWING_STREAMS_MAX
     }
 
     /// The credit of one stream when `streams` share the budget. Never below the minimum, because a merge needs all of

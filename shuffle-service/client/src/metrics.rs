@@ -14,6 +14,12 @@ const FAILOVERS: &str = "penstock_shuffle_client_failovers_total";
 const PUSH_WAIT_SECONDS: &str = "penstock_shuffle_client_push_wait_seconds";
 /// Bytes of batches received from workers, those of losing attempts included.
 const FETCHED_BYTES: &str = "penstock_shuffle_client_fetched_bytes_total";
+/// Those of them that were read where they lie, in files that workers of this host lent.
+const BORROWED_BYTES: &str = "penstock_shuffle_client_borrowed_bytes_total";
+/// Lent files that could not be opened or read: the worker was asked to send their batches.
+const FAILED_LOANS: &str = "penstock_shuffle_client_failed_loans_total";
+/// Data connections that were opened; label `way` is `local` (to a worker of this host, past the network) or `network`.
+const CONNECTIONS: &str = "penstock_shuffle_client_connections_total";
 /// Batches skipped because they were duplicates or of a losing attempt.
 const SKIPPED_BATCHES: &str = "penstock_shuffle_client_skipped_batches_total";
 /// Calls of an owner that another master answered than the one before.
@@ -43,6 +49,19 @@ pub(crate) fn push_waited(wait: Duration) {
 
 pub(crate) fn fetched(bytes: usize) {
     metrics::counter!(FETCHED_BYTES).increment(bytes as u64);
+}
+
+pub(crate) fn borrowed(bytes: usize) {
+    fetched(bytes);
+    metrics::counter!(BORROWED_BYTES).increment(bytes as u64);
+}
+
+pub(crate) fn loan_failed() {
+    metrics::counter!(FAILED_LOANS).increment(1);
+}
+
+pub(crate) fn connected(way: &'static str) {
+    metrics::counter!(CONNECTIONS, "way" => way).increment(1);
 }
 
 pub(crate) fn skipped_batch() {

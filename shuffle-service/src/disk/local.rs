@@ -3,7 +3,10 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, IoSlice, IoSliceMut, Seek, SeekFrom, Write},
-    os::unix::fs::FileExt,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileExt, MetadataExt},
+    },
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -12,15 +15,13 @@ use async_trait::async_trait;
 use bytes::{Buf, Bytes};
 use rustix::io::{ReadWriteFlags, preadv2};
 
-use super::{Disk, StoredFile};
+use super::{Disk, OpenFile, StoredFile};
 
 const LOCK_FILE: &str = "lock";
 /// What a file is written as before it takes the place of another.
 const ASIDE: &str = "new";
 /// What one `writev` takes.
 const SLICES_MAX: usize = 1024;
-/// The page cache is filled and emptied in pieces: one look at each tells enough.
-const LOOK_INTERVAL_BYTES: usize = 128 << 10;
 
 /// The machine's file system.
 #[derive(Debug, Default)]
@@ -64,8 +65,8 @@ impl Disk for LocalDisk {
 
     async fn open(&self, file: &Path) -> io::Result<Arc<dyn StoredFile>> {
         let file = file.to_owned();
-        let file = blocking(move || File::open(file)).await?;
-        Ok(Arc::new(LocalFile(Arc::new(file))))
+        let file = blocking(move || LocalFile::open(&file)).await?;
+        Ok(Arc::new(file))
     }
 
     async fn files(&self, folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
@@ -107,27 +108,38 @@ impl Disk for LocalDisk {
 }
 
 #[derive(Debug)]
-struct LocalFile(Arc<File>);
+struct LocalFile {
+    file: Arc<File>,
+    known_as: Option<OpenFile>,
+}
+
+impl LocalFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let found = file.metadata()?;
+        let number = u32::try_from(file.as_raw_fd()).ok();
+        let known_as = number.map(|number| OpenFile { number, device: found.dev(), inode: found.ino() });
+        Ok(Self { file: Arc::new(file), known_as })
+    }
+}
 
 #[async_trait]
 impl StoredFile for LocalFile {
+    fn open_file(&self) -> Option<OpenFile> {
+        self.known_as
+    }
+
     async fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
-        if let Some(bytes) = cached(&self.0, offset, length) {
+        if let Some(bytes) = cached(&self.file, offset, length) {
             return Ok(bytes);
         }
-        let file = Arc::clone(&self.0);
+        let file = Arc::clone(&self.file);
         blocking(move || {
             let mut bytes = vec![0; length];
             file.read_exact_at(&mut bytes, offset)?;
             Ok(bytes.into())
         })
         .await
-    }
-
-    fn in_page_cache(&self, offset: u64, length: u64) -> Option<Arc<File>> {
-        let last = offset + length.checked_sub(1)?;
-        let mut looked_at = (offset..last).step_by(LOOK_INTERVAL_BYTES).chain([last]);
-        looked_at.all(|byte| cached(&self.0, byte, 1).is_some()).then(|| Arc::clone(&self.0))
     }
 }
 

@@ -85,6 +85,9 @@ pub struct Config {
     pub split_from_bytes: ByteSize,
     /// Data connections that may be open at the same time. Can change at run time.
     pub connections_max: usize,
+    /// Whether processes of this host and user push and fetch past the network, over a Unix socket, and read what lies on
+    /// this host's disks themselves. Never with TLS.
+    pub short_circuit: bool,
     /// Milliseconds that a commit waits for writes in progress before the location fails. Can change at run time.
     pub commit_timeout_ms: u64,
     /// Seconds for which a worker that is asked to stop (SIGTERM) waits for the commits of what it has taken, or, with
@@ -140,6 +143,7 @@ impl Default for Config {
             locations_max: 1_000_000,
             split_from_bytes: ByteSize::gib(1),
             connections_max: 4096,
+            short_circuit: true,
             commit_timeout_ms: 30_000,
             drain_seconds: 20,
             silence_ms: 1000,

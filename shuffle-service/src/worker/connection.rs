@@ -1,10 +1,10 @@
 //! Accepts data connections and says hello.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, io, sync::Arc, time::Duration};
 
 use penstock_common::{
     lifecycle::{CancellationToken, OnFailure, Tasks},
-    net::{self, Listener, Stream},
+    net::{self, Listener, LocalListener, Stream},
 };
 use penstock_protocol::{
     build,
@@ -67,45 +67,77 @@ impl fmt::Display for Ended {
     }
 }
 
-/// Accepts until `stop`. Each connection is a task of its own whose end concerns nobody else.
-pub(super) async fn accept(
-    listener: Box<dyn Listener>,
+/// What data connections are served from and owned by.
+pub(super) struct Connections {
     store: Arc<Store>,
+    /// Held once here, and once by each connection.
+    open: Arc<()>,
     tasks: Tasks,
-) -> Result<(), std::convert::Infallible> {
-    let stop = tasks.stop_token();
-    // Held once here, and once by each connection.
-    let open = Arc::new(());
-    loop {
-        let (stream, peer) = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Ok(()),
-            accepted = net::accept_next(listener.as_ref()) => accepted,
-        };
-        // Beyond the limit a connection is closed at once; its client tries again later.
-        let connections_max = store.settings.get().connections_max;
-        if Arc::strong_count(&open) > connections_max {
-            tracing::warn!(%peer, connections_max, "too many data connections");
-            continue;
+}
+
+/// Where a client sits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Network,
+    /// On this host, as the same user.
+    Local,
+}
+
+impl Connections {
+    pub fn new(store: Arc<Store>, tasks: Tasks) -> Arc<Self> {
+        Arc::new(Self { store, open: Arc::new(()), tasks })
+    }
+
+    /// Accepts until the worker stops. Each connection is a task of its own whose end concerns nobody else.
+    pub async fn accept(self: Arc<Self>, listener: Box<dyn Listener>) -> Result<(), Infallible> {
+        let stop = self.tasks.stop_token();
+        while let Some((stream, peer)) = stop.run_until_cancelled(net::accept_next(listener.as_ref())).await {
+            self.admit(stream, Side::Network, peer.to_string());
         }
-        let (store, stop, open) = (Arc::clone(&store), stop.clone(), Arc::clone(&open));
-        tasks.spawn("data-connection", OnFailure::Log, async move {
+        Ok(())
+    }
+
+    /// The same for clients on this host.
+    pub async fn accept_local(self: Arc<Self>, listener: LocalListener) -> Result<(), Infallible> {
+        let stop = self.tasks.stop_token();
+        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+            let peer = accepted.process.map_or(0, |process| process.0);
+            self.admit(accepted.stream, Side::Local, format!("process {peer}"));
+        }
+        Ok(())
+    }
+
+    fn admit(&self, stream: Stream, side: Side, peer: String) {
+        // Beyond the limit a connection is closed at once; its client tries again later.
+        let connections_max = self.store.settings.get().connections_max;
+        if Arc::strong_count(&self.open) > connections_max {
+            tracing::warn!(peer, connections_max, "too many data connections");
+            return;
+        }
+        let open = Arc::clone(&self.open);
+        let (store, stop) = (Arc::clone(&self.store), self.tasks.stop_token());
+        self.tasks.spawn("data-connection", OnFailure::Log, async move {
             let _counted = (open, OpenConnection::new());
-            if let Err(ended) = serve(stream, store, stop).await {
+            if let Err(ended) = serve(stream, side, store, stop).await {
                 match ended {
-                    Ended::Lost(error) => tracing::debug!(%peer, %error, "data connection broke"),
+                    Ended::Lost(error) => tracing::debug!(peer, %error, "data connection broke"),
                     Ended::Fault(refusal, message) => {
                         metrics::faulted_connection(refusal);
-                        tracing::warn!(%peer, %refusal, message, "data connection refused")
+                        tracing::warn!(peer, %refusal, message, "data connection refused")
                     }
                 }
             }
-            Ok::<_, std::convert::Infallible>(())
+            Ok::<_, Infallible>(())
         });
     }
 }
 
-async fn serve(mut stream: Stream, store: Arc<Store>, stop: CancellationToken) -> Result<(), Ended> {
+async fn serve(
+    mut stream: Stream,
+    side: Side,
+    store: Arc<Store>,
+    stop: CancellationToken,
+) -> Result<(), Ended> {
     let serve = async {
         let hello = hello(&mut stream, &store).await?;
         let frame_bytes_max = frame_bytes_max(&store);
@@ -115,7 +147,7 @@ async fn serve(mut stream: Stream, store: Arc<Store>, stop: CancellationToken) -
         match hello.purpose {
             Purpose::Push => push::serve(&mut stream, &store, Share::Clients, frame_bytes_max).await,
             Purpose::Replicate => push::serve(&mut stream, &store, Share::Replicas, frame_bytes_max).await,
-            Purpose::Fetch => fetch::serve(&mut stream, &store).await,
+            Purpose::Fetch => fetch::serve(&mut stream, side, &store).await,
         }
     };
     let ended = tokio::select! {

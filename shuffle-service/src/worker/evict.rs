@@ -51,37 +51,48 @@ impl Evictor {
         if goal == 0 {
             return;
         }
-        for (named, part) in self.candidates(disk, settings.evict_first) {
+        for named in self.candidates(disk, settings.evict_first) {
             if goal == 0 {
                 return;
             }
-            let bytes = part.bytes;
-            match self.evict(&named, part).await {
-                Ok(true) => goal = goal.saturating_sub(bytes),
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::warn!(shuffle = %named.shuffle, %error, "moving data to the object store failed");
-                    return;
+            for part in self.whole(&named, disk).await {
+                let bytes = part.bytes;
+                match self.evict(&named, part).await {
+                    Ok(true) => goal = goal.saturating_sub(bytes),
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::warn!(shuffle = %named.shuffle, %error, "moving data to the object store failed");
+                        return;
+                    }
                 }
             }
         }
     }
 
-    fn candidates(&self, disk: usize, first: EvictFirst) -> Vec<(Named, Part)> {
-        let here = |part: &Part| matches!(part.place, Place::Disk { disk: on, .. } if on == disk);
+    /// Committed locations with something on the disk, in the order in which they go.
+    fn candidates(&self, disk: usize, first: EvictFirst) -> Vec<Named> {
         let committed = self.store.each_location().filter(|named| named.location.is_committed());
-        let mut parts: Vec<_> = committed
-            .flat_map(|named| {
-                let parts = named.location.complete_parts().unwrap_or_default();
-                parts.into_iter().filter(here).map(move |part| (named.clone(), part)).collect::<Vec<_>>()
-            })
+        let mut here: Vec<_> = committed
+            .map(|named| (named.location.disk_bytes(disk), named))
+            .filter(|(bytes, _)| *bytes > 0)
             .collect();
         match first {
             // Ids of jobs sort by the time of their submission.
-            EvictFirst::Oldest => parts.sort_by_key(|(named, part)| (named.shuffle, Reverse(part.bytes))),
-            EvictFirst::Largest => parts.sort_by_key(|(_, part)| Reverse(part.bytes)),
+            EvictFirst::Oldest => here.sort_by_key(|(bytes, named)| (named.shuffle, Reverse(*bytes))),
+            EvictFirst::Largest => here.sort_by_key(|(bytes, _)| Reverse(*bytes)),
         }
-        parts
+        here.into_iter().map(|(_, named)| named).collect()
+    }
+
+    /// What a location has on the disk. Only what has left memory as a whole is written down and may go: a rest that memory
+    /// has room for would hold the disk for as long as the job runs, so it is written out first.
+    async fn whole(&self, named: &Named, disk: usize) -> Vec<Part> {
+        if named.location.has_memory() {
+            // If it stays where it is, so does the location.
+            self.store.write_out(named.clone()).await;
+        }
+        let here = |part: &Part| matches!(part.place, Place::Disk { disk: on, .. } if on == disk);
+        named.location.complete_parts().unwrap_or_default().into_iter().filter(here).collect()
     }
 
     /// Moves one part; whether it did, which it does not if the location was released or written to meanwhile.

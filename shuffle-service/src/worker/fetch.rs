@@ -1,9 +1,7 @@
 //! One fetch connection: any number of streams, each sent only as far as its reader's credit goes.
 //!
-//! The worker holds one write's worth of data per connection, however slow the readers are. Streams take turns. What lies in
-//! files is sent by the kernel where that can be: its bytes never enter this process.
+//! The worker holds one write's worth of data per connection, however slow the readers are. Streams take turns.
 
-mod outlet;
 mod stream;
 
 use std::{
@@ -15,19 +13,16 @@ use std::{
 use bytes::Bytes;
 use penstock_common::net;
 use penstock_protocol::frame::{
-    self, Acks, Close, Credit, Data, End, Frame, Kind, Open, Refusal, SIGN_OF_LIFE,
+    self, Acks, Close, Credit, Data, End, Frame, Kind, LoanTaken, Open, Refusal, SIGN_OF_LIFE,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, BufReader},
     sync::Notify,
 };
 
-use self::{
-    outlet::Outlet,
-    stream::{Next, OutgoingStream},
-};
+use self::stream::{Next, OutgoingStream};
 use super::{
-    connection::{Ended, SILENCE_MAX},
+    connection::{Ended, SILENCE_MAX, Side},
     store::Store,
 };
 use crate::metrics;
@@ -55,30 +50,19 @@ struct State {
     in_hand: Option<u32>,
 }
 
-pub(super) async fn serve(stream: &mut net::Stream, store: &Store) -> Result<(), Ended> {
-    if let Some(socket) = net::socket(stream) {
-        let (reader, writer) = socket.split();
-        return exchange(reader, Outlet::to_socket(writer)?, store).await;
-    }
-    let (reader, writer) = tokio::io::split(stream);
-    exchange(reader, Outlet::to_stream(writer), store).await
-}
-
-async fn exchange<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
-    reader: R,
-    mut outlet: Outlet<W>,
-    store: &Store,
-) -> Result<(), Ended> {
+pub(super) async fn serve(stream: &mut net::Stream, side: Side, store: &Store) -> Result<(), Ended> {
+    let (reader, mut writer) = tokio::io::split(stream);
     let mut reader = BufReader::new(reader);
     let streams = Streams::default();
     tokio::select! {
-        ended = receive(&mut reader, store, &streams) => ended,
-        ended = send(&mut outlet, store, &streams) => ended,
+        ended = receive(&mut reader, side, store, &streams) => ended,
+        ended = send(&mut writer, store, &streams) => ended,
     }
 }
 
 async fn receive<R: AsyncRead + Unpin>(
     reader: &mut R,
+    side: Side,
     store: &Store,
     streams: &Streams,
 ) -> Result<(), Ended> {
@@ -92,7 +76,13 @@ async fn receive<R: AsyncRead + Unpin>(
         };
         let Some(Frame { kind, body }) = frame else { return Ok(()) };
         match kind {
-            Kind::Open => streams.open(OutgoingStream::new(Open::parse(body)?, store))?,
+            Kind::Open => {
+                let mut open = Open::parse(body)?;
+                // Nobody else can open a file of this process.
+                open.borrows &= side == Side::Local;
+                streams.open(OutgoingStream::new(open, store))?;
+            }
+            Kind::LoanTaken => streams.loan_taken(LoanTaken::parse(body)?.stream),
             Kind::Credit => streams.credit(Credit::parse(body)?),
             Kind::Close => streams.close(Close::parse(body)?.stream),
             kind => return Err(Ended::Fault(Refusal::BadFrame, format!("expected a fetch, got {kind:?}"))),
@@ -100,32 +90,26 @@ async fn receive<R: AsyncRead + Unpin>(
     }
 }
 
-async fn send<W: AsyncWrite + Unpin>(
-    outlet: &mut Outlet<W>,
-    store: &Store,
-    streams: &Streams,
-) -> Result<(), Ended> {
+async fn send<W: AsyncWrite + Unpin>(writer: &mut W, store: &Store, streams: &Streams) -> Result<(), Ended> {
     loop {
-        let (mut pieces, mut bytes, mut sent_bytes) = (Vec::new(), 0, 0);
-        while bytes + sent_bytes < WRITE_BYTES
+        let (mut pieces, mut bytes) = (Vec::new(), 0);
+        while bytes < WRITE_BYTES
             && let Some(mut stream) = streams.take()
         {
-            let sends_files = outlet.sends_files();
-            let next = patiently(outlet, stream.next(store, sends_files)).await?;
+            let next = patiently(writer, stream.next(store)).await?;
             let number = stream.number;
             match next {
                 Next::Batches { batches, bytes: sent } => {
                     bytes += sent;
-                    pieces.push(head(number, sent));
+                    pieces
+                        .push(Data::encode_head(number, usize::try_from(sent).expect("bounded by a frame")));
                     pieces.extend(batches);
                     streams.put_back(stream);
                 }
-                Next::Run(run) => {
-                    sent_bytes += run.bytes;
-                    pieces.push(head(number, run.bytes));
+                Next::Loan(loan) => {
+                    metrics::lent(loan.bytes);
+                    pieces.push(loan.encode());
                     streams.put_back(stream);
-                    outlet.write(&std::mem::take(&mut pieces)).await?;
-                    outlet.send(store, run).await?;
                 }
                 Next::End => pieces.push(ended(streams, number, None)),
                 Next::Refused(refusal, message) => {
@@ -134,32 +118,24 @@ async fn send<W: AsyncWrite + Unpin>(
                 }
             }
         }
-        if pieces.is_empty() && sent_bytes == 0 {
+        if pieces.is_empty() {
             streams.ready().await;
         } else {
-            outlet.write(&pieces).await?;
-            metrics::fetched("worker", bytes);
-            metrics::fetched("kernel", sent_bytes);
+            frame::write_all(writer, &pieces).await?;
+            metrics::fetched(bytes);
         }
     }
 }
 
 /// Shows the reader that the worker is alive while a read takes long.
-async fn patiently<W: AsyncWrite + Unpin, T>(
-    outlet: &mut Outlet<W>,
-    read: impl Future<Output = T>,
-) -> io::Result<T> {
+async fn patiently<W: AsyncWrite + Unpin, T>(writer: &mut W, read: impl Future<Output = T>) -> io::Result<T> {
     tokio::pin!(read);
     loop {
         match tokio::time::timeout(SIGN_OF_LIFE, &mut read).await {
             Ok(next) => return Ok(next),
-            Err(_) => outlet.write(&[Acks(Vec::new()).encode()]).await?,
+            Err(_) => frame::write_all(writer, &[Acks(Vec::new()).encode()]).await?,
         }
     }
-}
-
-fn head(stream: u32, bytes: u64) -> Bytes {
-    Data::encode_head(stream, usize::try_from(bytes).expect("bounded by a frame"))
 }
 
 fn ended(streams: &Streams, stream: u32, refused: Option<(Refusal, String)>) -> Bytes {
@@ -185,6 +161,16 @@ impl Streams {
             state.credits.push(credit);
         } else if let Some(stream) = state.streams.iter_mut().find(|stream| stream.number == credit.stream) {
             stream.add_credit(credit.bytes);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The stream is not in the writer's hands while a loan of it is outside.
+    fn loan_taken(&self, number: u32) {
+        let mut state = self.state();
+        if let Some(stream) = state.streams.iter_mut().find(|stream| stream.number == number) {
+            stream.loan_taken();
         }
         drop(state);
         self.changed.notify_one();

@@ -33,12 +33,7 @@ impl Store {
         read
     }
 
-    /// A call to the disk of `place`, if it has one.
-    pub async fn in_time<T>(
-        &self,
-        place: &Place,
-        call: impl Future<Output = io::Result<T>>,
-    ) -> io::Result<T> {
+    async fn in_time<T>(&self, place: &Place, call: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         let outcome = match tokio::time::timeout(self.disks.hang(), call).await {
             Ok(outcome) => outcome,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer")),

@@ -80,6 +80,7 @@ fn open(cluster: &Cluster) -> Open {
         epoch: Epoch(0),
         offset: 0,
         credit: 1 << 20,
+        borrows: false,
         maps: None,
     }
 }

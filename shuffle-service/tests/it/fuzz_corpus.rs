@@ -7,8 +7,8 @@ use std::{fs, path::PathBuf};
 use bytes::Bytes;
 use penstock_protocol::{
     frame::{
-        Acks, Answer, BatchHeader, Close, Credit, Data, End, Fault, Hello, Open, Purpose, PushHead,
-        PushRecorder, PushVerdict, Refusal, Welcome,
+        Acks, Answer, BatchHeader, Close, Credit, Data, End, Fault, Hello, Loan, LoanTaken, Open, Purpose,
+        PushHead, PushRecorder, PushVerdict, Refusal, Welcome,
     },
     ids::{AttemptNumber, BatchId, Epoch, Incarnation, PartitionIndex, TaskIndex},
     pb,
@@ -121,6 +121,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         epoch: Epoch(0),
         offset: u64::MAX,
         credit: u32::MAX,
+        borrows: true,
         maps: None,
     };
     let verdicts = vec![PushVerdict::Accepted, PushVerdict::Refused(Refusal::NoRoom)];
@@ -143,6 +144,14 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         (
             "credit_and_close",
             [Credit { stream: 1, bytes: 5 }.encode(), Close { stream: 1 }.encode()].concat(),
+        ),
+        (
+            "loan_and_taken",
+            [
+                Loan { stream: 1, file: 9, device: 2, inode: 3, offset: u64::MAX, bytes: u64::MAX }.encode(),
+                LoanTaken { stream: 1 }.encode(),
+            ]
+            .concat(),
         ),
         ("end", End { stream: 1, refused: None }.encode().to_vec()),
         (

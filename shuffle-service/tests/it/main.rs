@@ -26,6 +26,7 @@ mod restart;
 mod restart_time;
 mod s3;
 mod second_copy;
+mod short_circuit;
 mod silence;
 mod splits;
 mod standby;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use penstock_common::bytes::ByteSize;
 use penstock_protocol::{
+    effort::FetchEffort,
     frame::BATCH_HEADER_BYTES,
     ids::{Epoch, PartitionIndex, TaskIndex},
     shuffle::{Location, MapOutput, PartitionSource, ShuffleTarget, Winner},
@@ -94,10 +95,20 @@ impl Written {
         start: u32,
         end: u32,
     ) -> Result<Vec<Bytes>, FetchError> {
+        self.read_counted(locations, start, end, Arc::default()).await
+    }
+
+    async fn read_counted(
+        &self,
+        locations: Vec<Location>,
+        start: u32,
+        end: u32,
+        effort: Arc<FetchEffort>,
+    ) -> Result<Vec<Bytes>, FetchError> {
         let totals = totals_of(self.source.partition, &self.outputs[start as usize..end as usize]);
         let source = PartitionSource { totals, locations, ..self.source };
         let maps = TaskIndex(start)..TaskIndex(end);
-        self.cluster.client.read_maps(SHUFFLE, &self.winners, source, maps).try_collect().await
+        self.cluster.client.read_maps(SHUFFLE, &self.winners, source, maps, effort).try_collect().await
     }
 
     /// Totals are checked by the client.
@@ -129,8 +140,10 @@ async fn a_stream_of_some_maps_goes_on_where_it_stopped_when_its_connection_brea
     let network = Breaking::new(vec![fine, breaks(50_000), breaks(77_777), breaks(150_000), breaks(10_000)]);
     let options = ClientOptions { fetch_stream_bytes_max: 128 << 10, ..ClientOptions::default() };
     let written = written(Setup { network: network.clone(), options, ..Setup::default() }).await;
-    let read = written.read(2, 5).await.unwrap();
+    let (locations, effort) = (written.source.locations.clone(), Arc::new(FetchEffort::default()));
+    let read = written.read_counted(locations, 2, 5, Arc::clone(&effort)).await.unwrap();
     assert_eq!(sorted(read), sorted((2..5).flat_map(batches)));
+    assert_eq!(effort.batches_skipped.get(), 0, "what had been read came again");
     assert!(network.connections.load(std::sync::atomic::Ordering::SeqCst) >= 4);
 }
 

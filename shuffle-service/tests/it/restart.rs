@@ -168,9 +168,9 @@ async fn killed_without_syncs(damage: impl FnOnce(&Worker)) -> (Cluster, Partiti
     let cluster = cluster(small()).await;
     let source = committed(&cluster, 60).await;
     let worker = &cluster.workers[0];
-    // Another shuffle presses the rest of the first one out of memory.
-    let more = cluster.reserve(shuffle(1), 1).await;
-    let all = (0..60).map(|batch| (0, payload(0, 0, batch, BATCH)));
+    // Another shuffle presses the rest of the first one out of memory: none of its partitions is as large.
+    let more = cluster.reserve(shuffle(1), 120).await;
+    let all = (0..120).map(|partition| (partition, payload(0, partition, 0, BATCH / 2)));
     cluster.write(&more, 0, 0, all).await.unwrap();
     eventually("a manifest is written", async || manifest(worker).is_some()).await;
     damage(worker);

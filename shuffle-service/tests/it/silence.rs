@@ -167,6 +167,7 @@ async fn a_worker_shows_that_it_is_alive_while_a_disk_reads_slowly() {
         epoch: Epoch(0),
         offset: 0,
         credit: 1 << 20,
+        borrows: false,
         maps: None,
     };
     write_all(&mut stream, &[open.encode()]).await.unwrap();

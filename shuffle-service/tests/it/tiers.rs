@@ -123,6 +123,23 @@ async fn committed_data_moves_from_a_full_disk_to_the_object_store_under_its_rea
     }
 }
 
+// A rest that memory has room for holds nothing on the disk.
+#[tokio::test]
+async fn committed_data_leaves_a_full_disk_with_what_is_still_in_memory() {
+    let tiers = tiers(
+        |config| {
+            config.disks = quota(20 << 20);
+            (config.evict_from_percent, config.evict_to_percent) = (20, 5);
+        },
+        u64::MAX,
+    )
+    .await;
+    let source = tiers.write(SHUFFLE).await;
+    eventually("all of it moves", async || tiers.object_bytes() > 12_000_000 && tiers.data_files() == 0)
+        .await;
+    tiers.assert_readable(SHUFFLE, &source).await;
+}
+
 #[tokio::test]
 async fn objects_are_found_again_after_a_kill_and_forgotten_ones_deleted() {
     let tiers = tiers(

@@ -1,6 +1,7 @@
 //! What this thread logs and counts while a test looks. Tests run on one thread each, and so do their workers.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write,
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -65,6 +66,19 @@ impl Watch {
             _ => None,
         });
         matching.sum()
+    }
+
+    /// How much each counter has grown since anything was looked at last, by its name and the value of its only label.
+    pub fn counters(&self) -> BTreeMap<(String, String), u64> {
+        let snapshot = self.counters.snapshot().into_vec();
+        let counters = snapshot.into_iter().filter_map(|(key, _, _, value)| match value {
+            DebugValue::Counter(count) => {
+                let label = key.key().labels().map(|label| label.value()).collect();
+                Some(((key.key().name().to_owned(), label), count))
+            }
+            _ => None,
+        });
+        counters.collect()
     }
 }
 

@@ -40,7 +40,7 @@ pub fn run_master(tls: TlsFiles) -> anyhow::Result<()> {
 }
 
 pub fn run_worker(master: String, name: String, settings: WorkerSettings) -> anyhow::Result<()> {
-    let WorkerSettings { folder, memory_bytes, tls, keeps_data } = settings;
+    let WorkerSettings { folder, memory_bytes, tls, short_circuit, keeps_data } = settings;
     let disk: Arc<dyn Disk> = match &folder {
         Some(_) => Arc::new(LocalDisk::default()),
         None => Arc::new(NoDisk),
@@ -53,6 +53,7 @@ pub fn run_worker(master: String, name: String, settings: WorkerSettings) -> any
         memory_bytes_max: ByteSize(memory_bytes),
         disk_reserve_bytes: ByteSize(0),
         tls,
+        short_circuit,
         keep_data: keeps_data,
         ..worker::Config::default()
     };

@@ -16,15 +16,14 @@ use crate::{
     role::{Role, Work, WorkerSettings},
 };
 
-const KIB: usize = 1 << 10;
-const MIB: usize = 1 << 20;
+pub(super) const KIB: usize = 1 << 10;
+pub(super) const MIB: usize = 1 << 20;
 /// Partitions that a map task writes at the same time.
-const PARTITIONS: u32 = 16;
+pub(super) const PARTITIONS: u32 = 16;
 /// Enough that the network is measured, not the flusher's rhythm.
-const MEMORY_BYTES: u64 = 512 << 20;
+pub(super) const MEMORY_BYTES: u64 = 512 << 20;
 /// So little that nearly everything is on disk.
-const LITTLE_MEMORY_BYTES: u64 = 96 << 20;
-
+pub(super) const LITTLE_MEMORY_BYTES: u64 = 96 << 20;
 /// With two copies everything is moved or written twice: the limit is half of the yardstick's.
 const HALF: f64 = 0.5;
 

@@ -10,10 +10,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use penstock_common::{lifecycle::CancellationToken, net::Network};
+use penstock_common::{
+    lifecycle::CancellationToken,
+    net::{Network, ProcessId},
+};
 use penstock_protocol::{
     frame::{
-        self, Close, Credit, Data, End, FRAME_BYTES_MAX, Fault, Frame, FrameReader, Kind, Open, Purpose,
+        self, Close, Credit, Data, End, FRAME_BYTES_MAX, Fault, Frame, FrameReader, Kind, Loan, LoanTaken,
+        Open, Purpose,
     },
     shuffle::WorkerAddress,
 };
@@ -49,6 +53,8 @@ struct State {
     outbox: Vec<Bytes>,
     streams: BTreeMap<u32, Arc<Inbox>>,
     next_stream: u32,
+    /// A loan failed: everything is to be sent.
+    borrows_nothing: bool,
     cut: bool,
     dead: bool,
 }
@@ -71,6 +77,7 @@ impl Connection {
         let stream = state.next_stream;
         state.next_stream = state.next_stream.wrapping_add(1);
         open.stream = stream;
+        open.borrows &= !state.borrows_nothing;
         let inbox = Arc::new(Inbox::default());
         state.streams.insert(stream, Arc::clone(&inbox));
         state.outbox.push(open.encode());
@@ -86,6 +93,21 @@ impl Connection {
             drop(state);
             self.wake.notify_one();
         }
+    }
+
+    /// Tells the worker that the file of a loan is open here too.
+    pub fn loan_taken(&self, stream: u32) {
+        let mut state = self.state();
+        if state.streams.contains_key(&stream) {
+            state.outbox.push(LoanTaken { stream }.encode());
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Has everything sent that streams ask for from now on.
+    pub fn borrow_nothing(&self) {
+        self.state().borrows_nothing = true;
     }
 
     /// Forgets a stream; the worker is told if it may still send.
@@ -130,12 +152,12 @@ impl Connection {
         network: &Arc<dyn Network>,
         connect_deadline: Duration,
     ) -> Result<Infallible, Broken> {
-        let stream = connect::connect(network, &self.worker, Purpose::Fetch, connect_deadline).await?;
-        let (reader, mut writer) = tokio::io::split(stream);
+        let connected = connect::connect(network, &self.worker, Purpose::Fetch, connect_deadline).await?;
+        let (reader, mut writer) = tokio::io::split(connected.stream);
         let mut reader = FrameReader::new(Listening { reader, heard: &self.heard });
         tokio::select! {
             ended = self.send(&mut writer) => ended,
-            ended = self.receive(&mut reader) => ended,
+            ended = self.receive(&mut reader, connected.process) => ended,
         }
     }
 
@@ -159,16 +181,20 @@ impl Connection {
         }
     }
 
-    async fn receive<R: AsyncRead + Unpin>(&self, reader: &mut FrameReader<R>) -> Result<Infallible, Broken> {
+    async fn receive<R: AsyncRead + Unpin>(
+        &self,
+        reader: &mut FrameReader<R>,
+        worker: Option<ProcessId>,
+    ) -> Result<Infallible, Broken> {
         loop {
             match reader.frame(FRAME_BYTES_MAX).await? {
-                Some(frame) => self.deliver(frame)?,
+                Some(frame) => self.deliver(frame, worker)?,
                 None => return Err(Broken::because("the worker closed the connection")),
             }
         }
     }
 
-    fn deliver(&self, frame: Frame) -> Result<(), Broken> {
+    fn deliver(&self, frame: Frame, worker: Option<ProcessId>) -> Result<(), Broken> {
         match frame.kind {
             // The worker is alive.
             Kind::Welcome | Kind::Acks => {}
@@ -178,6 +204,12 @@ impl Connection {
                 metrics::fetched(batches.len());
                 if let Some(inbox) = self.state().streams.get(&stream) {
                     inbox.put(Event::Data(batches));
+                }
+            }
+            Kind::Loan => {
+                let loan = Loan::parse(frame.body)?;
+                if let Some(inbox) = self.state().streams.get(&loan.stream) {
+                    inbox.put(Event::Loan(loan, worker));
                 }
             }
             Kind::End => {

@@ -6,7 +6,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use penstock_protocol::frame::Refusal;
+use penstock_common::net::ProcessId;
+use penstock_protocol::frame::{Loan, Refusal};
 use tokio::sync::Notify;
 
 use crate::connect::Broken;
@@ -16,6 +17,8 @@ use crate::connect::Broken;
 pub(super) enum Event {
     /// Whole batches.
     Data(Bytes),
+    /// The same in a file, and the process that holds it open.
+    Loan(Loan, Option<ProcessId>),
     /// Everything was sent.
     End,
     /// The worker does not send it.

@@ -7,10 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use penstock_common::retry::Backoff;
+use penstock_common::{net::ProcessId, retry::Backoff};
 use penstock_protocol::{
     effort::FetchEffort,
-    frame::Open,
+    frame::{Loan, Open},
     ids::{ShuffleId, TaskIndex},
     shuffle::Location,
 };
@@ -19,11 +19,14 @@ use super::{
     Fetchers,
     connection::Connection,
     inbox::{Event, Inbox},
+    loan::{LoanError, LoanReader},
 };
 use crate::{connect::Broken, error::FetchError, metrics};
 
 const BACKOFF_BASE: Duration = Duration::from_millis(50);
 const BACKOFF_CAP: Duration = Duration::from_secs(2);
+/// Bytes of a lent file that are read at once, as far as the stream's share allows.
+const PIECE_BYTES_MAX: usize = 512 << 10;
 
 /// How much is done to read one copy.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +50,8 @@ pub(super) struct LocationReader {
     /// How long the worker may be silent.
     patience: Duration,
     opened: Option<Opened>,
+    /// What is read before anything else that comes.
+    loan: Option<LoanReader>,
     waits: Backoff,
     effort: Arc<FetchEffort>,
 }
@@ -96,7 +101,19 @@ impl LocationReader {
     ) -> Self {
         fetchers.streams.fetch_add(1, Ordering::Relaxed);
         let waits = waits(&location, tries);
-        Self { fetchers, shuffle, location, maps, offset: 0, tries, patience, opened: None, waits, effort }
+        Self {
+            fetchers,
+            shuffle,
+            location,
+            maps,
+            offset: 0,
+            tries,
+            patience,
+            opened: None,
+            loan: None,
+            waits,
+            effort,
+        }
     }
 
     pub fn location(&self) -> &Location {
@@ -106,10 +123,17 @@ impl LocationReader {
     /// The next whole batches; none after the last.
     pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         loop {
+            if let Some(batches) = self.next_borrowed().await {
+                return Ok(Some(batches));
+            }
             let broken = match self.event().await {
                 Event::Data(batches) => {
                     self.consumed(batches.len());
                     return Ok(Some(batches));
+                }
+                Event::Loan(loan, worker) => {
+                    self.borrow(loan, worker).await;
+                    continue;
                 }
                 Event::End => return Ok(None),
                 Event::Refused(refusal, message) => {
@@ -157,6 +181,7 @@ impl LocationReader {
             epoch: self.location.epoch,
             offset: self.offset,
             credit,
+            borrows: self.fetchers.may_borrow(),
             maps: self.maps.clone(),
         };
         let opened = connection.open(open);
@@ -170,9 +195,54 @@ impl LocationReader {
         }
     }
 
-    fn consumed(&mut self, bytes: usize) {
+    async fn borrow(&mut self, loan: Loan, worker: Option<ProcessId>) {
+        // Two pieces are in memory, one of them read ahead.
+        let piece_bytes = PIECE_BYTES_MAX.min(self.fetchers.credit() as usize / 2);
+        let patience = self.fetchers.options.answer_timeout();
+        match LoanReader::open(worker, loan, piece_bytes, patience).await {
+            Ok(reader) => {
+                self.loan = Some(reader);
+                if let Some(opened) = &self.opened {
+                    opened.connection.loan_taken(opened.stream);
+                }
+            }
+            Err(error) => self.decline_loans(&error),
+        }
+    }
+
+    /// The next whole batches of a loan; none if there is no loan or it is of no use any more.
+    async fn next_borrowed(&mut self) -> Option<Bytes> {
+        match self.loan.as_mut()?.next().await {
+            Ok(Some(batches)) => {
+                metrics::borrowed(batches.len());
+                self.advance(batches.len());
+                return Some(batches);
+            }
+            Ok(None) => {}
+            Err(error) => self.decline_loans(&error),
+        }
+        self.loan = None;
+        None
+    }
+
+    /// The stream is opened again where it is, and the worker meets whatever the trouble was: it knows what to do about it.
+    fn decline_loans(&mut self, error: &LoanError) {
+        metrics::loan_failed();
+        let worker = &self.location.worker.worker;
+        tracing::debug!(%worker, error = error as &dyn std::error::Error, "a lent file is of no use");
+        if let Some(opened) = self.opened.take() {
+            opened.connection.borrow_nothing();
+            opened.connection.close(opened.stream);
+        }
+    }
+
+    fn advance(&mut self, bytes: usize) {
         self.offset += bytes as u64;
         self.waits = waits(&self.location, self.tries);
+    }
+
+    fn consumed(&mut self, bytes: usize) {
+        self.advance(bytes);
         let share = self.fetchers.credit();
         let Some(opened) = &mut self.opened else { return };
         let grant = opened.window.consume(bytes, share);

@@ -201,7 +201,7 @@ fn connect(
 ) -> impl Future<Output = Result<(Stream, Welcome), Broken>> + use<> {
     let deadline = options.answer_timeout();
     async move {
-        let mut stream = connect::connect(&network, &worker, Purpose::Push, deadline).await?;
+        let mut stream = connect::connect(&network, &worker, Purpose::Push, deadline).await?.stream;
         let welcome = connect::welcome(&mut stream, deadline).await?;
         Ok((stream, welcome))
     }

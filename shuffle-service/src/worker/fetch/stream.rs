@@ -1,10 +1,10 @@
 //! One reader's way through one location: first what is on disk, then what is in memory, whole batches only.
 
-use std::{fs::File, io, ops::Range, sync::Arc};
+use std::{io, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use penstock_protocol::{
-    frame::{BATCH_HEADER_BYTES, BatchHeader, Batches, FrameError, Open, Refusal},
+    frame::{BATCH_HEADER_BYTES, Batches, FrameError, Loan, Open, Refusal, whole_batches},
     ids::{ShuffleId, TaskIndex},
 };
 
@@ -18,9 +18,8 @@ use crate::{
 
 /// Bytes of one stream that are read at once.
 const CHUNK_BYTES: u64 = 512 << 10;
-/// Bytes of one stream that the kernel sends at once, and the least for which it is asked.
-const RUN_BYTES: u64 = 2 << 20;
-const RUN_BYTES_MIN: u64 = 64 << 10;
+/// Less than this is sent rather than lent.
+const LOAN_BYTES_MIN: u64 = 256 << 10;
 
 pub(super) struct OutgoingStream {
     pub number: u32,
@@ -36,22 +35,17 @@ pub(super) struct OutgoingStream {
     credit: i64,
     /// What was read last, held open.
     open: Option<(Place, Arc<dyn StoredFile>)>,
+    lends: bool,
+    /// Whether the open file is held for a reader that has not opened it yet.
+    lent: bool,
 }
 
 /// What a stream sends next.
 pub(super) enum Next {
     Batches { batches: Vec<Bytes>, bytes: u64 },
-    Run(Run),
+    Loan(Loan),
     End,
     Refused(Refusal, String),
-}
-
-/// Whole batches that lie in a file.
-pub(super) struct Run {
-    pub place: Place,
-    pub file: Arc<File>,
-    pub offset: u64,
-    pub bytes: u64,
 }
 
 impl OutgoingStream {
@@ -59,9 +53,19 @@ impl OutgoingStream {
         let location = admit(&open, store);
         // The offset counts what was sent: the place of that is only known if everything is sent.
         let (offset, skip) = if open.maps.is_some() { (0, open.offset) } else { (open.offset, 0) };
-        let credit = open.credit.into();
-        let Open { stream: number, shuffle, maps, .. } = open;
-        Self { number, shuffle, location, offset, maps, skip, credit, open: None }
+        Self {
+            number: open.stream,
+            shuffle: open.shuffle,
+            location,
+            offset,
+            // Of a file that is lent nothing is left out.
+            lends: open.borrows && open.maps.is_none(),
+            maps: open.maps,
+            skip,
+            credit: open.credit.into(),
+            open: None,
+            lent: false,
+        }
     }
 
     pub fn add_credit(&mut self, bytes: u32) {
@@ -69,15 +73,17 @@ impl OutgoingStream {
     }
 
     pub fn may_send(&self) -> bool {
-        self.credit > 0
+        self.credit > 0 && !self.lent
     }
 
-    /// `sends_files`: a run of a file is as good as its bytes.
-    pub async fn next(&mut self, store: &Store, sends_files: bool) -> Next {
-        if sends_files && let Some(run) = self.run(store).await {
-            self.credit -= i64::try_from(run.bytes).unwrap_or(i64::MAX);
-            self.offset += run.bytes;
-            return Next::Run(run);
+    pub fn loan_taken(&mut self) {
+        self.lent = false;
+        self.open = None;
+    }
+
+    pub async fn next(&mut self, store: &Store) -> Next {
+        if let Some(loan) = self.lend(store).await {
+            return Next::Loan(loan);
         }
         let read = match self.maps.clone() {
             None => self.read(store, CHUNK_BYTES).await,
@@ -103,27 +109,6 @@ impl OutgoingStream {
                 Next::Refused(Refusal::Corrupt, format!("at offset {}: {error}", self.offset))
             }
         }
-    }
-
-    /// The next batches, if all are wanted and they are in a file that can be sent as it is. What the disk has to be waited for
-    /// is read, as the reader sees signs of life only between frames; so is whatever is wrong, to be said.
-    async fn run(&mut self, store: &Store) -> Option<Run> {
-        let location = Arc::clone(self.location.as_ref().ok()?);
-        if self.maps.is_some() || self.offset >= location.stored_bytes() {
-            return None;
-        }
-        store.prove(&location).await.ok()?;
-        let bytes_max = RUN_BYTES.min(u64::try_from(self.credit).ok()?);
-        let Chunk::Stored { place, offset, available, whole: bytes } =
-            location.chunk(self.offset, bytes_max).ok()?
-        else {
-            return None;
-        };
-        if bytes < RUN_BYTES_MIN {
-            return None;
-        }
-        let file = self.file(store, &place, offset + available).await.ok()?.in_page_cache(offset, bytes)?;
-        Some(Run { place, file, offset, bytes })
     }
 
     /// The next batches of some maps: reads what may hold any, and leaves out the others.
@@ -170,7 +155,7 @@ impl OutgoingStream {
                     self.offset += bytes;
                     return Ok(Some(pieces));
                 }
-                Chunk::Stored { place, offset, available, .. } => {
+                Chunk::Stored { place, offset, available } => {
                     let stored = Stored { place, offset, available };
                     let started = tokio::time::Instant::now();
                     match self.read_stored(store, &stored, bytes_max).await {
@@ -190,13 +175,49 @@ impl OutgoingStream {
         }
     }
 
+    /// Lends the rest of a file of this process, if the next batches lie in one. Whatever stands in the way is left to
+    /// [`Self::read`] to meet and tell.
+    async fn lend(&mut self, store: &Store) -> Option<Loan> {
+        let location = Arc::clone(self.location.as_ref().ok().filter(|_| self.lends)?);
+        store.prove(&location).await.ok()?;
+        let Ok(Chunk::Stored { place, offset, available }) = location.chunk(self.offset, 1) else {
+            return None;
+        };
+        if available < LOAN_BYTES_MIN {
+            return None;
+        }
+        let stored = Stored { place, offset, available };
+        let file = self.opened(store, &stored).await.ok()?.open_file()?;
+        self.offset += available;
+        self.lent = true;
+        Some(Loan {
+            stream: self.number,
+            file: file.number,
+            device: file.device,
+            inode: file.inode,
+            offset,
+            bytes: available,
+        })
+    }
+
+    async fn opened(&mut self, store: &Store, stored: &Stored) -> io::Result<Arc<dyn StoredFile>> {
+        if let Some((place, file)) = &self.open
+            && *place == stored.place
+        {
+            return Ok(Arc::clone(file));
+        }
+        let file = store.open(&stored.place, stored.offset + stored.available).await?;
+        self.open = Some((stored.place.clone(), Arc::clone(&file)));
+        Ok(file)
+    }
+
     async fn read_stored(
         &mut self,
         store: &Store,
         stored: &Stored,
         bytes_max: u64,
     ) -> Result<Bytes, ReadError> {
-        let file = self.file(store, &stored.place, stored.offset + stored.available).await?;
+        let file = self.opened(store, stored).await?;
         let wanted = bytes_max.max(BATCH_HEADER_BYTES as u64).min(stored.available);
         let wanted = usize::try_from(wanted).map_err(io::Error::other)?;
         let bytes = store.read_at(&stored.place, &file, stored.offset, wanted).await?;
@@ -208,18 +229,6 @@ impl OutgoingStream {
             return Err(ReadError::Damaged(FrameError::Truncated { field: "stored batch" }));
         };
         Ok(store.read_at(&stored.place, &file, stored.offset, first).await?)
-    }
-
-    /// A place of at least `bytes` bytes, opened if it is not open.
-    async fn file(&mut self, store: &Store, place: &Place, bytes: u64) -> io::Result<Arc<dyn StoredFile>> {
-        if let Some((open, file)) = &self.open
-            && open == place
-        {
-            return Ok(Arc::clone(file));
-        }
-        let file = store.open(place, bytes).await?;
-        self.open = Some((place.clone(), Arc::clone(&file)));
-        Ok(file)
     }
 }
 
@@ -246,19 +255,6 @@ impl Stored {
     }
 }
 
-/// How many bytes at the front of `bytes` are whole batches, and how long the one after them is if its header is there.
-fn whole_batches(bytes: &[u8]) -> Result<(usize, Option<usize>), ReadError> {
-    let mut whole = 0;
-    while bytes.len() - whole >= BATCH_HEADER_BYTES {
-        let record = BatchHeader::parse(&bytes[whole..])?.record_bytes();
-        if bytes.len() - whole < record {
-            return Ok((whole, Some(record)));
-        }
-        whole += record;
-    }
-    Ok((whole, None))
-}
-
 enum ReadError {
     Refused(Refusal),
     Io(io::Error),
@@ -278,4 +274,4 @@ impl From<FrameError> for ReadError {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

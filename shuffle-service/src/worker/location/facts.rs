@@ -58,11 +58,6 @@ impl Location {
         self.state().end > 0
     }
 
-    /// Bytes from its beginning on that have left memory.
-    pub fn stored_bytes(&self) -> u64 {
-        self.state().stored
-    }
-
     /// Bytes that a flush would free.
     pub fn flushable_bytes(&self) -> u64 {
         let state = self.state();

@@ -35,12 +35,6 @@ impl MapIndex {
         }
     }
 
-    /// The last place up to `limit` that is known to be the beginning of a batch.
-    pub fn boundary(&self, limit: u64) -> Option<u64> {
-        let behind = self.blocks.partition_point(|block| block.start <= limit);
-        Some(self.blocks[behind.checked_sub(1)?].start)
-    }
-
     /// The first run of bytes at or behind `from` that may hold batches of `maps`, up to `end`, where the location ends.
     /// Everything may, where nothing was noted.
     pub fn find(&self, maps: &Range<TaskIndex>, from: u64, end: u64) -> Option<Range<u64>> {
@@ -109,18 +103,6 @@ mod tests {
         assert_eq!(found(BLOCK_BYTES, 0, 1), Some(4 * BLOCK_BYTES..end));
         assert_eq!(found(0, 3, 9), None);
         assert_eq!(found(0, 1, 1), None);
-    }
-
-    #[test]
-    fn a_boundary_is_where_a_block_begins() {
-        let mut index = MapIndex::default();
-        assert_eq!(index.boundary(u64::MAX), None);
-        for start in [0, 100, BLOCK_BYTES + 5] {
-            index.add(start, TaskIndex(0));
-        }
-        assert_eq!(index.boundary(BLOCK_BYTES + 4), Some(0));
-        assert_eq!(index.boundary(BLOCK_BYTES + 5), Some(BLOCK_BYTES + 5));
-        assert_eq!(index.boundary(u64::MAX), Some(BLOCK_BYTES + 5));
     }
 
     #[test]

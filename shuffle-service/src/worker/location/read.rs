@@ -20,8 +20,6 @@ pub(in crate::worker) enum Chunk {
         place: Place,
         offset: u64,
         available: u64,
-        /// So many of them, not more than asked for, are known to be whole batches too; 0 if nobody knows where one ends.
-        whole: u64,
     },
     End,
 }
@@ -45,13 +43,7 @@ impl Location {
             let part = state.parts.partition_point(|part| part.start + part.bytes <= offset);
             let part = state.parts.get(part).ok_or(Refusal::Unreadable)?;
             let (inside, available) = (offset - part.start, part.start + part.bytes - offset);
-            let whole = if available <= bytes_max {
-                available
-            } else {
-                let boundary = state.maps.boundary(offset.saturating_add(bytes_max));
-                boundary.map_or(0, |boundary| boundary.saturating_sub(offset))
-            };
-            return Ok(Chunk::Stored { place: part.place.clone(), offset: inside, available, whole });
+            return Ok(Chunk::Stored { place: part.place.clone(), offset: inside, available });
         }
         let first = state.records.binary_search_by_key(&offset, |record| record.start);
         let first = first.map_err(|_| Refusal::BadFrame)?;

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use penstock_common::lifecycle::Tasks;
 use penstock_protocol::{
-    frame::Open,
+    frame::{BatchHeader, Open},
     ids::{AttemptNumber, BatchId, Epoch, Incarnation, JobId, PartitionIndex, ShuffleId, StageId},
     token::JobToken,
 };
@@ -29,39 +29,24 @@ const KEY: (PartitionIndex, Epoch) = (PartitionIndex(0), Epoch(0));
 
 /// A location with one batch that is committed and on the disk.
 async fn committed(disk: &Arc<MemoryDisk>) -> (Arc<Store>, Arc<Location>, Bytes) {
-    committed_on(disk.clone(), Config::default(), &[b"payload"]).await
-}
-
-/// The same with some batches, in the folders of `config`.
-pub(in crate::worker::fetch) async fn committed_on(
-    disk: Arc<dyn Disk>,
-    config: Config,
-    payloads: &[&[u8]],
-) -> (Arc<Store>, Arc<Location>, Bytes) {
-    let disks = Disks::new(&config, &"w".into(), disk, Tasks::new("test"));
+    let config = Config::default();
+    let disks = Disks::new(&config, &"w".into(), disk.clone(), Tasks::new("test"));
     disks.volumes.iter().for_each(|volume| volume.measured(1 << 40, 0));
     let budget = Budget::new(&config);
+    let none = Charge::none(&budget);
     let store = Arc::new(Store::new("w".into(), LIFE, budget, disks.into(), None, Settings::new(config)));
     store.reserve(SHUFFLE, &[KEY], None).unwrap();
     let location = store.location(LIFE, SHUFFLE, KEY).unwrap();
-    let mut stored = Vec::new();
-    for (batch, payload) in (0..).zip(payloads) {
-        let header = BatchHeader::of(TaskIndex(0), AttemptNumber(0), BatchId(batch), 1, payload);
-        let record = Bytes::from([&header.encode()[..], payload].concat());
-        stored.extend_from_slice(&record);
-        location.append(record, Charge::none(&store.budget)).unwrap();
-    }
+    let header = BatchHeader::of(TaskIndex(0), AttemptNumber(0), BatchId(0), 1, b"payload");
+    let batch = Bytes::from([&header.encode()[..], b"payload"].concat());
+    location.append(batch.clone(), none).unwrap();
     let named = Named { shuffle: SHUFFLE, key: KEY, location: Arc::clone(&location) };
     assert_eq!(store.write_out(named).await, Flushed::Freed);
     location.commit(Duration::from_secs(30)).await;
-    (store, location, stored.into())
+    (store, location, batch)
 }
 
 fn stream(store: &Store) -> OutgoingStream {
-    stream_with(store, 1000)
-}
-
-pub(in crate::worker::fetch) fn stream_with(store: &Store, credit: u32) -> OutgoingStream {
     let open = Open {
         stream: 0,
         incarnation: LIFE,
@@ -70,7 +55,8 @@ pub(in crate::worker::fetch) fn stream_with(store: &Store, credit: u32) -> Outgo
         partition: KEY.0,
         epoch: KEY.1,
         offset: 0,
-        credit,
+        credit: 1000,
+        borrows: false,
         maps: None,
     };
     OutgoingStream::new(open, store)
@@ -83,7 +69,7 @@ async fn what_moves_between_the_answer_and_the_opening_is_read_where_it_is_now()
     let (store, location, batch) = committed(&disk).await;
     let mut stream = stream(&store);
     let held = disk.hold_next_open();
-    let mut next = Box::pin(stream.next(&store, false));
+    let mut next = Box::pin(stream.next(&store));
     assert!(futures::poll!(&mut next).is_pending(), "it opens the file");
 
     let part = location.parts().remove(0);
@@ -97,5 +83,5 @@ async fn what_moves_between_the_answer_and_the_opening_is_read_where_it_is_now()
     drop(held);
     let Next::Batches { batches, .. } = next.await else { panic!("it is still there") };
     assert_eq!(batches, [batch]);
-    assert!(matches!(stream.next(&store, false).await, Next::End));
+    assert!(matches!(stream.next(&store).await, Next::End));
 }

@@ -392,10 +392,11 @@ async fn a_worker_may_be_started_again_under_a_reader_of_its_files() {
 #[tokio::test]
 async fn a_worker_that_comes_back_empty_under_a_reader_of_its_files_is_a_loss_and_never_fewer_rows() {
     let watch = Watch::start();
-    let mut host = host(Arc::new(Tcp), |config, _| {
-        (config.keep_data, config.drain_seconds) = (false, 0);
-    })
-    .await;
+    // Little credit, so that what is in memory has not come when the worker goes.
+    let options = ClientOptions { fetch_stream_bytes_max: 128 << 10, ..ClientOptions::default() };
+    let setup = Setup { workers: 0, network: Arc::new(Tcp), options, ..Setup::default() };
+    let forgets = |config: &mut Config, _: &Path| (config.keep_data, config.drain_seconds) = (false, 0);
+    let mut host = host_in(setup, forgets).await;
     let source = host.write(SHUFFLE).await;
     let mut reader = Box::pin(host.cluster.client.read(SHUFFLE, [winner(0, 0)].into(), source));
     let mut read = vec![reader.next().await.unwrap().unwrap()];

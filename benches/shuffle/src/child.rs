@@ -64,6 +64,13 @@ impl Child {
         Ok(())
     }
 
+    /// Lets it stand still, as on a machine that hangs, for as long as it lives.
+    pub fn stand_still(&mut self) -> anyhow::Result<()> {
+        let status = Command::new("kill").args(["-STOP", &self.process.id().to_string()]).status()?;
+        anyhow::ensure!(status.success(), "a role was not stopped: kill says {status}");
+        Ok(())
+    }
+
     /// Lets it leave in order.
     pub fn leave(mut self) -> anyhow::Result<()> {
         // Its input ends.

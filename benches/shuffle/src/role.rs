@@ -45,6 +45,8 @@ pub struct WorkerSettings {
     pub short_circuit: bool,
     /// Whether a restart goes on with what was committed.
     pub keeps_data: bool,
+    /// Whether data is synced before a commit is answered.
+    pub syncs_commits: bool,
 }
 
 /// What a client does.

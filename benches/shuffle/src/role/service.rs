@@ -17,7 +17,8 @@ use penstock_common::{
 };
 use penstock_shuffle_service::{
     disk::{Disk, LocalDisk, StoredFile},
-    master, worker,
+    master,
+    worker::{self, Fsync},
 };
 use serde_json::{Value, json};
 
@@ -40,7 +41,7 @@ pub fn run_master(tls: TlsFiles) -> anyhow::Result<()> {
 }
 
 pub fn run_worker(master: String, name: String, settings: WorkerSettings) -> anyhow::Result<()> {
-    let WorkerSettings { folder, memory_bytes, tls, short_circuit, keeps_data } = settings;
+    let WorkerSettings { folder, memory_bytes, tls, short_circuit, keeps_data, syncs_commits } = settings;
     let disk: Arc<dyn Disk> = match &folder {
         Some(_) => Arc::new(LocalDisk::default()),
         None => Arc::new(NoDisk),
@@ -55,6 +56,7 @@ pub fn run_worker(master: String, name: String, settings: WorkerSettings) -> any
         tls,
         short_circuit,
         keep_data: keeps_data,
+        fsync: if syncs_commits { Fsync::Commit } else { Fsync::None },
         ..worker::Config::default()
     };
     serve(async |tasks| {

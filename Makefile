@@ -76,7 +76,7 @@ fuzz: ## Look for bytes that break the decoders, for FUZZ_SECONDS each; what it 
 	@# The sanitizer's flags are unstable, and its runtime comes with the stable compiler.
 	@export RUSTC_BOOTSTRAP=1; for target in frame batches control; do \
 		kept=$(FUZZ)/corpus/$$target; found="$(TARGET)/fuzz-corpus/$$target"; mkdir -p "$$found"; \
-		cargo fuzz run --fuzz-dir $(FUZZ) $$target "$$found" $$kept -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096; \
+		cargo fuzz run --fuzz-dir $(FUZZ) $$target "$$found" $$kept -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 || exit 1; \
 		cargo fuzz run --fuzz-dir $(FUZZ) $$target $$kept "$$found" -- -set_cover_merge=1; \
 	done
 

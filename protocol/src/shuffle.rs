@@ -30,12 +30,15 @@ pub struct Location {
     /// Where `worker` sends a second copy of everything before it acknowledges.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::arc::option")]
     pub replica: Option<Arc<WorkerAddress>>,
+    /// Of what readers get: whether nobody knows if the replica is committed ([`CommitVerdict::Unanswered`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replica_unanswered: bool,
 }
 
 impl Location {
     /// A location that one worker holds alone.
     pub fn on(partition: PartitionIndex, epoch: Epoch, worker: Arc<WorkerAddress>) -> Self {
-        Self { partition, epoch, worker, replica: None }
+        Self { partition, epoch, worker, replica: None, replica_unanswered: false }
     }
 
     /// The workers that hold it, the primary first.
@@ -56,7 +59,11 @@ impl Location {
         }
         let (first, others) = committed.split_first()?;
         let second = others.first().or_else(|| unanswered.first());
-        Some(Self { replica: second.map(|copy| Arc::clone(&copy.worker)), ..(*first).clone() })
+        Some(Self {
+            replica: second.map(|copy| Arc::clone(&copy.worker)),
+            replica_unanswered: others.is_empty() && second.is_some(),
+            ..(*first).clone()
+        })
     }
 
     /// Each of its copies as a location of its own.

@@ -264,7 +264,10 @@ async fn bind_local(
     match network.bind_local(&address).await {
         Ok(listener) => Ok(Some(listener)),
         Err(cause) if cause.kind() == io::ErrorKind::Unsupported => Ok(None),
-        Err(cause) if cause.kind() == io::ErrorKind::AddrInUse && !is_strange(network, &address).await => {
+        // Clients would take whoever lets them in for this worker, and leave all others alone.
+        Err(cause)
+            if cause.kind() == io::ErrorKind::AddrInUse && network.connect_local(&address).await.is_ok() =>
+        {
             Err(StartError::NameTaken { address })
         }
         Err(cause) => {
@@ -272,12 +275,6 @@ async fn bind_local(
             Ok(None)
         }
     }
-}
-
-/// Whether clients leave whoever has the name alone. They would take anybody else for this worker.
-async fn is_strange(network: &dyn Network, address: &str) -> bool {
-    let met = network.connect_local(address).await;
-    met.is_err_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
 }
 
 fn name(config: &Config, data: &dyn Listener) -> io::Result<WorkerId> {

@@ -99,7 +99,6 @@ impl Sizes {
             flush_from_percent: *dice.pick(&[1, 5, 70]),
             inline_bytes_max: *dice.pick(&[0, 300, 1 << 20]),
             copies: *dice.pick(&[1, 2]),
-            // An epoch must take more than a window's batches in five turns, as real ones do, or the last ones are given up.
             split_from_bytes: *dice.pick(&[300, 2 << 10, 20 << 10, 100 << 10, 1 << 30]),
             keep_data: dice.chance(0.7),
             fsync: *dice.pick(&[Fsync::None, Fsync::Commit, Fsync::Batch]),

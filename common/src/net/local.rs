@@ -9,6 +9,7 @@ use std::{
     fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     path::PathBuf,
+    sync::OnceLock,
 };
 
 use tokio::net::{UnixListener, UnixStream};
@@ -93,13 +94,23 @@ fn name_of(addr: &str) -> PathBuf {
 
 fn of_same_user(stream: UnixStream) -> io::Result<LocalStream> {
     let peer = stream.peer_cred()?;
-    let (own, _) = UnixStream::pair()?;
-    if peer.uid() != own.peer_cred()?.uid() || peer.uid() == NOBODY {
+    if peer.uid() != own_user()? || peer.uid() == NOBODY {
         return Err(Stranger::OtherUser.into());
     }
     // A process of another namespace has the number 0.
     let process = peer.pid().and_then(|process| u32::try_from(process).ok()).filter(|process| *process > 0);
     Ok(LocalStream { stream: Box::new(stream), process: process.map(ProcessId) })
+}
+
+/// As whom other processes meet this one, which stays the same.
+fn own_user() -> io::Result<u32> {
+    static OWN: OnceLock<u32> = OnceLock::new();
+    if let Some(own) = OWN.get() {
+        return Ok(*own);
+    }
+    let (own, _) = UnixStream::pair()?;
+    let own = own.peer_cred()?.uid();
+    Ok(*OWN.get_or_init(|| own))
 }
 
 /// Whether this host has the address: if so, what is sent there is sent from there. Nothing is sent to find out.

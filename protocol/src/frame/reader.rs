@@ -20,7 +20,8 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// What is read beyond a large piece at most.
 const BEHIND_LARGE_BYTES: usize = 4 << 10;
 
-/// Reads frames, or the pieces of one.
+/// Reads frames, or the pieces of one. A reader whose future was dropped before its end is of no use any more, except
+/// while it waited for a head.
 #[derive(Debug)]
 pub struct FrameReader<R> {
     stream: R,
@@ -86,12 +87,18 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(own.freeze())
     }
 
-    async fn skip(&mut self, bytes: usize) -> io::Result<()> {
-        let here = (self.end - self.start).min(bytes);
-        self.start += here;
-        let missing = (bytes - here) as u64;
-        let skipped = tokio::io::copy(&mut (&mut self.stream).take(missing), &mut tokio::io::sink()).await?;
-        if skipped < missing { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    async fn skip(&mut self, mut bytes: usize) -> io::Result<()> {
+        loop {
+            let here = (self.end - self.start).min(bytes);
+            self.start += here;
+            bytes -= here;
+            if bytes == 0 {
+                return Ok(());
+            }
+            if self.read_more(bytes).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
     }
 
     /// The next `bytes` bytes, at most [`LARGE_BYTES`], which stay in front.

@@ -95,6 +95,7 @@ impl From<&Location> for pb::Location {
             epoch: location.epoch.0,
             worker: Some(location.worker.as_ref().into()),
             replica: location.replica.as_deref().map(Into::into),
+            replica_unanswered: location.replica_unanswered,
         }
     }
 }
@@ -107,6 +108,7 @@ impl TryFrom<pb::Location> for Location {
             epoch: Epoch(location.epoch),
             worker: Arc::new(required(location.worker, "worker")?),
             replica: optional(location.replica, "replica")?.map(Arc::new),
+            replica_unanswered: location.replica_unanswered,
         })
     }
 }
@@ -116,7 +118,7 @@ impl From<&ShuffleTarget> for pb::ShuffleTarget {
         let mut workers = Vec::new();
         let mut positions: HashMap<&WorkerAddress, u32> = HashMap::new();
         let mut locations = Vec::with_capacity(target.locations.len());
-        for Location { partition, epoch, worker, replica } in &target.locations {
+        for Location { partition, epoch, worker, replica, .. } in &target.locations {
             let mut position = |worker| {
                 let next = workers.len() as u32;
                 *positions.entry(worker).or_insert_with(|| {
@@ -143,11 +145,10 @@ impl TryFrom<pb::ShuffleTarget> for ShuffleTarget {
             worker.cloned().ok_or_else(invalid)
         };
         let place = |placed: pb::PlacedPartition| {
+            let (partition, epoch) = (PartitionIndex(placed.partition), Epoch(placed.epoch));
             Ok(Location {
-                partition: PartitionIndex(placed.partition),
-                epoch: Epoch(placed.epoch),
-                worker: worker(placed.worker, "locations.worker")?,
                 replica: placed.replica.map(|at| worker(at, "locations.replica")).transpose()?,
+                ..Location::on(partition, epoch, worker(placed.worker, "locations.worker")?)
             })
         };
         Ok(Self {

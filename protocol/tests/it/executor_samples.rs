@@ -50,10 +50,8 @@ fn worker() -> impl Strategy<Value = WorkerAddress> {
 fn location() -> impl Strategy<Value = Location> {
     let workers = (worker(), option::of(worker()));
     (any::<(u32, u32)>(), workers).prop_map(|((partition, epoch), (worker, replica))| Location {
-        partition: PartitionIndex(partition),
-        epoch: Epoch(epoch),
-        worker: Arc::new(worker),
         replica: replica.map(Arc::new),
+        ..Location::on(PartitionIndex(partition), Epoch(epoch), Arc::new(worker))
     })
 }
 

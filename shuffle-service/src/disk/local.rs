@@ -130,24 +130,26 @@ impl StoredFile for LocalFile {
     }
 
     async fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
-        if let Some(bytes) = cached(&self.file, offset, length) {
-            return Ok(bytes);
+        let mut bytes = vec![0; length];
+        let here = cached(&self.file, offset, &mut bytes);
+        if here == length {
+            // Reading on and on from memory must not keep others from their turn.
+            tokio::task::coop::consume_budget().await;
+            return Ok(bytes.into());
         }
         let file = Arc::clone(&self.file);
         blocking(move || {
-            let mut bytes = vec![0; length];
-            file.read_exact_at(&mut bytes, offset)?;
+            file.read_exact_at(&mut bytes[here..], offset + here as u64)?;
             Ok(bytes.into())
         })
         .await
     }
 }
 
-/// What lies in the page cache, without waking a thread for it; none if any of it would have to come from the disk.
-fn cached(file: &File, offset: u64, length: usize) -> Option<Bytes> {
-    let mut bytes = vec![0; length];
-    let read = preadv2(file, &mut [IoSliceMut::new(&mut bytes)], offset, ReadWriteFlags::NOWAIT).ok()?;
-    (read == length).then(|| bytes.into())
+/// How many bytes from `offset` on lie in the page cache, without waking a thread for them. Whatever stands in the way, as on
+/// file systems that cannot tell, counts as none: who reads the rest meets it.
+fn cached(file: &File, offset: u64, bytes: &mut [u8]) -> usize {
+    preadv2(file, &mut [IoSliceMut::new(bytes)], offset, ReadWriteFlags::NOWAIT).unwrap_or(0)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {

@@ -230,10 +230,8 @@ impl State {
         };
         let addresses: Vec<_> = candidates.iter().map(address).collect();
         let locations = request.partitions.iter().zip(placed).map(|(partition, copies)| Location {
-            partition: *partition,
-            epoch: request.epoch,
-            worker: Arc::clone(&addresses[copies.primary]),
             replica: copies.replica.map(|replica| Arc::clone(&addresses[replica])),
+            ..Location::on(*partition, request.epoch, Arc::clone(&addresses[copies.primary]))
         });
         ShuffleTarget { shuffle: request.shuffle, locations: locations.collect() }
     }

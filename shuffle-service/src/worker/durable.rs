@@ -67,8 +67,9 @@ impl Store {
         let mut named = shuffle.named();
         named.retain(|named| asked.contains(&named.key) && !named.location.is_committed());
         named.iter().for_each(|named| named.location.close());
-        // A disk that hangs for a while costs time: a location that fails costs its stage, if there is no second copy.
-        let durable = self.make_durable(shuffle, &named, patience);
+        // A disk that hangs for a while costs time: a location that fails costs its stage, if there is no second copy. What
+        // hangs for longer fails alone, with time left for the manifest of the others.
+        let durable = self.make_durable(shuffle, &named, patience / 4 * 3);
         let failed = match tokio::time::timeout(patience, durable).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => format!("making it durable failed: {error}"),

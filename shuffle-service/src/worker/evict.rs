@@ -52,10 +52,10 @@ impl Evictor {
             return;
         }
         for named in self.candidates(disk, settings.evict_first) {
-            if goal == 0 {
-                return;
-            }
             for part in self.whole(&named, disk).await {
+                if goal == 0 {
+                    return;
+                }
                 let bytes = part.bytes;
                 match self.evict(&named, part).await {
                     Ok(true) => goal = goal.saturating_sub(bytes),

@@ -19,6 +19,8 @@ pub(super) struct EpochReader {
     fetchers: Arc<Fetchers>,
     shuffle: ShuffleId,
     maps: Option<Range<TaskIndex>>,
+    /// A copy of which nobody knows whether it is committed.
+    unanswered: Option<Location>,
     reader: LocationReader,
     /// What is tried next: each copy in a hurry first, then each with more patience.
     next: VecDeque<(Location, Persistence)>,
@@ -35,12 +37,13 @@ impl EpochReader {
         effort: Arc<FetchEffort>,
     ) -> Self {
         let mut copies: Vec<_> = location.copies().collect();
+        let unanswered = if location.replica_unanswered { copies.pop() } else { None };
         copies.sort_by_key(|copy| fetchers.suspects.has(&copy.worker));
-        let mut next = order(copies, &fetchers.options);
+        let mut next = order(copies, unanswered.as_ref(), &fetchers.options);
         let (first, persistence) = next.pop_front().expect("a location has a copy");
         let (own, counted) = (Arc::clone(&fetchers), Arc::clone(&effort));
         let reader = LocationReader::new(own, shuffle, first, maps.clone(), persistence, counted);
-        Self { fetchers, shuffle, maps, reader, next, failures: Vec::new(), effort }
+        Self { fetchers, shuffle, maps, unanswered, reader, next, failures: Vec::new(), effort }
     }
 
     /// The copy that is read now.
@@ -60,11 +63,14 @@ impl EpochReader {
 
     /// Goes to the beginning of another copy; an error if none is left. What is lost is not asked again.
     pub fn fail_over(&mut self, error: FetchError) -> Result<(), FetchError> {
+        let failed = self.reader.location().clone();
         if matches!(error, FetchError::Lost { .. }) {
-            let lost = self.reader.location().clone();
-            self.next.retain(|(copy, _)| *copy != lost);
+            self.next.retain(|(copy, _)| *copy != failed);
         }
-        self.failures.push(error);
+        // What was never promised decides nothing.
+        if self.unanswered.as_ref() != Some(&failed) {
+            self.failures.push(error);
+        }
         let Some((copy, persistence)) = self.next.pop_front() else { return Err(self.failure()) };
         metrics::failed_over();
         self.effort.read_failovers.add(1);
@@ -88,14 +94,22 @@ impl EpochReader {
 }
 
 /// Which copy is tried when. With two, each is left soon in the first round, later in the next one, and in the last one only
-/// if nothing helps: a machine that is slow for a while loses nothing.
-fn order(copies: Vec<Location>, options: &ClientOptions) -> VecDeque<(Location, Persistence)> {
+/// if nothing helps: a machine that is slow for a while loses nothing. One of which nobody knows whether it is committed is
+/// tried once and in a hurry, since the stage can run again.
+fn order(
+    copies: Vec<Location>,
+    unanswered: Option<&Location>,
+    options: &ClientOptions,
+) -> VecDeque<(Location, Persistence)> {
     let patient = Persistence { tries: options.connect_tries, patience: options.answer_timeout() };
     let few = options.revive_after_tries.min(options.connect_tries);
+    let hurried = |round| Persistence { tries: few, patience: options.silence(round) };
+    if let Some(unanswered) = unanswered {
+        let once = copies.iter().chain([unanswered]).map(|copy| (copy.clone(), hurried(0)));
+        return once.chain(copies.iter().map(|copy| (copy.clone(), patient))).collect();
+    }
     let rounds = if copies.len() > 1 { 0..32 } else { 0..0 };
-    let hurried = rounds
-        .map(|round| Persistence { tries: few, patience: options.silence(round) })
-        .take_while(|hurried| hurried.patience < patient.patience);
+    let hurried = rounds.map(hurried).take_while(|hurried| hurried.patience < patient.patience);
     let rounds = hurried.chain([patient]);
     rounds.flat_map(|persistence| copies.clone().into_iter().map(move |copy| (copy, persistence))).collect()
 }
@@ -115,13 +129,13 @@ mod tests {
         Location::on(PartitionIndex(0), Epoch(0), Arc::new(address))
     }
 
-    fn shown(copies: Vec<Location>) -> Vec<String> {
+    fn shown(copies: Vec<Location>, unanswered: Option<&Location>) -> Vec<String> {
         let options =
             ClientOptions { silence_ms: 1_000, answer_timeout_ms: 3_000, ..ClientOptions::default() };
         let show = |(copy, how): (Location, Persistence)| {
             format!("{}: {} tries, {:?}", copy.worker.worker, how.tries, how.patience)
         };
-        order(copies, &options).into_iter().map(show).collect()
+        order(copies, unanswered, &options).into_iter().map(show).collect()
     }
 
     #[test]
@@ -134,11 +148,17 @@ mod tests {
             "a: 6 tries, 3s",
             "b: 6 tries, 3s",
         ];
-        assert_eq!(shown(vec![copy("a"), copy("b")]), expected);
+        assert_eq!(shown(vec![copy("a"), copy("b")], None), expected);
     }
 
     #[test]
     fn a_single_copy_is_tried_with_all_patience_at_once() {
-        assert_eq!(shown(vec![copy("a")]), ["a: 6 tries, 3s"]);
+        assert_eq!(shown(vec![copy("a")], None), ["a: 6 tries, 3s"]);
+    }
+
+    #[test]
+    fn a_copy_without_an_answer_is_tried_once() {
+        let expected = ["a: 2 tries, 1s", "b: 2 tries, 1s", "a: 6 tries, 3s"];
+        assert_eq!(shown(vec![copy("a")], Some(&copy("b"))), expected);
     }
 }

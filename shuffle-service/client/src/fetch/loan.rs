@@ -117,7 +117,10 @@ impl Rest {
 
     /// As many bytes as are wanted and as the next batch needs, with the header of the batch after it.
     fn next_bytes(&mut self, wanted: usize) -> io::Result<Vec<u8>> {
-        let wanted = wanted.max(self.batch_bytes) + BATCH_HEADER_BYTES;
+        // Whole batches, as they tend to be of one size: what is read of one more is read again.
+        let batches = wanted.checked_div(self.batch_bytes).unwrap_or(1).max(1);
+        let wanted =
+            if self.batch_bytes > 0 { batches * self.batch_bytes } else { wanted } + BATCH_HEADER_BYTES;
         let wanted = (wanted as u64).min(self.end - self.position);
         let mut bytes = Vec::with_capacity(usize::try_from(wanted).map_err(io::Error::other)?);
         self.file.seek(SeekFrom::Start(self.position))?;

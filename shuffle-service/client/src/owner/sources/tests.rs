@@ -88,6 +88,7 @@ fn a_copy_without_an_answer_comes_last() {
     let found = sources(shuffle(), &verdicts, &[output(0, 5)]).expect("complete");
     let names: Vec<_> = found[0].locations[0].workers().map(|worker| worker.worker.as_str()).collect();
     assert_eq!(names, ["b", "a"]);
+    assert!(found[0].locations[0].replica_unanswered);
     let verdicts = [(location(0, 0, "a"), unanswered), (location(0, 0, "b"), failed("gone"))];
     assert!(matches!(sources(shuffle(), &verdicts, &[output(0, 5)]), Err(IncompleteError::Lost { .. })));
 }

@@ -10,7 +10,7 @@
 mod turns;
 mod weight;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use penstock_protocol::ids::WorkerId;
 use serde::{Deserialize, Serialize};
@@ -92,16 +92,34 @@ pub(super) struct Copies {
 }
 
 /// Why nothing can be placed: how many workers there are at each sieve.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{copies} copies need as many workers: {taking} take new data, {tagged} of them have the tags asked for, {usable} of these did not just refuse"
-)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TooFew {
     copies: usize,
     taking: usize,
     tagged: usize,
     usable: usize,
 }
+
+impl fmt::Display for TooFew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { copies, taking, tagged, usable } = self;
+        if taking < copies {
+            write!(
+                f,
+                "{taking} of the {copies} needed take new data: start more, or see `penstock shuffle workers`"
+            )
+        } else if tagged < copies {
+            write!(
+                f,
+                "{tagged} of the {copies} needed have the tags asked for, of {taking} that take new data"
+            )
+        } else {
+            write!(f, "{usable} of the {copies} needed are left, since {} just refused", tagged - usable)
+        }
+    }
+}
+
+impl std::error::Error for TooFew {}
 
 /// Chooses for each partition in order.
 pub(super) fn place(

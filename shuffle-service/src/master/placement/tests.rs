@@ -162,7 +162,7 @@ fn only_workers_with_all_tags_are_taken() {
     let tagged = Ask { tags: &tags, ..ask(2, 1) };
     assert_eq!(placed("a; b tags=nvme; c tags=gpu,nvme", tagged).unwrap(), "c c");
     let error = placed("a; b tags=nvme", tagged).unwrap_err().to_string();
-    assert!(error.contains("2 take new data, 0 of them have the tags"), "{error}");
+    assert!(error.contains("0 of the 1 needed have the tags asked for, of 2"), "{error}");
 }
 
 #[test]

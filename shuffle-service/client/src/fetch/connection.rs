@@ -184,17 +184,17 @@ impl Connection {
     async fn receive<R: AsyncRead + Unpin>(
         &self,
         reader: &mut FrameReader<R>,
-        worker: Option<ProcessId>,
+        process: Option<ProcessId>,
     ) -> Result<Infallible, Broken> {
         loop {
             match reader.frame(FRAME_BYTES_MAX).await? {
-                Some(frame) => self.deliver(frame, worker)?,
+                Some(frame) => self.deliver(frame, process)?,
                 None => return Err(Broken::because("the worker closed the connection")),
             }
         }
     }
 
-    fn deliver(&self, frame: Frame, worker: Option<ProcessId>) -> Result<(), Broken> {
+    fn deliver(&self, frame: Frame, process: Option<ProcessId>) -> Result<(), Broken> {
         match frame.kind {
             // The worker is alive.
             Kind::Welcome | Kind::Acks => {}
@@ -209,7 +209,7 @@ impl Connection {
             Kind::Loan => {
                 let loan = Loan::parse(frame.body)?;
                 if let Some(inbox) = self.state().streams.get(&loan.stream) {
-                    inbox.put(Event::Loan(loan, worker));
+                    inbox.put(Event::Loan(loan, process));
                 }
             }
             Kind::End => {

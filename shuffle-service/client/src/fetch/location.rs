@@ -195,11 +195,11 @@ impl LocationReader {
         }
     }
 
-    async fn borrow(&mut self, loan: Loan, worker: Option<ProcessId>) {
+    async fn borrow(&mut self, loan: Loan, process: Option<ProcessId>) {
         // Two pieces are in memory, one of them read ahead.
         let piece_bytes = PIECE_BYTES_MAX.min(self.fetchers.credit() as usize / 2);
         let patience = self.fetchers.options.answer_timeout();
-        match LoanReader::open(worker, loan, piece_bytes, patience).await {
+        match LoanReader::open(process, loan, piece_bytes, patience).await {
             Ok(reader) => {
                 self.loan = Some(reader);
                 if let Some(opened) = &self.opened {

@@ -276,7 +276,8 @@ async fn start_worker(world: &World, life: &Life) -> anyhow::Result<worker::Hand
         fsync: world.sizes.fsync,
         split_from_bytes: ByteSize(world.sizes.split_from_bytes),
         drain_seconds: world.sizes.drain_seconds,
-        commit_timeout_ms: 5_000,
+        // Longer than any disk hangs: that costs time and nothing else.
+        commit_timeout_ms: 20_000,
         heartbeat_interval_ms: 500,
         ..worker::Config::default()
     };

@@ -3,11 +3,11 @@
 use std::{fs, path::PathBuf};
 
 use super::{
-    Service, Setup, step, subfolder,
-    transfers::{KIB, LITTLE_MEMORY_BYTES, MEMORY_BYTES, MIB, PARTITIONS},
+    Service, Setup, subfolder,
+    transfers::{KIB, LITTLE_MEMORY_BYTES, MEMORY_BYTES, MIB, PARTITIONS, beside},
 };
 use crate::{
-    report::{Comparison, Measure},
+    report::Comparison,
     role::{Work, WorkerSettings},
 };
 
@@ -63,11 +63,5 @@ fn beside_tcp(
         plain_client.step()?;
         client.step()?;
     }
-    setup.compare(
-        name,
-        Measure::BytesPerCpuSecond,
-        None,
-        || step(("client", &mut plain_client), &plain_service.roles()),
-        || step(("client", &mut client), &service.roles()),
-    )
+    beside(setup, name, (plain_service, plain_client), (service, client))
 }

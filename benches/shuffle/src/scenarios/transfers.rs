@@ -164,8 +164,16 @@ fn push_with_tls(setup: &Setup<'_>, name: &str, block: usize) -> anyhow::Result<
         let client = service.client(1, Work::Push { block, bytes, partitions })?;
         anyhow::Ok((service, client))
     };
-    let (plain_service, mut plain_client) = start(TlsFiles::default())?;
-    let (service, mut client) = start(certificates)?;
+    beside(setup, name, start(TlsFiles::default())?, start(certificates)?)
+}
+
+/// One way of ours beside another one, each a service with its client: what they take of the processors.
+pub(super) fn beside(
+    setup: &Setup<'_>,
+    name: &str,
+    (plain_service, mut plain_client): (Service, Child),
+    (service, mut client): (Service, Child),
+) -> anyhow::Result<Comparison> {
     setup.compare(
         name,
         Measure::BytesPerCpuSecond,

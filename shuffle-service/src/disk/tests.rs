@@ -94,3 +94,22 @@ async fn a_seed_gives_the_same_faults_again() {
     assert_eq!(run(7).await, run(7).await);
     assert_ne!(run(7).await.0, run(8).await.0);
 }
+
+// `/dev/shm` can not say what is in memory.
+#[tokio::test]
+async fn a_local_file_gives_all_that_is_asked_for_or_an_error() {
+    for parent in [std::env::temp_dir(), "/dev/shm".into()] {
+        let folder = tempfile::tempdir_in(parent).unwrap();
+        let (disk, path) = (LocalDisk::default(), folder.path().join("job/file"));
+        disk.take_over(folder.path()).await.unwrap();
+        let content: Bytes = (0..300_000u32).map(|at| (at % 251) as u8).collect();
+        disk.write_at(&path, 0, vec![content.clone()]).await.unwrap();
+        let file = disk.open(&path).await.unwrap();
+        assert_eq!(file.read_at(0, content.len()).await.unwrap(), content);
+        assert_eq!(file.read_at(299_000, 1000).await.unwrap(), content[299_000..]);
+        for (offset, length) in [(299_000, 1001), (300_000, 1), (1 << 40, 1)] {
+            let error = file.read_at(offset, length).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{length} bytes at {offset}");
+        }
+    }
+}

@@ -32,6 +32,7 @@ use penstock_shuffle_service::{
     disk::LocalDisk,
     worker::{self, Config, DiskConfig, StartError},
 };
+use socket2::{Domain, SockAddr, Socket, Type};
 use uuid::Uuid;
 
 use crate::{
@@ -524,6 +525,25 @@ async fn a_worker_does_not_start_where_a_process_of_its_user_has_its_name() {
     assert!(matches!(start(&config).await, Err(StartError::NameTaken { address }) if address == addr));
     config.short_circuit = false;
     assert!(start(&config).await.is_ok());
+}
+
+/// Whoever has it meets no client, who would come to nobody: anyone could do that to keep a worker from its work.
+#[tokio::test]
+async fn a_worker_starts_though_its_name_is_taken_where_nobody_listens_under_it() {
+    let cluster = cluster(Setup { workers: 0, ..Setup::default() }).await;
+    let addr = Tcp.bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let taken = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    taken.bind(&SockAddr::unix(format!("\0penstock/{addr}")).unwrap()).unwrap();
+    assert_eq!(Tcp.bind_local(&addr).await.err().unwrap().kind(), io::ErrorKind::AddrInUse);
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config {
+        admin_listen: String::new(),
+        masters: vec![cluster.master.control.to_string()],
+        data_dirs: vec![folder.path().into()],
+        data_listen: addr,
+        ..Config::default()
+    };
+    start(&cluster, &config).await;
 }
 
 /// A network without a way that leaves it out.

@@ -12,4 +12,5 @@ pub(crate) use declared::Declared;
 pub(crate) use payload_sink::PayloadSink;
 pub use read::ExchangeReadExec;
 pub(crate) use read::ReadSource;
+pub use spread::whole;
 pub use write::{ExchangeWriteExec, WritePartitioning};

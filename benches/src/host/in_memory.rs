@@ -16,6 +16,7 @@ use bytes::Bytes;
 use datafusion::arrow::{
     array::{RecordBatch, RecordBatchOptions},
     datatypes::SchemaRef,
+    error::ArrowError,
 };
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use penstock_batches::{BatchIoError, Codec, Encoder};
@@ -27,6 +28,7 @@ use penstock_coordinator::{
 use penstock_engine::exchange::{
     memory::MemoryStore,
     store::{BatchDecoder, BatchEncoder, ShuffleError, ShuffleStore, ShuffleWriter},
+    whole,
 };
 use penstock_protocol::{
     event::WorkerStanding,
@@ -169,9 +171,10 @@ impl Cloakroom {
 }
 
 impl BatchEncoder for Cloakroom {
-    fn encode(&mut self, batch: &RecordBatch) -> Result<Bytes, BatchIoError> {
+    fn encode(&mut self, pieces: &[RecordBatch]) -> Result<Bytes, BatchIoError> {
+        let batch = whole(pieces).map_err(|error| ArrowError::from_external_error(Box::new(error)))?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.batches().insert(number, batch.clone());
+        self.batches().insert(number, batch);
         Ok(Bytes::from_owner(Ticket { number: number.to_le_bytes(), batches: self.clone() }))
     }
 }

@@ -33,7 +33,7 @@ impl std::fmt::Debug for Encoder {
 
 /// One batch as one payload.
 pub fn encode(batch: &RecordBatch, codec: Codec) -> Result<Bytes, BatchIoError> {
-    Encoder::new(codec)?.encode(batch)
+    Encoder::new(codec)?.encode(std::slice::from_ref(batch))
 }
 
 impl Encoder {
@@ -44,10 +44,10 @@ impl Encoder {
         Ok(Self { codec, sampling: Sampling::default(), narrow: None, options, context, packed: Vec::new() })
     }
 
-    /// The payload of one batch of the encoder's schema.
-    pub fn encode(&mut self, batch: &RecordBatch) -> Result<Bytes, BatchIoError> {
-        let (batch, narrowings) =
-            self.narrow.get_or_insert_with(|| Narrow::new(batch.schema())).narrow(batch)?;
+    /// One payload of the rows of all pieces, in their order: at least one, all of the encoder's schema.
+    pub fn encode(&mut self, pieces: &[RecordBatch]) -> Result<Bytes, BatchIoError> {
+        let narrow = self.narrow.get_or_insert_with(|| Narrow::new(pieces[0].schema()));
+        let (batch, narrowings) = narrow.narrow(pieces)?;
         let (dictionaries, batch) = self.messages(&batch)?;
         let messages = dictionaries.iter().map(|message| (message, [].as_slice()));
         let messages = messages.chain([(&batch, narrowings.as_slice())]);

@@ -16,9 +16,10 @@ use std::sync::Arc;
 use arrow::{
     array::{
         Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions,
-        StructArray,
+        StructArray, builder::NullBufferBuilder,
     },
-    buffer::OffsetBuffer,
+    buffer::{NullBuffer, OffsetBuffer},
+    compute::concat,
     datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef},
     error::ArrowError,
 };
@@ -78,16 +79,19 @@ impl Narrow {
         &self.wide
     }
 
-    /// The batch as it travels, and how: nothing if none of its leaves gets narrower.
-    pub fn narrow(&mut self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<Narrowing>), BatchIoError> {
-        let mut narrowings = Vec::with_capacity(batch.num_columns());
-        let narrow = |column| narrow_array(column, &mut narrowings);
-        let columns: Vec<_> = batch.columns().iter().map(narrow).collect::<Result<_, _>>()?;
+    /// One batch of the rows of all pieces as it travels, and how: nothing if none of its leaves gets narrower.
+    pub fn narrow(&mut self, pieces: &[RecordBatch]) -> Result<(RecordBatch, Vec<Narrowing>), BatchIoError> {
+        let rows = pieces.iter().map(RecordBatch::num_rows).sum();
+        let mut narrowings = Vec::with_capacity(self.wide.fields().len());
+        let narrow = |column: usize| {
+            let pieces: Vec<_> = pieces.iter().map(|piece| piece.column(column)).collect();
+            narrow_array(&pieces, &mut narrowings)
+        };
+        let columns: Vec<_> = (0..self.wide.fields().len()).map(narrow).collect::<Result<_, _>>()?;
         if narrowings.iter().all(|narrowing| *narrowing == Narrowing::AsIs) {
-            return Ok((batch.clone(), vec![]));
+            narrowings.clear();
         }
-        let schema = self.schema(&narrowings)?;
-        Ok((with_columns(schema, columns, batch.num_rows())?, narrowings))
+        Ok((with_columns(self.schema(&narrowings)?, columns, rows)?, narrowings))
     }
 
     /// The schema of a batch that travels by these narrowings.
@@ -126,25 +130,51 @@ fn with_columns(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Resul
     Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
 }
 
-fn narrow_array(array: &ArrayRef, narrowings: &mut Vec<Narrowing>) -> Result<ArrayRef, ArrowError> {
-    match array.data_type() {
+fn narrow_array(pieces: &[&ArrayRef], narrowings: &mut Vec<Narrowing>) -> Result<ArrayRef, ArrowError> {
+    match pieces[0].data_type() {
         DataType::Struct(fields) => {
+            let array = joined(pieces)?;
             let array = array.as_struct();
-            let narrow = |column| narrow_array(column, narrowings);
+            let narrow = |column| narrow_array(&[column], narrowings);
             let columns: Vec<_> = array.columns().iter().map(narrow).collect::<Result<_, _>>()?;
             let fields =
                 fields.iter().zip(&columns).map(|(field, column)| with_type(field, column)).collect();
             struct_of(fields, columns, array)
         }
-        DataType::List(field) => narrow_list::<i32>(array.as_list(), field, narrowings),
-        DataType::LargeList(field) => narrow_list::<i64>(array.as_list(), field, narrowings),
+        DataType::List(field) => narrow_list::<i32>(joined(pieces)?.as_list(), field, narrowings),
+        DataType::LargeList(field) => narrow_list::<i64>(joined(pieces)?.as_list(), field, narrowings),
         _ => {
-            let narrowed = integers::narrow(array).or_else(|| text::narrow(array));
-            let (array, narrowing) = narrowed.unwrap_or_else(|| (Arc::clone(array), Narrowing::AsIs));
+            let narrowed = integers::narrow(pieces).or_else(|| text::narrow(pieces));
+            let (array, narrowing) = match narrowed {
+                Some(narrowed) => narrowed,
+                None => (joined(pieces)?, Narrowing::AsIs),
+            };
             narrowings.push(narrowing);
             Ok(array)
         }
     }
+}
+
+fn joined(pieces: &[&ArrayRef]) -> Result<ArrayRef, ArrowError> {
+    match pieces {
+        [piece] => Ok(Arc::clone(piece)),
+        pieces => concat(&pieces.iter().map(|piece| piece.as_ref()).collect::<Vec<_>>()),
+    }
+}
+
+/// Where the rows of all pieces are null.
+fn joined_nulls(pieces: &[&ArrayRef]) -> Option<NullBuffer> {
+    if let [piece] = pieces {
+        return piece.nulls().cloned();
+    }
+    let mut joined = NullBufferBuilder::new(pieces.iter().map(|piece| piece.len()).sum());
+    for piece in pieces {
+        match piece.nulls() {
+            Some(nulls) => joined.append_buffer(nulls),
+            None => joined.append_n_non_nulls(piece.len()),
+        }
+    }
+    joined.finish()
 }
 
 fn narrow_list<O: OffsetSizeTrait>(
@@ -156,7 +186,7 @@ fn narrow_list<O: OffsetSizeTrait>(
     let first = list.offsets()[0];
     let values = list.values().slice(first.as_usize(), (list.offsets()[list.len()] - first).as_usize());
     let offsets = list.offsets().iter().map(|offset| *offset - first).collect::<Vec<_>>();
-    let values = narrow_array(&values, narrowings)?;
+    let values = narrow_array(&[&values], narrowings)?;
     let offsets = OffsetBuffer::new(offsets.into());
     Ok(Arc::new(GenericListArray::try_new(
         with_type(field, &values),

@@ -1,7 +1,7 @@
 //! Collects the rows of a stage and gives them back as batches, one partition each.
 //!
 //! A batch is reordered by partition when it comes in, and its pieces are put together with those of other batches when
-//! the buffer is emptied: two plain copies are cheaper than one that looks up every value in two places. Hashes are those
+//! they are encoded: two plain copies are cheaper than one that looks up every value in two places. Hashes are those
 //! of DataFusion's own repartitioning.
 
 use std::{ops::Range, sync::Arc};
@@ -157,8 +157,8 @@ impl Filled {
         rows.div_ceil(self.rows_max)
     }
 
-    /// The `chunk`-th batch of a partition: its rows in the order in which they came.
-    pub fn chunk(&self, partition: usize, chunk: usize) -> Result<RecordBatch> {
+    /// The `chunk`-th batch of a partition in pieces: its rows in the order in which they came.
+    pub fn chunk(&self, partition: usize, chunk: usize) -> Vec<RecordBatch> {
         let (mut skip, mut want) = (chunk * self.rows_max, self.rows_max);
         let mut pieces = vec![];
         for spread in &self.batches {
@@ -173,10 +173,15 @@ impl Filled {
                 break;
             }
         }
-        match pieces.as_slice() {
-            [piece] => compact(piece),
-            pieces => compact(&concat_batches(self.batches[0].batch.schema_ref(), pieces)?),
-        }
+        pieces
+    }
+}
+
+/// One batch of the rows of all pieces, of which there is at least one, without what they share with others.
+pub fn whole(pieces: &[RecordBatch]) -> Result<RecordBatch> {
+    match pieces {
+        [piece] => compact(piece),
+        pieces => compact(&concat_batches(pieces[0].schema_ref(), pieces)?),
     }
 }
 

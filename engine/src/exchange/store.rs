@@ -77,7 +77,8 @@ pub trait ShuffleStore: std::fmt::Debug + Send + Sync {
 
 /// Makes payloads of the batches of one attempt.
 pub trait BatchEncoder: Send {
-    fn encode(&mut self, batch: &RecordBatch) -> Result<Bytes, BatchIoError>;
+    /// One payload of the rows of all pieces, in their order. There is at least one, and they may share buffers with others.
+    fn encode(&mut self, pieces: &[RecordBatch]) -> Result<Bytes, BatchIoError>;
 }
 
 /// Makes batches of the payloads of one exchange; an error if one is damaged, never fewer rows.
@@ -86,8 +87,8 @@ pub trait BatchDecoder: Send {
 }
 
 impl BatchEncoder for Encoder {
-    fn encode(&mut self, batch: &RecordBatch) -> Result<Bytes, BatchIoError> {
-        Self::encode(self, batch)
+    fn encode(&mut self, pieces: &[RecordBatch]) -> Result<Bytes, BatchIoError> {
+        Self::encode(self, pieces)
     }
 }
 

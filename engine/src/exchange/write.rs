@@ -265,18 +265,18 @@ impl<'a> Writer<'a> {
                 let (filled, partitions) = (rows.take(), *partitions);
                 for partition in 0..partitions {
                     for chunk in 0..filled.chunks(partition) {
-                        let batch = {
+                        let pieces = {
                             let _timer = self.spread_time.timer();
-                            filled.chunk(partition, chunk)?
+                            filled.chunk(partition, chunk)
                         };
-                        self.push(PartitionIndex(partition as u32), batch).await?;
+                        self.push(PartitionIndex(partition as u32), pieces).await?;
                     }
                 }
             }
             Buffer::Plain(rows, deal) => {
                 let mut dealt = *deal;
                 for batch in rows.take()? {
-                    self.push(dealt.next(), batch).await?;
+                    self.push(dealt.next(), vec![batch]).await?;
                 }
                 if let Buffer::Plain(_, deal) = &mut self.buffer {
                     *deal = dealt;
@@ -287,16 +287,17 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    async fn push(&mut self, partition: PartitionIndex, batch: RecordBatch) -> Result<()> {
+    /// Pushes the rows of all pieces as one payload.
+    async fn push(&mut self, partition: PartitionIndex, pieces: Vec<RecordBatch>) -> Result<()> {
         let external = |error| DataFusionError::External(error);
         let payload = {
             let _timer = self.encode_time.timer();
-            self.encoder.encode(&batch).map_err(|error| external(Box::new(error)))?
+            self.encoder.encode(&pieces).map_err(|error| external(Box::new(error)))?
         };
         self.payload_bytes.add(payload.len());
         self.payloads.add(1);
-        let rows = batch.num_rows() as u32;
-        drop(batch);
+        let rows = pieces.iter().map(RecordBatch::num_rows).sum::<usize>() as u32;
+        drop(pieces);
         self.sink.push(partition, rows, payload, &self.wait).await.map_err(|error| external(Box::new(error)))
     }
 }

@@ -1,5 +1,7 @@
 //! Integers in fewer bytes, and whatever arrow stores as integers: decimals, dates, times.
 
+use std::sync::Arc;
+
 use arrow::{
     array::{Array, ArrayData, ArrayRef, ArrowPrimitiveType, PrimitiveArray, make_array},
     buffer::{Buffer, NullBuffer},
@@ -10,7 +12,7 @@ use arrow::{
 };
 use num_traits::{AsPrimitive, PrimInt};
 
-use super::Narrowing;
+use super::{Narrowing, joined_nulls};
 use crate::BatchIoError;
 
 /// Bytes of a value that travels.
@@ -80,30 +82,17 @@ impl Stored {
     }
 }
 
-/// The array in fewer bytes, if its values fit.
-pub(super) fn narrow(array: &ArrayRef) -> Option<(ArrayRef, Narrowing)> {
-    let stored = Stored::of(array.data_type())?;
-    let data = array.to_data();
-    let width = match stored {
-        Stored::I16 => signed_bits::<i16>(values(&data)),
-        Stored::I32 => signed_bits::<i32>(values(&data)),
-        Stored::I64 => signed_bits::<i64>(values(&data)),
-        Stored::I128 => signed_bits::<i128>(values(&data)),
-        Stored::U16 => unsigned_bits::<u16>(values(&data)),
-        Stored::U32 => unsigned_bits::<u32>(values(&data)),
-        Stored::U64 => unsigned_bits::<u64>(values(&data)),
-    };
-    let width = Width::holding(width).filter(|width| (*width as usize) < stored.bytes())?;
-    let narrowed = match stored {
-        Stored::I16 => narrow_signed::<i16>(&data, width),
-        Stored::I32 => narrow_signed::<i32>(&data, width),
-        Stored::I64 => narrow_signed::<i64>(&data, width),
-        Stored::I128 => narrow_signed::<i128>(&data, width),
-        Stored::U16 => narrow_unsigned::<u16>(&data, width),
-        Stored::U32 => narrow_unsigned::<u32>(&data, width),
-        Stored::U64 => narrow_unsigned::<u64>(&data, width),
-    };
-    Some((narrowed?, Narrowing::Integers(width)))
+/// The rows of all pieces in fewer bytes, if their values fit.
+pub(super) fn narrow(pieces: &[&ArrayRef]) -> Option<(ArrayRef, Narrowing)> {
+    match Stored::of(pieces[0].data_type())? {
+        Stored::I16 => narrow_signed::<i16>(pieces),
+        Stored::I32 => narrow_signed::<i32>(pieces),
+        Stored::I64 => narrow_signed::<i64>(pieces),
+        Stored::I128 => narrow_signed::<i128>(pieces),
+        Stored::U16 => narrow_unsigned::<u16>(pieces),
+        Stored::U32 => narrow_unsigned::<u32>(pieces),
+        Stored::U64 => narrow_unsigned::<u64>(pieces),
+    }
 }
 
 /// The type in which values of `wide` travel; none if it is not narrower.
@@ -143,52 +132,68 @@ fn values<T: ArrowNativeType>(data: &ArrayData) -> &[T] {
     &data.buffer::<T>(0)[..data.len()]
 }
 
-/// Bits that the values need, with their sign. What lies under nulls counts, too: it travels.
-fn signed_bits<T: PrimInt>(values: &[T]) -> u32 {
-    let bits = size_of::<T>() * 8;
-    // A negative number needs as many bits as its complement.
-    let any = values.iter().fold(T::zero(), |any, value| any | (*value ^ value.signed_shr(bits as u32 - 1)));
-    bits as u32 - any.leading_zeros() + 1
+/// What the bits of any value are, those of negative ones turned round: they need as many bits as their complement. What
+/// lies under nulls counts, too: it travels.
+fn signed_bits<T: PrimInt>(values: &[T]) -> T {
+    let sign = size_of::<T>() as u32 * 8 - 1;
+    values.iter().fold(T::zero(), |any, value| any | (*value ^ value.signed_shr(sign)))
 }
 
-fn unsigned_bits<T: PrimInt>(values: &[T]) -> u32 {
-    let any = values.iter().fold(T::zero(), |any, value| any | *value);
-    size_of::<T>() as u32 * 8 - any.leading_zeros()
+fn unsigned_bits<T: PrimInt>(values: &[T]) -> T {
+    values.iter().fold(T::zero(), |any, value| any | *value)
 }
 
-fn narrow_signed<T>(data: &ArrayData, width: Width) -> Option<ArrayRef>
+/// What holds these bits and so many more, if that is narrower than they are.
+fn width<T: PrimInt>(bits: T, more: u32) -> Option<Width> {
+    let wide = size_of::<T>();
+    let width = Width::holding(wide as u32 * 8 - bits.leading_zeros() + more)?;
+    ((width as usize) < wide).then_some(width)
+}
+
+fn narrow_signed<T>(pieces: &[&ArrayRef]) -> Option<(ArrayRef, Narrowing)>
 where
-    T: ArrowNativeType + AsPrimitive<i8> + AsPrimitive<i16> + AsPrimitive<i32> + AsPrimitive<i64>,
+    T: ArrowNativeType + PrimInt + AsPrimitive<i8> + AsPrimitive<i16> + AsPrimitive<i32> + AsPrimitive<i64>,
 {
-    let (values, nulls) = (values::<T>(data), data.nulls());
-    Some(match width {
-        Width::One => converted::<T, Int8Type>(values, nulls),
-        Width::Two => converted::<T, Int16Type>(values, nulls),
-        Width::Four => converted::<T, Int32Type>(values, nulls),
-        Width::Eight => converted::<T, Int64Type>(values, nulls),
-    })
+    let data: Vec<_> = pieces.iter().map(|piece| piece.to_data()).collect();
+    let bits = data.iter().fold(T::zero(), |any, data| any | signed_bits::<T>(values(data)));
+    let width = width(bits, 1)?;
+    let nulls = joined_nulls(pieces);
+    let array = match width {
+        Width::One => converted::<T, Int8Type>(&data, nulls),
+        Width::Two => converted::<T, Int16Type>(&data, nulls),
+        Width::Four => converted::<T, Int32Type>(&data, nulls),
+        Width::Eight => converted::<T, Int64Type>(&data, nulls),
+    };
+    Some((array, Narrowing::Integers(width)))
 }
 
-fn narrow_unsigned<T>(data: &ArrayData, width: Width) -> Option<ArrayRef>
+fn narrow_unsigned<T>(pieces: &[&ArrayRef]) -> Option<(ArrayRef, Narrowing)>
 where
-    T: ArrowNativeType + AsPrimitive<u8> + AsPrimitive<u16> + AsPrimitive<u32>,
+    T: ArrowNativeType + PrimInt + AsPrimitive<u8> + AsPrimitive<u16> + AsPrimitive<u32>,
 {
-    let (values, nulls) = (values::<T>(data), data.nulls());
-    Some(match width {
-        Width::One => converted::<T, UInt8Type>(values, nulls),
-        Width::Two => converted::<T, UInt16Type>(values, nulls),
-        Width::Four => converted::<T, UInt32Type>(values, nulls),
+    let data: Vec<_> = pieces.iter().map(|piece| piece.to_data()).collect();
+    let bits = data.iter().fold(T::zero(), |any, data| any | unsigned_bits::<T>(values(data)));
+    let width = width(bits, 0)?;
+    let nulls = joined_nulls(pieces);
+    let array = match width {
+        Width::One => converted::<T, UInt8Type>(&data, nulls),
+        Width::Two => converted::<T, UInt16Type>(&data, nulls),
+        Width::Four => converted::<T, UInt32Type>(&data, nulls),
         Width::Eight => return None,
-    })
+    };
+    Some((array, Narrowing::Integers(width)))
 }
 
-fn converted<T, N>(values: &[T], nulls: Option<&NullBuffer>) -> ArrayRef
+fn converted<T, N>(pieces: &[ArrayData], nulls: Option<NullBuffer>) -> ArrayRef
 where
-    T: AsPrimitive<N::Native>,
+    T: ArrowNativeType + AsPrimitive<N::Native>,
     N: ArrowPrimitiveType,
 {
-    let values: Vec<N::Native> = values.iter().map(|value| value.as_()).collect();
-    std::sync::Arc::new(PrimitiveArray::<N>::new(values.into(), nulls.cloned()))
+    let mut narrowed = Vec::<N::Native>::with_capacity(pieces.iter().map(ArrayData::len).sum());
+    for piece in pieces {
+        narrowed.extend(values::<T>(piece).iter().map(|value| value.as_()));
+    }
+    Arc::new(PrimitiveArray::<N>::new(narrowed.into(), nulls))
 }
 
 /// The values of an array that came, in the integers of its own type.

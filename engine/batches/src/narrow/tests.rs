@@ -13,7 +13,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::Narrowing;
-use crate::{BatchIoError, Codec, Decoder, HEADER_BYTES, encode};
+use crate::{BatchIoError, Codec, Decoder, Encoder, HEADER_BYTES, encode};
 
 fn batch(columns: impl IntoIterator<Item = ArrayRef>) -> RecordBatch {
     let columns = columns.into_iter().enumerate();
@@ -34,7 +34,7 @@ fn travelled(batch: &RecordBatch) -> (RecordBatch, usize) {
 
 /// How the leaves of a batch travel.
 fn ways(batch: &RecordBatch) -> Vec<Narrowing> {
-    super::Narrow::new(batch.schema()).narrow(batch).unwrap().1
+    super::Narrow::new(batch.schema()).narrow(std::slice::from_ref(batch)).unwrap().1
 }
 
 fn decimals(values: Vec<Option<i128>>) -> ArrayRef {
@@ -137,6 +137,10 @@ fn every_type_comes_back_with_its_nulls_and_extremes() {
             let slice = batch.slice(from, rows);
             assert_eq!(travelled(&slice).0, slice, "rows {from} to {}", from + rows);
         }
+        // In pieces, one of them empty, all travel as one batch.
+        let pieces = [batch.slice(0, from), batch.slice(from, 0), batch.slice(from, batch.num_rows() - from)];
+        let payload = Encoder::new(Codec::None).unwrap().encode(&pieces).unwrap();
+        assert_eq!(payload, encode(&batch, Codec::None).unwrap(), "in pieces of {from} rows and the rest");
     }
 }
 

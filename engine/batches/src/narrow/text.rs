@@ -7,13 +7,13 @@ use arrow::{
         Array, ArrayRef, AsArray, FixedSizeBinaryArray, GenericByteArray, GenericByteViewArray,
         GenericByteViewBuilder,
     },
-    buffer::{Buffer, OffsetBuffer},
+    buffer::{Buffer, MutableBuffer, OffsetBuffer},
     datatypes::{
         BinaryType, BinaryViewType, ByteArrayType, ByteViewType, DataType, StringViewType, Utf8Type,
     },
 };
 
-use super::{FIXED_LENGTH_MAX, Narrowing};
+use super::{FIXED_LENGTH_MAX, Narrowing, joined_nulls};
 use crate::BatchIoError;
 
 /// What a view holds in itself.
@@ -23,13 +23,13 @@ pub(super) fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8View | DataType::BinaryView | DataType::Utf8 | DataType::Binary)
 }
 
-/// The array without views, and without offsets if all of its values have one length; none if it stays as it is.
-pub(super) fn narrow(array: &ArrayRef) -> Option<(ArrayRef, Narrowing)> {
-    match array.data_type() {
-        DataType::Utf8View => narrow_views::<_, Utf8Type>(array.as_string_view()),
-        DataType::BinaryView => narrow_views::<_, BinaryType>(array.as_binary_view()),
-        DataType::Utf8 => narrow_offsets::<Utf8Type>(array.as_bytes()),
-        DataType::Binary => narrow_offsets::<BinaryType>(array.as_bytes()),
+/// The rows of all pieces without views, and without offsets if all values have one length; none if they stay as they are.
+pub(super) fn narrow(pieces: &[&ArrayRef]) -> Option<(ArrayRef, Narrowing)> {
+    match pieces[0].data_type() {
+        DataType::Utf8View => narrow_views::<StringViewType, Utf8Type>(pieces),
+        DataType::BinaryView => narrow_views::<BinaryViewType, BinaryType>(pieces),
+        DataType::Utf8 => narrow_offsets::<Utf8Type>(pieces),
+        DataType::Binary => narrow_offsets::<BinaryType>(pieces),
         _ => None,
     }
 }
@@ -47,49 +47,64 @@ pub(super) fn with_fixed_length(wide: &DataType, bytes: u16) -> Option<DataType>
     (is_text(wide) && bytes > 0).then(|| DataType::FixedSizeBinary(i32::from(bytes)))
 }
 
-fn narrow_views<V, B>(array: &GenericByteViewArray<V>) -> Option<(ArrayRef, Narrowing)>
-where
-    V: ByteViewType,
-    B: ByteArrayType<Offset = i32>,
-{
-    let length = |view: &u128| *view as u32 as usize;
-    let bytes = array.views().iter().map(length).sum::<usize>();
-    // Offsets of 32 bits; far beyond what fits into a payload.
+fn narrow_views<V: ByteViewType, B: ByteArrayType<Offset = i32>>(
+    pieces: &[&ArrayRef],
+) -> Option<(ArrayRef, Narrowing)> {
+    let arrays: Vec<_> = pieces.iter().map(|piece| piece.as_byte_view::<V>()).collect();
+    let lengths = || arrays.iter().flat_map(|array| array.views()).map(length);
+    let bytes = lengths().sum::<usize>();
+    // Offsets have 32 bits, which is far beyond what fits into a payload.
     i32::try_from(bytes).ok()?;
-    // A view is copied as a whole where it holds its value: the next one overwrites what is too much.
+    // Where a view holds its value it is copied as a whole: the next value overwrites what is too much.
     let mut values = vec![0; bytes + INLINE_BYTES];
     let mut at = 0;
-    for view in array.views() {
-        let length = length(view);
-        if length <= INLINE_BYTES {
-            values[at..at + INLINE_BYTES].copy_from_slice(&view.to_le_bytes()[4..]);
-        } else {
-            let (buffer, from) = ((view >> 64) as u32 as usize, (view >> 96) as usize);
-            let value = array.data_buffers().get(buffer)?.get(from..from + length)?;
-            values[at..at + length].copy_from_slice(value);
+    for array in &arrays {
+        for view in array.views() {
+            let length = length(view);
+            if length <= INLINE_BYTES {
+                values[at..at + INLINE_BYTES].copy_from_slice(&view.to_le_bytes()[4..]);
+            } else {
+                let (buffer, from) = ((view >> 64) as u32 as usize, (view >> 96) as usize);
+                let value = array.data_buffers().get(buffer)?.get(from..from + length)?;
+                values[at..at + length].copy_from_slice(value);
+            }
+            at += length;
         }
-        at += length;
     }
     values.truncate(bytes);
     let values = Buffer::from_vec(values);
-    if let Some(length) = fixed_length(array.views().iter().map(length)) {
-        return fixed(length, values, array);
+    if let Some(length) = fixed_length(lengths()) {
+        return fixed(length, values, pieces);
     }
-    let offsets = OffsetBuffer::from_lengths(array.views().iter().map(length));
-    let narrowed = GenericByteArray::<B>::try_new(offsets, values, array.nulls().cloned()).ok()?;
+    let offsets = OffsetBuffer::from_lengths(lengths());
+    let narrowed = GenericByteArray::<B>::try_new(offsets, values, joined_nulls(pieces)).ok()?;
     Some((Arc::new(narrowed), Narrowing::Offsets))
 }
 
-fn narrow_offsets<B: ByteArrayType<Offset = i32>>(
-    array: &GenericByteArray<B>,
-) -> Option<(ArrayRef, Narrowing)> {
-    let length = fixed_length(array.offsets().lengths())?;
-    let (first, last) = (array.offsets()[0] as usize, array.offsets()[array.len()] as usize);
-    fixed(length, array.values().slice_with_length(first, last - first), array)
+fn length(view: &u128) -> usize {
+    *view as u32 as usize
 }
 
-fn fixed(length: u16, values: Buffer, array: &dyn Array) -> Option<(ArrayRef, Narrowing)> {
-    let narrowed = FixedSizeBinaryArray::try_new(i32::from(length), values, array.nulls().cloned()).ok()?;
+fn narrow_offsets<B: ByteArrayType<Offset = i32>>(pieces: &[&ArrayRef]) -> Option<(ArrayRef, Narrowing)> {
+    let arrays: Vec<_> = pieces.iter().map(|piece| piece.as_bytes::<B>()).collect();
+    let length = fixed_length(arrays.iter().flat_map(|array| array.offsets().lengths()))?;
+    let values = |array: &&GenericByteArray<B>| {
+        let (first, last) = (array.offsets()[0] as usize, array.offsets()[array.len()] as usize);
+        array.values().slice_with_length(first, last - first)
+    };
+    let values = match arrays.as_slice() {
+        [array] => values(array),
+        arrays => {
+            let mut joined = MutableBuffer::new(arrays.iter().map(|array| values(array).len()).sum());
+            arrays.iter().for_each(|array| joined.extend_from_slice(&values(array)));
+            joined.into()
+        }
+    };
+    fixed(length, values, pieces)
+}
+
+fn fixed(length: u16, values: Buffer, pieces: &[&ArrayRef]) -> Option<(ArrayRef, Narrowing)> {
+    let narrowed = FixedSizeBinaryArray::try_new(i32::from(length), values, joined_nulls(pieces)).ok()?;
     Some((Arc::new(narrowed), Narrowing::FixedLength(length)))
 }
 

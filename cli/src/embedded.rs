@@ -16,6 +16,7 @@ use penstock_common::{
     bytes::ByteSize,
     clock::SystemClock,
     lifecycle::{TaskFailure, Tasks},
+    machine,
     net::Tcp,
 };
 use tempfile::TempDir;
@@ -147,18 +148,8 @@ fn address(addresses: &Addresses, what: &str) -> anyhow::Result<SocketAddr> {
 /// Memory of one executor when nobody said: both together leave room for the rest of the machine.
 pub fn default_executor_memory() -> ByteSize {
     const UNKNOWN: ByteSize = ByteSize::gib(2);
-    let total = machine_memory().unwrap_or(UNKNOWN);
+    let total = machine::memory().unwrap_or(UNKNOWN);
     ByteSize(total.0 / 2 / u64::from(EXECUTORS)).max(ByteSize::mib(128))
-}
-
-fn machine_memory() -> Option<ByteSize> {
-    let of_machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
-    })?;
-    let of_container = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    let of_container = of_container.and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX);
-    Some(ByteSize(of_machine.min(of_container)))
 }
 
 /// `penstock-<pid>-…` in the temporary folder. Folders of processes that were killed are removed on the way.

@@ -18,3 +18,4 @@ pub mod retry;
 pub mod silence;
 
 pub mod bytes;
+pub mod machine;

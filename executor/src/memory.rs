@@ -6,10 +6,10 @@
 //! decoded, batches on their way, freed memory that the allocator has not given back) gets a reserve in proportion.
 //! Peaks may pass the limit for a moment, by no more than a quarter: leave as much room in a container.
 
-use std::{fs, sync::Arc};
+use std::sync::Arc;
 
 use datafusion::{error::DataFusionError, execution::runtime_env::RuntimeEnv};
-use penstock_common::bytes::ByteSize;
+use penstock_common::{bytes::ByteSize, machine};
 use penstock_engine::session;
 use penstock_shuffle_client::ClientOptions;
 
@@ -17,6 +17,8 @@ use crate::scratch::Scratch;
 
 /// Share of the machine or container that an executor takes unless told otherwise.
 const MACHINE_PERCENT: u64 = 60;
+/// Where nothing tells what there is.
+const UNKNOWN: ByteSize = ByteSize::gib(4);
 /// The idle process and the pages of its code that stay mapped.
 const BASE_BYTES: u64 = 64 << 20;
 /// A small limit gives up no more than one part in so many to it.
@@ -44,7 +46,7 @@ impl Budget {
     /// Divides `memory`; 0 is a share of what the machine or container has.
     pub fn of(memory: ByteSize) -> Self {
         let limit = match memory.as_u64() {
-            0 => machine_bytes() / 100 * MACHINE_PERCENT,
+            0 => machine::memory().unwrap_or(UNKNOWN).as_u64() / 100 * MACHINE_PERCENT,
             bytes => bytes,
         };
         let window = (limit / WINDOW_PART).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
@@ -76,21 +78,6 @@ fn bytes(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-/// What this process could have: the container's limit or the machine's memory, whichever is less.
-fn machine_bytes() -> u64 {
-    const UNKNOWN: u64 = 4 << 30;
-    let container =
-        fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| parse_mem_total(&text));
-    container.into_iter().chain(machine).min().unwrap_or(UNKNOWN)
-}
-
-fn parse_mem_total(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,8 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_has_memory() {
-        assert_eq!(parse_mem_total("MemTotal:       24000000 kB\nMemFree: 1 kB\n"), Some(24_000_000 << 10));
+    fn a_share_of_the_machine_is_some_memory() {
         assert!(Budget::of(ByteSize(0)).limit > 0);
     }
 }

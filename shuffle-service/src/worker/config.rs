@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, path::PathBuf, time::Duration};
 
-use penstock_common::{bytes::ByteSize, config, net::tls::TlsFiles, telemetry};
+use penstock_common::{bytes::ByteSize, config, machine, net::tls::TlsFiles, telemetry};
 use penstock_protocol::frame::SIGN_OF_LIFE;
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,8 @@ pub struct Config {
     /// run time, paths and classes cannot.
     pub disks: Vec<DiskConfig>,
     /// Memory that the whole process is meant to stay within: 64 MiB for itself, or half of it if that is less, the rest for
-    /// stored data and incoming frames. Pushes wait when it is used up.
+    /// stored data and incoming frames. Pushes wait when it is used up. 0: a tenth of what the machine or container has, at
+    /// least 512 MiB.
     pub memory_bytes_max: ByteSize,
     /// Percent of the memory at which data begins to move to disk, largest partitions first. Can change at run time.
     pub flush_from_percent: u8,
@@ -125,7 +126,7 @@ impl Default for Config {
             weight: 100,
             data_dirs: vec![std::env::temp_dir().join("penstock-shuffle")],
             disks: Vec::new(),
-            memory_bytes_max: ByteSize::mib(512),
+            memory_bytes_max: ByteSize(0),
             flush_from_percent: 70,
             flush_to_percent: 50,
             flush_parallelism: 4,
@@ -244,6 +245,9 @@ pub struct InvalidConfig {
 
 /// Less than this and a single frame could not get in.
 const MEMORY_BYTES_MIN: u64 = 8 << 20;
+/// Of the machine's memory where nobody said how much: executors beside it take 60 %.
+const MACHINE_PART: u64 = 10;
+const MEMORY_BYTES_DEFAULT_MIN: u64 = 512 << 20;
 
 impl Config {
     /// Settings that can change at run time. All others are read once, at start.
@@ -298,6 +302,16 @@ impl Config {
         }
     }
 
+    /// Bytes of memory, whether somebody said so or not.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        match self.memory_bytes_max.as_u64() {
+            0 => machine::memory()
+                .map_or(0, |memory| memory.as_u64() / MACHINE_PART)
+                .max(MEMORY_BYTES_DEFAULT_MIN),
+            bytes => bytes,
+        }
+    }
+
     pub(super) fn durability(&self) -> Durability {
         Durability { keep: self.keep_data, fsync: self.fsync }
     }
@@ -322,7 +336,11 @@ impl Config {
             ("disk_probe_interval_ms", self.disk_probe_interval_ms > 0, "must be at least 1"),
             ("disk_hang_ms", self.disk_hang_ms > 0, "must be at least 1"),
             ("disk_errors_max", self.disk_errors_max > 0, "must be at least 1"),
-            ("memory_bytes_max", self.memory_bytes_max.as_u64() >= MEMORY_BYTES_MIN, "must be at least 8MiB"),
+            (
+                "memory_bytes_max",
+                self.memory_bytes_max.as_u64() == 0 || self.memory_bytes_max.as_u64() >= MEMORY_BYTES_MIN,
+                "must be 0 or at least 8MiB",
+            ),
             (
                 "flush_to_percent",
                 self.flush_to_percent < self.flush_from_percent,

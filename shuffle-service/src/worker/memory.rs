@@ -87,7 +87,7 @@ pub(super) enum NoRoom {
 
 impl Budget {
     pub fn new(config: &Config) -> Arc<Self> {
-        let limit = config.memory_bytes_max.as_u64();
+        let limit = config.memory_bytes();
         let bytes_max = limit - BASE_BYTES.min(limit / BASE_PART_MIN);
         let budget = Self {
             room: Semaphore::new(usize::try_from(bytes_max).unwrap_or(usize::MAX)),

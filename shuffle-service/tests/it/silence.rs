@@ -252,6 +252,24 @@ async fn a_commit_does_not_wait_for_a_worker_that_stands_still() {
     assert_eq!(read_all(&cluster, &verdicts, &[output]).await.0, 60);
 }
 
+// A connection that was quiet before the call is given up earlier, and that is not taken for a reason to try once more.
+#[tokio::test]
+async fn a_commit_asks_a_worker_that_stands_still_once() {
+    let network = StandingNetwork::default();
+    let cluster = cluster(setup(&network, 2)).await;
+    let target = cluster.reserve(SHUFFLE, PARTITIONS).await;
+    cluster.write(&target, 0, 0, batches(60)).await.unwrap();
+    let owner = owner(&cluster, &network);
+    owner.reserve(shuffle(1), PARTITIONS).await.unwrap();
+    network.0.stop(control_of(&cluster, 1));
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_millis(400)).await;
+    tokio::time::resume();
+    let verdicts = owner.commit(&target, &[winner(0, 0)]).await.unwrap();
+    assert!(kept(&verdicts, "w1").iter().all(|kept| !kept));
+    assert_eq!(network.0.tries(control_of(&cluster, 1)), 1);
+}
+
 // Invariant 14: nobody waited for its answer, and all its data is there.
 #[tokio::test]
 async fn a_copy_that_was_committed_unheard_is_read_when_the_other_one_is_gone() {

@@ -6,6 +6,7 @@
 
 pub mod arc;
 pub mod build;
+pub mod commit;
 pub mod credentials;
 pub mod decode;
 pub mod effort;

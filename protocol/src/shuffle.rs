@@ -46,26 +46,6 @@ impl Location {
         std::iter::once(&self.worker).chain(&self.replica)
     }
 
-    /// What readers get of one epoch, given what was said of its copies; none if no copy is committed. A copy whose worker
-    /// did not answer comes last: nobody waited for it, and it may be all that is left later.
-    pub fn readable<'a>(copies: impl IntoIterator<Item = (&'a Self, &'a CommitVerdict)>) -> Option<Self> {
-        let (mut committed, mut unanswered) = (Vec::new(), Vec::new());
-        for (copy, verdict) in copies {
-            match verdict {
-                CommitVerdict::Committed { .. } => committed.push(copy),
-                CommitVerdict::Unanswered { .. } => unanswered.push(copy),
-                CommitVerdict::Empty | CommitVerdict::Failed { .. } => {}
-            }
-        }
-        let (first, others) = committed.split_first()?;
-        let second = others.first().or_else(|| unanswered.first());
-        Some(Self {
-            replica: second.map(|copy| Arc::clone(&copy.worker)),
-            replica_unanswered: others.is_empty() && second.is_some(),
-            ..(*first).clone()
-        })
-    }
-
     /// Each of its copies as a location of its own.
     pub fn copies(&self) -> impl Iterator<Item = Self> + '_ {
         self.workers().map(|worker| Self::on(self.partition, self.epoch, Arc::clone(worker)))

@@ -31,6 +31,7 @@ mod push;
 mod read_back;
 mod recovery;
 mod settings;
+mod short_circuit;
 mod site;
 mod standing;
 mod store;
@@ -51,7 +52,7 @@ use penstock_common::{
     grpc, http,
     lifecycle::{OnFailure, Tasks},
     net::{
-        Listener, LocalListener, Network,
+        Listener, Network,
         tls::{self, TlsError},
     },
     telemetry,
@@ -177,7 +178,7 @@ pub async fn start_on(
     let control = network.bind(&config.control_listen).await.map_err(StartError::Bind)?;
     let data = network.bind(&config.data_listen).await.map_err(StartError::Bind)?;
     // At the same time: whoever waits for this worker to come back takes the way that is there first.
-    let local = bind_local(&config, network.as_ref(), data.as_ref()).await?;
+    let local = short_circuit::listen(&config, network.as_ref(), data.as_ref()).await?;
     let worker = name(&config, data.as_ref()).map_err(StartError::Bind)?;
     let tasks = tasks.child(format!("shuffle-worker {worker}"));
     let disks = Arc::new(Disks::new(&config, &worker, disk, tasks.clone()));
@@ -248,32 +249,6 @@ fn report(config: &Config, reporter: Reporter, network: &Arc<dyn Network>, tasks
         let interval = Duration::from_millis(config.heartbeat_interval_ms);
         let heartbeat = Heartbeat { reporter: Arc::clone(&reporter), master, interval };
         tasks.spawn("heartbeat", OnFailure::StopAll, heartbeat.run(Arc::clone(network), tasks.stop_token()));
-    }
-}
-
-/// The way in for clients of this host. Without it they come over the network.
-async fn bind_local(
-    config: &Config,
-    network: &dyn Network,
-    data: &dyn Listener,
-) -> Result<Option<LocalListener>, StartError> {
-    if !config.short_circuit {
-        return Ok(None);
-    }
-    let address = reach(config, data.local_addr().map_err(StartError::Bind)?);
-    match network.bind_local(&address).await {
-        Ok(listener) => Ok(Some(listener)),
-        Err(cause) if cause.kind() == io::ErrorKind::Unsupported => Ok(None),
-        // Clients would take whoever lets them in for this worker, and leave all others alone.
-        Err(cause)
-            if cause.kind() == io::ErrorKind::AddrInUse && network.connect_local(&address).await.is_ok() =>
-        {
-            Err(StartError::NameTaken { address })
-        }
-        Err(cause) => {
-            tracing::warn!(address, %cause, "clients of this host come over the network");
-            Ok(None)
-        }
     }
 }
 

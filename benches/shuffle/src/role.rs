@@ -9,7 +9,10 @@ use std::{
     path::PathBuf,
 };
 
-use penstock_common::net::tls::TlsFiles;
+use penstock_common::{
+    net::tls::TlsFiles,
+    telemetry::{self, LogFormat},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -67,6 +70,8 @@ pub enum Work {
 }
 
 pub fn run(role: Role) -> anyhow::Result<()> {
+    // `PENSTOCK_LOG` shows what the roles do.
+    telemetry::init(LogFormat::Text, "off");
     match role {
         Role::TcpSink { block } => plain::sink(block),
         Role::TcpSource { addr, block, bytes } => plain::source(&addr, block, bytes),

@@ -15,6 +15,7 @@ use std::{
 
 use penstock_common::clock::Timestamp;
 use penstock_protocol::{
+    commit::CommitLoss,
     ids::{AttemptNumber, ExecutorId, JobId, ShuffleId, StageId, StatementIndex, TaskIndex},
     shuffle::{CommitVerdict, Location, ShuffleSource, ShuffleTarget, Winner},
 };
@@ -25,7 +26,7 @@ pub use shown::Counts;
 
 use super::{
     attempt::Host,
-    exchange::{self, CommitLoss},
+    exchange,
     growth::{Answer, Growth},
     spec::{AttemptTarget, StageOutput, StageSpec},
     task::{Task, Verdict},

@@ -11,14 +11,12 @@ mod inbox;
 mod loan;
 mod location;
 mod partition;
+mod share;
 
 use std::{
     collections::HashMap,
     ops::Range,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
@@ -33,11 +31,12 @@ use penstock_protocol::{
     shuffle::{PartitionSource, Winner, WorkerAddress},
 };
 
-use self::{connection::Connection, partition::PartitionReader};
+use self::{connection::Connection, partition::PartitionReader, share::Shares};
 use crate::{error::FetchError, options::ClientOptions, suspects::Suspects, tokens::Tokens};
 
-/// With more streams than this, new ones have everything sent: each lent file is one more that this process holds open.
-const BORROWING_STREAMS_MAX: usize = 256;
+/// With more streams and loans than this, new ones have everything sent: each lent file is one more that this process holds
+/// open.
+const BORROWING_SHARES_MAX: usize = 256;
 
 /// All fetch connections of a process.
 #[derive(Debug)]
@@ -47,14 +46,16 @@ pub(crate) struct Fetchers {
     tasks: Tasks,
     tokens: Arc<Tokens>,
     suspects: Suspects,
-    streams: AtomicUsize,
+    /// One for each stream, and one for each file that a stream reads itself.
+    shares: Arc<Shares>,
     workers: Mutex<HashMap<Arc<WorkerAddress>, Arc<Connection>>>,
 }
 
 impl Fetchers {
     pub fn new(network: Arc<dyn Network>, options: ClientOptions, tasks: Tasks, tokens: Arc<Tokens>) -> Self {
-        let (suspects, streams, workers) = Default::default();
-        Self { network, options, tasks, tokens, suspects, streams, workers }
+        let (suspects, workers) = Default::default();
+        let shares = Arc::new(Shares::new(&options));
+        Self { network, options, tasks, tokens, suspects, shares, workers }
     }
 
     /// The connection to a worker; started if there is none.
@@ -76,15 +77,7 @@ impl Fetchers {
     }
 
     fn may_borrow(&self) -> bool {
-        self.streams.load(Ordering::Relaxed) <= BORROWING_STREAMS_MAX
-    }
-
-    /// The credit of one stream when `streams` share the budget. Never below the minimum, because a merge needs all of
-    /// its streams to move.
-    fn credit(&self) -> u32 {
-        let share = self.options.fetch_bytes_total / self.streams.load(Ordering::Relaxed).max(1);
-        let credit = share.clamp(self.options.fetch_stream_bytes_min, self.options.fetch_stream_bytes_max);
-        u32::try_from(credit).unwrap_or(u32::MAX)
+        self.shares.held() <= BORROWING_SHARES_MAX
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reservations and commits as the owner sees them.
 
 use bytes::Bytes;
-use penstock_protocol::shuffle::CommitVerdict;
+use penstock_protocol::{commit::CommitLoss, shuffle::CommitVerdict};
 use penstock_shuffle_client::{
     FetchError, PushError,
     owner::{IncompleteError, OwnerError, sources},
@@ -39,7 +39,10 @@ async fn a_commit_answers_for_every_location_when_a_worker_is_gone() {
         let on_the_lost_one = location.worker.worker == cluster.workers[1].handle.address.worker;
         assert_eq!(!verdict.is_promise(), on_the_lost_one, "{verdict:?}");
     }
-    assert!(matches!(sources(SHUFFLE, &verdicts, &[output]), Err(IncompleteError::Lost { .. })));
+    assert!(matches!(
+        sources(SHUFFLE, &verdicts, &[output]),
+        Err(IncompleteError { loss: CommitLoss::Lost { .. }, .. })
+    ));
 }
 
 // Invariant 4: unknown is failed.

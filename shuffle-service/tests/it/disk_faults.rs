@@ -1,15 +1,17 @@
 //! Disks that go wrong at random: whatever they do, what is read is what was written, or there is an error with a name.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use penstock_common::bytes::ByteSize;
-use penstock_protocol::shuffle::CommitVerdict;
+use penstock_protocol::shuffle::{CommitVerdict, Location, MapOutput};
 use penstock_shuffle_client::{ClientOptions, owner::sources};
 use penstock_shuffle_service::{
-    disk::Odds,
+    disk::{Fault, Odds, Operation},
     worker::{Config, DiskConfig, Fsync},
 };
 
-use crate::cluster::{Cluster, SHUFFLE, Setup, by_partition, cluster, payload, winner};
+use crate::cluster::{Cluster, JOB, SHUFFLE, Setup, by_partition, cluster, payload, winner};
 
 const PARTITIONS: u32 = 3;
 
@@ -58,6 +60,43 @@ async fn exchange(cluster: &Cluster, restart: bool) -> usize {
     }
     drop(again);
     whole
+}
+
+// Invariants 3 and 4: each location is answered for by itself, and the manifest that waits for a disk is not all of it.
+#[tokio::test]
+async fn a_disk_that_hangs_fails_its_own_locations_of_a_commit_and_no_others() {
+    fn configure(config: &mut Config) {
+        let disk = |path: &str| DiskConfig { path: path.into(), ..DiskConfig::default() };
+        config.disks = vec![disk("a"), disk("b")];
+        config.disk_hang_ms = 50;
+        config.commit_timeout_ms = 1000;
+        config.fsync = Fsync::Commit;
+    }
+    for operation in [Operation::Write, Operation::Sync] {
+        let cluster = cluster(Setup { configure, ..setup() }).await;
+        let target = cluster.reserve(SHUFFLE, PARTITIONS).await;
+        let output = cluster.write(&target, 0, 0, batches()).await.unwrap();
+        let worker = &cluster.workers[0];
+        worker.faults.always(format!("a/w0/{JOB}"), operation, Fault::Hang);
+        let verdicts = cluster.commit(&target, &[winner(0, 0)]).await;
+        let files = worker.disk.files();
+        let is_good = |(location, _): &(Location, CommitVerdict)| {
+            let start = format!("{}-{}-", location.partition, location.epoch);
+            let own = |file: &&PathBuf| file.file_name().unwrap().to_string_lossy().starts_with(&start);
+            files.iter().filter(own).all(|file| file.starts_with("b")) && files.iter().any(|file| own(&file))
+        };
+        let (good, bad): (Vec<_>, Vec<_>) = verdicts.into_iter().partition(is_good);
+        assert!(!good.is_empty() && !bad.is_empty(), "{operation:?}: {good:?} {bad:?}");
+        assert!(good.iter().all(|(_, verdict)| verdict.is_promise()), "{operation:?}: {good:?}");
+        assert!(bad.iter().all(|(_, verdict)| !verdict.is_promise()), "{operation:?}: {bad:?}");
+        let is_of_good = |partition| good.iter().any(|(location, _)| location.partition == partition);
+        let written = output.partitions.into_iter().filter(|(partition, _)| is_of_good(*partition));
+        let output = MapOutput { partitions: written.collect() };
+        for source in sources(SHUFFLE, &good, [&output]).unwrap() {
+            let expected = by_partition(&batches()).remove(&source.partition.0).unwrap();
+            assert!(cluster.read(SHUFFLE, &[winner(0, 0)], source).await.unwrap() == expected);
+        }
+    }
 }
 
 async fn by_chance(seed: u64, odds: Odds) -> (usize, u64) {

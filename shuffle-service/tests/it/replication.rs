@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use penstock_common::bytes::ByteSize;
 use penstock_protocol::{
+    commit::CommitLoss,
     ids::PartitionIndex,
     shuffle::{CommitVerdict, Location, PartitionSource, ShuffleTarget},
 };
@@ -122,7 +123,10 @@ async fn with_one_copy_what_was_on_a_lost_worker_is_missed_at_the_commit() {
     let output = writer.finish().await.unwrap();
     let verdicts = cluster.commit(&target, &[winner(0, 0)]).await;
     assert!(
-        matches!(sources(SHUFFLE, &verdicts, [&output]), Err(IncompleteError::Lost { .. })),
+        matches!(
+            sources(SHUFFLE, &verdicts, [&output]),
+            Err(IncompleteError { loss: CommitLoss::Lost { .. }, .. })
+        ),
         "{verdicts:?}"
     );
 }

@@ -90,6 +90,31 @@ async fn a_writer_leaves_a_worker_that_stands_still() {
     }
 }
 
+// One silence for all of them: only some had something on its way, and whoever left it before has more patience.
+#[tokio::test]
+async fn a_writer_that_leaves_a_worker_leaves_it_with_all_partitions() {
+    let network = StandingNetwork::default();
+    let setup = setup(&network, 2);
+    // So that the second batch waits for the end of the first one.
+    let options = ClientOptions { push_window_requests: 1, ..setup.options };
+    let cluster = cluster(Setup { options, ..setup }).await;
+    let target = cluster.reserve(SHUFFLE, PARTITIONS).await;
+    let own = &cluster.workers[0].handle.address;
+    let has_copy = |location: &&Location| location.workers().any(|worker| **worker == *own);
+    let primary: Vec<_> = target.locations.iter().filter(|location| *location.worker == *own).collect();
+    assert!(primary.len() > 1, "{target:?}");
+    network.0.stop(&own.data);
+    let mut writer = cluster.writer(&target, 0, 0).await;
+    for (batch, location) in (0..).zip(&primary) {
+        writer.push(location.partition, 1, payload(0, location.partition.0, batch, 3000)).await.unwrap();
+    }
+    writer.finish().await.unwrap();
+    assert_eq!(network.0.tries(&own.data), 1);
+    let epochs = cluster.ledger.all(SHUFFLE).unwrap().locations;
+    assert_eq!(epochs.iter().filter(has_copy).count(), target.locations.iter().filter(has_copy).count());
+    assert_eq!(epochs.len(), target.locations.len() + target.locations.iter().filter(has_copy).count());
+}
+
 #[tokio::test]
 async fn a_reader_turns_to_the_other_copy_and_the_next_ones_begin_there() {
     let network = StandingNetwork::default();
@@ -225,6 +250,24 @@ async fn a_commit_does_not_wait_for_a_worker_that_stands_still() {
     assert!(kept(&verdicts, "w1").iter().all(|kept| !kept));
     assert!(kept(&verdicts, "w0").iter().all(|kept| *kept));
     assert_eq!(read_all(&cluster, &verdicts, &[output]).await.0, 60);
+}
+
+// A connection that was quiet before the call is given up earlier, and that is not taken for a reason to try once more.
+#[tokio::test]
+async fn a_commit_asks_a_worker_that_stands_still_once() {
+    let network = StandingNetwork::default();
+    let cluster = cluster(setup(&network, 2)).await;
+    let target = cluster.reserve(SHUFFLE, PARTITIONS).await;
+    cluster.write(&target, 0, 0, batches(60)).await.unwrap();
+    let owner = owner(&cluster, &network);
+    owner.reserve(shuffle(1), PARTITIONS).await.unwrap();
+    network.0.stop(control_of(&cluster, 1));
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_millis(400)).await;
+    tokio::time::resume();
+    let verdicts = owner.commit(&target, &[winner(0, 0)]).await.unwrap();
+    assert!(kept(&verdicts, "w1").iter().all(|kept| !kept));
+    assert_eq!(network.0.tries(control_of(&cluster, 1)), 1);
 }
 
 // Invariant 14: nobody waited for its answer, and all its data is there.

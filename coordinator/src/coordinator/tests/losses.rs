@@ -26,7 +26,7 @@ fn a_commit_that_leaves_a_partition_without_a_copy_makes_the_stage_run_again() {
         expect![[r#"
             commit a/x, again a/x~1, release a/x, reserve a/x~1, run a/x0#1 on e1, run a/x1#1 on e1
             commit a/x~1, reserve a/r, run a/r0 on e1
-            x~1 because its shuffle data was lost: partition 0 on worker w1 failed to commit: disk error"#]],
+            x~1 because its shuffle data was lost: partition 0 epoch 0 is lost: disk error"#]],
     );
 }
 

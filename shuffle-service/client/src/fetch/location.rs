@@ -1,10 +1,6 @@
 //! Reads one copy of a location from its first batch to its last, over as many connections as it takes.
 
-use std::{
-    ops::Range,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use penstock_common::{net::ProcessId, retry::Backoff};
@@ -20,13 +16,12 @@ use super::{
     connection::Connection,
     inbox::{Event, Inbox},
     loan::{LoanError, LoanReader},
+    share::Share,
 };
 use crate::{connect::Broken, error::FetchError, metrics};
 
 const BACKOFF_BASE: Duration = Duration::from_millis(50);
 const BACKOFF_CAP: Duration = Duration::from_secs(2);
-/// Bytes of a lent file that are read at once, as far as the stream's share allows.
-const PIECE_BYTES_MAX: usize = 512 << 10;
 
 /// How much is done to read one copy.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +45,8 @@ pub(super) struct LocationReader {
     /// How long the worker may be silent.
     patience: Duration,
     opened: Option<Opened>,
+    /// Of what the worker may send.
+    share: Share,
     /// What is read before anything else that comes.
     loan: Option<LoanReader>,
     waits: Backoff,
@@ -99,8 +96,7 @@ impl LocationReader {
         Persistence { tries, patience }: Persistence,
         effort: Arc<FetchEffort>,
     ) -> Self {
-        fetchers.streams.fetch_add(1, Ordering::Relaxed);
-        let waits = waits(&location, tries);
+        let (share, waits) = (fetchers.shares.take(), waits(&location, tries));
         Self {
             fetchers,
             shuffle,
@@ -110,6 +106,7 @@ impl LocationReader {
             tries,
             patience,
             opened: None,
+            share,
             loan: None,
             waits,
             effort,
@@ -171,7 +168,7 @@ impl LocationReader {
 
     fn open(&mut self) {
         let connection = self.fetchers.connection(&self.location.worker);
-        let credit = self.fetchers.credit();
+        let credit = self.share.credit();
         let open = Open {
             stream: 0,
             incarnation: self.location.worker.incarnation,
@@ -196,10 +193,8 @@ impl LocationReader {
     }
 
     async fn borrow(&mut self, loan: Loan, process: Option<ProcessId>) {
-        // Two pieces are in memory, one of them read ahead.
-        let piece_bytes = PIECE_BYTES_MAX.min(self.fetchers.credit() as usize / 2);
         let patience = self.fetchers.options.answer_timeout();
-        match LoanReader::open(process, loan, piece_bytes, patience).await {
+        match LoanReader::open(process, loan, self.fetchers.shares.take(), patience).await {
             Ok(reader) => {
                 self.loan = Some(reader);
                 if let Some(opened) = &self.opened {
@@ -243,7 +238,7 @@ impl LocationReader {
 
     fn consumed(&mut self, bytes: usize) {
         self.advance(bytes);
-        let share = self.fetchers.credit();
+        let share = self.share.credit();
         let Some(opened) = &mut self.opened else { return };
         let grant = opened.window.consume(bytes, share);
         if grant > 0 {
@@ -281,7 +276,6 @@ fn waits(location: &Location, tries: u32) -> Backoff {
 
 impl Drop for LocationReader {
     fn drop(&mut self) {
-        self.fetchers.streams.fetch_sub(1, Ordering::Relaxed);
         self.leave();
     }
 }

@@ -20,7 +20,7 @@ use crate::metrics;
 pub(super) struct Policy {
     pub deadline: Duration,
     pub tries: u32,
-    /// After so long there is no further try.
+    /// A failure that took so long is not followed by another try.
     patience: Duration,
 }
 
@@ -29,9 +29,9 @@ impl Policy {
         Self { deadline, tries, patience: Duration::MAX }
     }
 
-    /// For those who have somebody else to turn to.
-    pub fn within(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+    /// For those who have somebody else to turn to: what ended in silence is not tried again.
+    pub fn within(self, silence: Duration) -> Self {
+        Self { patience: silent_from(silence), ..self }
     }
 }
 
@@ -170,7 +170,7 @@ impl Owner {
             retry::retry(waits, retry_may_help, || within(policy.deadline, call(client.clone()))).await;
         match &answer {
             Ok(_) => self.suspects.remove(worker),
-            Err(error) if retry_may_help(error) && started.elapsed() >= self.silence => {
+            Err(error) if retry_may_help(error) && started.elapsed() >= silent_from(self.silence) => {
                 self.suspects.add(worker);
             }
             Err(_) => {}
@@ -191,6 +191,12 @@ impl Owner {
         channels.insert(address.to_owned(), calls.clone());
         calls
     }
+}
+
+/// A call that failed after so long met silence. Pings give a call up after at least three quarters of it, since how long the
+/// connection was quiet before the call counts as well; whoever is refused or cut off learns that at once.
+fn silent_from(silence: Duration) -> Duration {
+    silence / 2
 }
 
 pub(super) fn backoff(seed: u64) -> retry::Backoff {

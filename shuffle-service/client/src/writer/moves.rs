@@ -8,7 +8,7 @@ use std::{
 use penstock_protocol::{
     frame::Refusal,
     ids::{BatchId, Epoch, PartitionIndex, WorkerId},
-    shuffle::{EndedEpoch, EpochEnd, Location, ShuffleTarget},
+    shuffle::{EndedEpoch, EpochEnd, Location, ShuffleTarget, WorkerAddress},
 };
 
 use crate::{
@@ -43,6 +43,7 @@ impl Moves {
         let shuffle = target.shuffle;
         let grown = |(partition, epoch): (&PartitionIndex, &Epoch)| (*partition, (*epoch, EpochEnd::Grown));
         let mut ended: BTreeMap<_, _> = news.ending.iter().map(grown).collect();
+        ended.extend(left_behind(target, news));
         let mut suspects = BTreeSet::new();
         for returned in news.returned.iter().filter(|returned| returned.why != Why::HeldBack) {
             let location = &target.locations[returned.partition.0 as usize];
@@ -79,6 +80,34 @@ impl Moves {
         let revives = self.revives.entry(returned.batch.header.batch).or_default();
         *revives += u32::from(refusal(&returned.why) != Some(Refusal::Full));
         if *revives > REVIVES_MAX { Err(error(returned, location, target)) } else { Ok(()) }
+    }
+}
+
+/// Whoever leaves a worker leaves it with all partitions that have another copy: each of them would cost one more silence, and
+/// the next one lasts longer.
+fn left_behind<'a>(
+    target: &'a ShuffleTarget,
+    news: &News,
+) -> impl Iterator<Item = (PartitionIndex, (Epoch, EpochEnd))> + use<'a> {
+    let gone = |returned: &Returned| gone(&returned.why, &target.locations[returned.partition.0 as usize]);
+    let gone: BTreeSet<_> = news.returned.iter().filter_map(gone).collect();
+    let some = if gone.is_empty() { &[] } else { &target.locations[..] };
+    some.iter().filter_map(move |location| {
+        let why = match location.replica.as_deref()? {
+            _ if gone.contains(&*location.worker) => EpochEnd::WorkerLost,
+            replica if gone.contains(replica) => EpochEnd::ReplicaLost,
+            _ => return None,
+        };
+        Some((location.partition, (location.epoch, why)))
+    })
+}
+
+/// The worker of which nothing more is to be expected, by what became of one batch.
+fn gone<'a>(why: &Why, location: &'a Location) -> Option<&'a WorkerAddress> {
+    match why {
+        Why::Unreachable { .. } => Some(&location.worker),
+        Why::Refused(Refusal::ReplicaLost) => location.replica.as_deref(),
+        Why::Refused(_) | Why::HeldBack => None,
     }
 }
 
@@ -156,7 +185,84 @@ fn error(returned: &Returned, location: &Location, target: &ShuffleTarget) -> Pu
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use bytes::Bytes;
+    use futures::{FutureExt, future::BoxFuture};
+    use penstock_protocol::{
+        frame::{Batch, BatchHeader},
+        ids::{AttemptNumber, Incarnation, JobId, ShuffleId, StageId, TaskIndex},
+    };
+    use uuid::Uuid;
+
     use super::*;
+    use crate::revive::NotRevived;
+
+    fn location(partition: u32, workers: &str) -> Location {
+        let worker = |name: &str| {
+            let (control, data) = (String::new(), String::new());
+            Arc::new(WorkerAddress { worker: name.into(), incarnation: Incarnation(1), control, data })
+        };
+        let (first, second) = workers.split_once('+').unwrap_or((workers, ""));
+        let replica = (!second.is_empty()).then(|| worker(second));
+        Location { replica, ..Location::on(PartitionIndex(partition), Epoch(0), worker(first)) }
+    }
+
+    fn returned(partition: u32, why: Why) -> Returned {
+        let header = BatchHeader::of(TaskIndex(0), AttemptNumber(0), BatchId(partition), 1, b"x");
+        let record = Bytes::from([&header.encode()[..], b"x"].concat());
+        let batch = Batch { header, record };
+        Returned { partition: PartitionIndex(partition), epoch: Epoch(0), batch, why }
+    }
+
+    fn silent() -> Why {
+        Why::Unreachable { refusal: None, silent: true, reason: "no sign of life".to_owned() }
+    }
+
+    /// Gives everybody the next epoch, and keeps what was asked for.
+    #[derive(Debug, Default)]
+    struct Asked(Mutex<Vec<EndedEpoch>>);
+
+    impl Reviver for Asked {
+        fn revive(&self, request: ReviveRequest) -> BoxFuture<'_, Result<Vec<Location>, NotRevived>> {
+            let next =
+                |ended: &EndedEpoch| Location { epoch: Epoch(1), ..location(ended.partition.0, "n+m") };
+            let moved = request.ended.iter().map(next).collect();
+            *self.0.lock().expect("no test panics with it") = request.ended;
+            async { Ok(moved) }.boxed()
+        }
+    }
+
+    /// What a writer asks for whose partitions lie on these workers, after this news.
+    fn asked(locations: &[&str], returned: Vec<Returned>) -> Vec<(u32, EpochEnd)> {
+        let shuffle = ShuffleId { job: JobId(Uuid::nil()), exchange: StageId(0), run: 0 };
+        let locations =
+            (0..).zip(locations).map(|(partition, workers)| location(partition, workers)).collect();
+        let (target, news) = (ShuffleTarget { shuffle, locations }, News { returned, ..News::default() });
+        let reviver = Arc::new(Asked::default());
+        let (mut moves, own) = (Moves::default(), Arc::clone(&reviver) as Arc<dyn Reviver>);
+        let moved = moves.decide(Some(own), &target, &news);
+        moved.now_or_never().expect("the answer is there").expect("there are new epochs");
+        let asked = reviver.0.lock().expect("no test panics with it");
+        asked.iter().map(|ended| (ended.partition.0, ended.why)).collect()
+    }
+
+    #[test]
+    fn a_worker_is_left_with_all_that_has_another_copy() {
+        use EpochEnd::{ReplicaLost, WorkerLost};
+        let locations = ["a+b", "b+a", "b+c", "a+c", "a"];
+        let all = [(0, WorkerLost), (1, ReplicaLost), (3, WorkerLost)];
+        let held_back = || returned(3, Why::HeldBack);
+        assert_eq!(asked(&locations, vec![returned(0, silent()), held_back()]), all);
+        let replica_lost = || returned(1, Why::Refused(Refusal::ReplicaLost));
+        assert_eq!(asked(&locations, vec![replica_lost(), held_back()]), all);
+    }
+
+    #[test]
+    fn a_worker_that_refuses_a_batch_is_not_left_with_others() {
+        let full = |partition| returned(partition, Why::Refused(Refusal::Full));
+        assert_eq!(asked(&["a+b", "a+b"], vec![full(1)]), [(1, EpochEnd::Full)]);
+    }
 
     #[test]
     fn every_refusal_has_a_reason_that_the_owner_is_told() {

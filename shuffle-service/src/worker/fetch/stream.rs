@@ -48,6 +48,14 @@ pub(super) enum Next {
     Refused(Refusal, String),
 }
 
+/// What comes next in a location.
+enum Found {
+    Batches(Vec<Bytes>),
+    /// Batches that the reader may read itself.
+    File(Loan),
+    End,
+}
+
 impl OutgoingStream {
     pub fn new(open: Open, store: &Store) -> Self {
         let location = admit(&open, store);
@@ -82,20 +90,21 @@ impl OutgoingStream {
     }
 
     pub async fn next(&mut self, store: &Store) -> Next {
-        if let Some(loan) = self.lend(store).await {
-            return Next::Loan(loan);
-        }
-        let read = match self.maps.clone() {
-            None => self.read(store, CHUNK_BYTES).await,
-            Some(maps) => self.read_maps(store, &maps).await,
+        let found = match self.maps.clone() {
+            None => self.find(store, CHUNK_BYTES).await,
+            Some(maps) => self.find_maps(store, &maps).await,
         };
-        match read {
-            Ok(Some(batches)) => {
+        match found {
+            Ok(Found::Batches(batches)) => {
                 let bytes = batches.iter().map(|piece| piece.len() as u64).sum();
                 self.credit -= i64::try_from(bytes).unwrap_or(i64::MAX);
                 Next::Batches { batches, bytes }
             }
-            Ok(None) => Next::End,
+            Ok(Found::File(loan)) => {
+                self.lent = true;
+                Next::Loan(loan)
+            }
+            Ok(Found::End) => Next::End,
             Err(ReadError::Refused(refusal)) => {
                 store.complaints.tell(self.shuffle, refusal);
                 Next::Refused(refusal, format!("at offset {}", self.offset))
@@ -112,19 +121,16 @@ impl OutgoingStream {
     }
 
     /// The next batches of some maps: reads what may hold any, and leaves out the others.
-    async fn read_maps(
-        &mut self,
-        store: &Store,
-        maps: &Range<TaskIndex>,
-    ) -> Result<Option<Vec<Bytes>>, ReadError> {
+    async fn find_maps(&mut self, store: &Store, maps: &Range<TaskIndex>) -> Result<Found, ReadError> {
         loop {
             let location = self.location.as_ref().map_err(|refusal| ReadError::Refused(*refusal))?;
             let Some(run) = location.find(maps, self.offset).map_err(ReadError::Refused)? else {
-                return Ok(None);
+                return Ok(Found::End);
             };
             self.offset = run.start;
-            let Some(pieces) = self.read(store, CHUNK_BYTES.min(run.end - run.start)).await? else {
-                return Ok(None);
+            let pieces = match self.find(store, CHUNK_BYTES.min(run.end - run.start)).await? {
+                Found::Batches(pieces) => pieces,
+                other => return Ok(other),
             };
             let mut wanted = Vec::new();
             for batch in pieces.into_iter().flat_map(Batches::new) {
@@ -137,67 +143,54 @@ impl OutgoingStream {
                 }
             }
             if !wanted.is_empty() {
-                return Ok(Some(wanted));
+                return Ok(Found::Batches(wanted));
             }
         }
     }
 
-    /// The next batches, whatever they are, and steps behind them.
-    async fn read(&mut self, store: &Store, bytes_max: u64) -> Result<Option<Vec<Bytes>>, ReadError> {
+    /// The next batches, whatever they are, or the file in which they lie; steps behind them.
+    async fn find(&mut self, store: &Store, bytes_max: u64) -> Result<Found, ReadError> {
         let location = self.location.as_ref().map_err(|refusal| ReadError::Refused(*refusal))?;
         let location = Arc::clone(location);
         store.prove(&location).await.map_err(ReadError::Refused)?;
         let bytes_max = bytes_max.min(u64::try_from(self.credit).unwrap_or(1));
         loop {
             match location.chunk(self.offset, bytes_max).map_err(ReadError::Refused)? {
-                Chunk::End => return Ok(None),
+                Chunk::End => return Ok(Found::End),
                 Chunk::Memory { pieces, bytes } => {
                     self.offset += bytes;
-                    return Ok(Some(pieces));
+                    return Ok(Found::Batches(pieces));
                 }
                 Chunk::Stored { place, offset, available } => {
                     let stored = Stored { place, offset, available };
-                    let started = tokio::time::Instant::now();
-                    match self.read_stored(store, &stored, bytes_max).await {
+                    match self.find_stored(store, &stored, bytes_max).await {
                         // It moved between the answer and the opening: the location knows where to (invariant 28).
                         Err(ReadError::Io(error))
                             if error.kind() == io::ErrorKind::NotFound
                                 && !stored.is_still_in(&location, self.offset) => {}
-                        Err(error) => return Err(error),
-                        Ok(batches) => {
-                            store.pace.fetch.record(batches.len() as u64, started.elapsed());
-                            self.offset += batches.len() as u64;
-                            return Ok(Some(vec![batches]));
-                        }
+                        found => return found,
                     }
                 }
             }
         }
     }
 
-    /// Lends the rest of a file of this process, if the next batches lie in one. Whatever stands in the way is left to
-    /// [`Self::read`] to meet and tell.
-    async fn lend(&mut self, store: &Store) -> Option<Loan> {
-        let location = Arc::clone(self.location.as_ref().ok().filter(|_| self.lends)?);
-        store.prove(&location).await.ok()?;
-        let Ok(Chunk::Stored { place, offset, available }) = location.chunk(self.offset, 1) else {
-            return None;
-        };
-        if available < LOAN_BYTES_MIN {
-            return None;
+    async fn find_stored(
+        &mut self,
+        store: &Store,
+        stored: &Stored,
+        bytes_max: u64,
+    ) -> Result<Found, ReadError> {
+        let started = tokio::time::Instant::now();
+        let file = self.opened(store, stored).await?;
+        if let Some(loan) = self.loan_of(file.as_ref(), stored) {
+            self.offset += loan.bytes;
+            return Ok(Found::File(loan));
         }
-        let stored = Stored { place, offset, available };
-        let file = self.opened(store, &stored).await.ok()?.open_file()?;
-        self.offset += available;
-        self.lent = true;
-        Some(Loan {
-            stream: self.number,
-            file: file.number,
-            device: file.device,
-            inode: file.inode,
-            offset,
-            bytes: available,
-        })
+        let batches = read_stored(store, &file, stored, bytes_max).await?;
+        store.pace.fetch.record(batches.len() as u64, started.elapsed());
+        self.offset += batches.len() as u64;
+        Ok(Found::Batches(vec![batches]))
     }
 
     async fn opened(&mut self, store: &Store, stored: &Stored) -> io::Result<Arc<dyn StoredFile>> {
@@ -211,25 +204,41 @@ impl OutgoingStream {
         Ok(file)
     }
 
-    async fn read_stored(
-        &mut self,
-        store: &Store,
-        stored: &Stored,
-        bytes_max: u64,
-    ) -> Result<Bytes, ReadError> {
-        let file = self.opened(store, stored).await?;
-        let wanted = bytes_max.max(BATCH_HEADER_BYTES as u64).min(stored.available);
-        let wanted = usize::try_from(wanted).map_err(io::Error::other)?;
-        let bytes = store.read_at(&stored.place, &file, stored.offset, wanted).await?;
-        let (whole, next) = whole_batches(&bytes)?;
-        if whole > 0 {
-            return Ok(bytes.slice(..whole));
+    /// Lends the rest of a file, if this process holds it open as a number and it is worth that.
+    fn loan_of(&self, file: &dyn StoredFile, stored: &Stored) -> Option<Loan> {
+        if !self.lends || stored.available < LOAN_BYTES_MIN {
+            return None;
         }
-        let Some(first) = next.filter(|first| *first as u64 <= stored.available) else {
-            return Err(ReadError::Damaged(FrameError::Truncated { field: "stored batch" }));
-        };
-        Ok(store.read_at(&stored.place, &file, stored.offset, first).await?)
+        let file = file.open_file()?;
+        Some(Loan {
+            stream: self.number,
+            file: file.number,
+            device: file.device,
+            inode: file.inode,
+            offset: stored.offset,
+            bytes: stored.available,
+        })
     }
+}
+
+/// Whole batches from a file, about as many as are wanted.
+async fn read_stored(
+    store: &Store,
+    file: &Arc<dyn StoredFile>,
+    stored: &Stored,
+    bytes_max: u64,
+) -> Result<Bytes, ReadError> {
+    let wanted = bytes_max.max(BATCH_HEADER_BYTES as u64).min(stored.available);
+    let wanted = usize::try_from(wanted).map_err(io::Error::other)?;
+    let bytes = store.read_at(&stored.place, file, stored.offset, wanted).await?;
+    let (whole, next) = whole_batches(&bytes)?;
+    if whole > 0 {
+        return Ok(bytes.slice(..whole));
+    }
+    let Some(first) = next.filter(|first| *first as u64 <= stored.available) else {
+        return Err(ReadError::Damaged(FrameError::Truncated { field: "stored batch" }));
+    };
+    Ok(store.read_at(&stored.place, file, stored.offset, first).await?)
 }
 
 /// What a stream reads, if its client may.

@@ -46,7 +46,7 @@ async fn committed(disk: &Arc<MemoryDisk>) -> (Arc<Store>, Arc<Location>, Bytes)
     (store, location, batch)
 }
 
-fn stream(store: &Store) -> OutgoingStream {
+fn stream(store: &Store, borrows: bool) -> OutgoingStream {
     let open = Open {
         stream: 0,
         incarnation: LIFE,
@@ -56,7 +56,7 @@ fn stream(store: &Store) -> OutgoingStream {
         epoch: KEY.1,
         offset: 0,
         credit: 1000,
-        borrows: false,
+        borrows,
         maps: None,
     };
     OutgoingStream::new(open, store)
@@ -67,7 +67,7 @@ fn stream(store: &Store) -> OutgoingStream {
 async fn what_moves_between_the_answer_and_the_opening_is_read_where_it_is_now() {
     let disk = Arc::new(MemoryDisk::default());
     let (store, location, batch) = committed(&disk).await;
-    let mut stream = stream(&store);
+    let mut stream = stream(&store, false);
     let held = disk.hold_next_open();
     let mut next = Box::pin(stream.next(&store));
     assert!(futures::poll!(&mut next).is_pending(), "it opens the file");
@@ -84,4 +84,16 @@ async fn what_moves_between_the_answer_and_the_opening_is_read_where_it_is_now()
     let Next::Batches { batches, .. } = next.await else { panic!("it is still there") };
     assert_eq!(batches, [batch]);
     assert!(matches!(stream.next(&store).await, Next::End));
+}
+
+// Each wait counts against the disk.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_does_not_open_is_waited_for_once_whoever_may_borrow_it() {
+    for borrows in [false, true] {
+        let disk = Arc::new(MemoryDisk::default());
+        let (store, ..) = committed(&disk).await;
+        let _held = disk.hold_next_open();
+        let next = stream(&store, borrows).next(&store).await;
+        assert!(matches!(next, Next::Refused(Refusal::Unreadable, _)));
+    }
 }

@@ -10,6 +10,7 @@ use penstock_common::bytes::ByteSize;
 use crate::{args::Global, client::Client, exit::Exit, output, paths};
 
 mod launch;
+mod ports;
 mod process;
 mod record;
 mod restart;

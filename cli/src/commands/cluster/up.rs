@@ -8,7 +8,7 @@ use penstock_common::signal;
 use super::{
     STOP_DEADLINE, UpArgs,
     launch::{self, READY_DEADLINE},
-    process,
+    ports, process,
     record::{self, Cluster, Process},
 };
 use crate::{
@@ -87,8 +87,8 @@ impl Starter<'_> {
             let flags = [
                 ("name", format!("worker-{number}")),
                 // What it has committed is looked for where it was, also when it was started again.
-                ("control-listen", "127.0.0.1:0".to_owned()),
-                ("data-listen", "127.0.0.1:0".to_owned()),
+                ("control-listen", ports::free_address()),
+                ("data-listen", ports::free_address()),
                 ("masters", master.clone()),
                 ("data-dirs", self.path("shuffle")),
             ];
@@ -131,8 +131,10 @@ impl Starter<'_> {
     }
 
     fn addr(&self, offset: u16) -> String {
-        let port = if self.arguments.port == 0 { 0 } else { self.arguments.port.saturating_add(offset) };
-        format!("127.0.0.1:{port}")
+        match self.arguments.port {
+            0 => ports::free_address(),
+            port => format!("127.0.0.1:{}", port.saturating_add(offset)),
+        }
     }
 
     /// Starts one process and waits until it said where it listens.

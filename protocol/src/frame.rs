@@ -8,6 +8,7 @@
 
 mod batch;
 mod checksum;
+mod crc32c;
 mod fetch;
 mod fields;
 mod hello;
@@ -24,6 +25,7 @@ use bytes::Bytes;
 pub use self::{
     batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, Batches, whole_batches},
     checksum::checksum_with,
+    crc32c::{crc32c, crc32c_append},
     fetch::{Close, Credit, Data, End, Loan, LoanTaken, Open},
     hello::{Fault, Hello, Purpose, Welcome},
     io::{ReadFrameError, read_frame, write_all},

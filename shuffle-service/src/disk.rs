@@ -15,6 +15,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 pub use self::{
     faulty::{Fault, FaultyDisk, Odds, Operation, Rule},
@@ -24,6 +25,17 @@ pub use self::{
 
 /// A file of this name directly below a worker's folder belongs to [`Disk::probe`].
 const PROBE_FILE: &str = "probe";
+
+/// Which way data takes to a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Writes {
+    /// Through the operating system's page cache.
+    #[default]
+    Cached,
+    /// Past it.
+    Direct,
+}
 
 #[async_trait]
 pub trait Disk: Send + Sync + fmt::Debug + 'static {

@@ -156,7 +156,8 @@ pub async fn start(
     clock: Arc<dyn Clock>,
     tasks: Tasks,
 ) -> Result<Handle, StartError> {
-    start_on(config, network, clock, Arc::new(LocalDisk::default()), tasks).await
+    let disk = LocalDisk::new(config.disk_writes);
+    start_on(config, network, clock, Arc::new(disk), tasks).await
 }
 
 /// Starts a worker on any disk.

@@ -20,6 +20,12 @@ use penstock_shuffle_bench::docs;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// As in the program `penstock`.
+#[cfg(not(target_env = "msvc"))]
+#[allow(unsafe_code, reason = "jemalloc finds its options by the name of a symbol")]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static ALLOCATOR_OPTIONS: &[u8; 37] = b"dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+
 #[derive(Debug, Parser)]
 #[command(
     name = "shuffle",

@@ -13,6 +13,7 @@ use penstock_common::{
     net::tls::TlsFiles,
     telemetry::{self, LogFormat},
 };
+use penstock_shuffle_service::disk::Writes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -43,6 +44,7 @@ pub struct WorkerSettings {
     /// Without, it has a disk that takes everything at once and keeps nothing.
     pub folder: Option<PathBuf>,
     pub memory_bytes: u64,
+    pub disk_writes: Writes,
     pub tls: TlsFiles,
     /// Whether clients reach it past the network.
     pub short_circuit: bool,

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::FrameError;
+use super::{FrameError, crc32c::crc32c};
 use crate::{
     ids::{AttemptNumber, BatchId, TaskIndex},
     shuffle::{PartitionTotals, batch_checksum},
@@ -29,7 +29,7 @@ impl BatchHeader {
     /// The header of a payload; computes its checksum.
     pub fn of(map: TaskIndex, attempt: AttemptNumber, batch: BatchId, rows: u32, payload: &[u8]) -> Self {
         let length = u32::try_from(payload.len()).expect("payloads are bounded by FRAME_BYTES_MAX");
-        Self { map, attempt, batch, rows, length, crc32c: crc32c::crc32c(payload) }
+        Self { map, attempt, batch, rows, length, crc32c: crc32c(payload) }
     }
 
     pub fn encode(&self) -> [u8; BATCH_HEADER_BYTES] {
@@ -38,7 +38,7 @@ impl BatchHeader {
         for (slot, word) in bytes.chunks_exact_mut(4).zip(words) {
             slot.copy_from_slice(&word.to_le_bytes());
         }
-        let checksum = crc32c::crc32c(&bytes[..24]);
+        let checksum = crc32c(&bytes[..24]);
         bytes[24..].copy_from_slice(&checksum.to_le_bytes());
         bytes
     }
@@ -49,7 +49,7 @@ impl BatchHeader {
         let word = |index: usize| {
             u32::from_le_bytes(bytes[4 * index..4 * index + 4].try_into().expect("four bytes"))
         };
-        if crc32c::crc32c(&bytes[..24]) != word(6) {
+        if crc32c(&bytes[..24]) != word(6) {
             return Err(FrameError::BatchHeader);
         }
         Ok(Self {
@@ -84,12 +84,22 @@ impl BatchHeader {
 }
 
 /// A header with the bytes it speaks of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Batch {
     pub header: BatchHeader,
     /// Header and payload as they lie on the wire and on disk.
     pub record: Bytes,
+    /// CRC32C of the payload, if it was computed when the bytes came.
+    arrived_crc32c: Option<u32>,
 }
+
+impl PartialEq for Batch {
+    fn eq(&self, other: &Self) -> bool {
+        self.header == other.header && self.record == other.record
+    }
+}
+
+impl Eq for Batch {}
 
 impl Batch {
     /// Takes one batch off the front of `bytes` without looking at the payload.
@@ -98,12 +108,18 @@ impl Batch {
         if bytes.len() < header.record_bytes() {
             return Err(FrameError::Truncated { field: "payload" });
         }
-        Ok(Self { header, record: bytes.split_to(header.record_bytes()) })
+        Ok(Self { header, record: bytes.split_to(header.record_bytes()), arrived_crc32c: None })
     }
 
-    /// Compares the payload with its checksum.
+    /// One whose payload had this CRC32C when it came.
+    pub(super) fn arrived(header: BatchHeader, record: Bytes, crc32c: u32) -> Self {
+        Self { header, record, arrived_crc32c: Some(crc32c) }
+    }
+
+    /// Compares the payload, as it came, with its checksum.
     pub fn verify(&self) -> Result<(), FrameError> {
-        if crc32c::crc32c(&self.record[BATCH_HEADER_BYTES..]) != self.header.crc32c {
+        let found = self.arrived_crc32c.unwrap_or_else(|| crc32c(&self.record[BATCH_HEADER_BYTES..]));
+        if found != self.header.crc32c {
             return Err(FrameError::Payload { map: self.header.map.0, batch: self.header.batch.0 });
         }
         Ok(())

@@ -1,10 +1,12 @@
 //! The CRC32C of many batches from the checksums that they carry, without a look at their payloads.
 //!
 //! A CRC is the remainder of a polynomial over GF(2): the one of `a` before `b` is that of `a` times x to the power of the
-//! bits of `b`, plus that of `b`. The way of zlib's `crc32_combine`, with the powers made at compile time; the crate
-//! `crc32c` builds matrices for each call instead, which takes longer than going over 64 KiB.
+//! bits of `b`, plus that of `b`. The way of zlib's `crc32_combine`, with the powers made at compile time.
 
-use super::batch::{BATCH_HEADER_BYTES, BatchHeader};
+use super::{
+    batch::{BATCH_HEADER_BYTES, BatchHeader},
+    crc32c::crc32c_append,
+};
 
 /// Of CRC32C, with the highest power in the lowest bit.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
@@ -18,14 +20,14 @@ const COMBINE_FROM_BYTES: usize = 8 << 10;
 /// The checksum of everything before a record and of the record, whose header was checked when it came in.
 pub fn checksum_with(before: u32, record: &[u8]) -> u32 {
     if record.len() < COMBINE_FROM_BYTES {
-        return crc32c::crc32c_append(before, record);
+        return crc32c_append(before, record);
     }
     match BatchHeader::parse(record) {
         Ok(header) if header.record_bytes() == record.len() => {
-            let with_header = crc32c::crc32c_append(before, &record[..BATCH_HEADER_BYTES]);
+            let with_header = crc32c_append(before, &record[..BATCH_HEADER_BYTES]);
             combine(with_header, header.crc32c, header.length)
         }
-        _ => crc32c::crc32c_append(before, record),
+        _ => crc32c_append(before, record),
     }
 }
 
@@ -63,6 +65,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::frame::crc32c;
     use crate::ids::{AttemptNumber, BatchId, TaskIndex};
 
     fn length() -> impl Strategy<Value = usize> {
@@ -73,8 +76,8 @@ mod tests {
         #[test]
         fn parts_add_up_to_the_whole(bytes in proptest::collection::vec(any::<u8>(), 0..2000), cut in any::<prop::sample::Index>()) {
             let (a, b) = bytes.split_at(cut.index(bytes.len() + 1));
-            let combined = combine(crc32c::crc32c(a), crc32c::crc32c(b), b.len() as u32);
-            prop_assert_eq!(combined, crc32c::crc32c(&bytes));
+            let combined = combine(crc32c(a), crc32c(b), b.len() as u32);
+            prop_assert_eq!(combined, crc32c(&bytes));
         }
 
         #[test]
@@ -84,7 +87,7 @@ mod tests {
             let mut record = [&header.encode()[..], &payload].concat();
             // Without a header that holds, the bytes themselves count.
             record[0] ^= u8::from(damaged);
-            prop_assert_eq!(checksum_with(before, &record), crc32c::crc32c_append(before, &record));
+            prop_assert_eq!(checksum_with(before, &record), crc32c_append(before, &record));
         }
 
         #[test]
@@ -96,7 +99,7 @@ mod tests {
             };
             let records: Vec<_> = (0..).zip(&lengths).map(record).collect();
             let combined = records.iter().fold(0, |before, record| checksum_with(before, record));
-            prop_assert_eq!(combined, crc32c::crc32c(&records.concat()));
+            prop_assert_eq!(combined, crc32c(&records.concat()));
         }
     }
 
@@ -109,6 +112,6 @@ mod tests {
         let checksum = checksum_with(0, &record);
         record[10_000] ^= 1;
         assert_eq!(checksum_with(0, &record), checksum);
-        assert_ne!(crc32c::crc32c(&record), checksum);
+        assert_ne!(crc32c(&record), checksum);
     }
 }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
     Batch, BatchHeader, ENTRY_BYTES, Entry, FRAME_HEAD_BYTES, Frame, FrameError, FrameHead, PUSH_HEAD_BYTES,
-    Push, PushHead, ReadFrameError, batch::BATCH_HEADER_BYTES,
+    Push, PushHead, ReadFrameError, batch::BATCH_HEADER_BYTES, crc32c::crc32c_append,
 };
 use crate::ids::{Epoch, PartitionIndex};
 
@@ -19,6 +19,10 @@ const LARGE_BYTES: usize = 16 << 10;
 const BUFFER_BYTES: usize = 64 << 10;
 /// What is read beyond a large piece at most.
 const BEHIND_LARGE_BYTES: usize = 4 << 10;
+/// And in the same call as its last part: what stands between two records, be it the end of a frame.
+const BEHIND_RECORD_BYTES: usize = FRAME_HEAD_BYTES + PUSH_HEAD_BYTES + ENTRY_BYTES + BATCH_HEADER_BYTES;
+/// Of a large piece, what is read at once at most: it is still near the processor when it is looked at.
+const READ_BYTES_MAX: usize = 256 << 10;
 
 /// Reads frames, or the pieces of one. A reader whose future was dropped before its end is of no use any more, except
 /// while it waited for a head.
@@ -52,7 +56,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// A whole frame; none if the stream ended between two frames.
     pub async fn frame(&mut self, body_bytes_max: usize) -> Result<Option<Frame>, ReadFrameError> {
         let Some(head) = self.head(body_bytes_max).await? else { return Ok(None) };
-        Ok(Some(Frame { kind: head.kind, body: self.take(head.body_bytes).await? }))
+        Ok(Some(Frame { kind: head.kind, body: self.take(head.body_bytes, |_| ()).await? }))
     }
 
     /// Begins the body of a push.
@@ -65,26 +69,41 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(PushBody { reader: self, head, entries, rest })
     }
 
-    /// The next bytes, in memory of their own.
-    async fn take(&mut self, bytes: usize) -> io::Result<Bytes> {
+    /// The next bytes, in memory of their own. `came` sees them part by part, in their order.
+    async fn take(&mut self, bytes: usize, mut came: impl FnMut(&[u8])) -> io::Result<Bytes> {
         if bytes < LARGE_BYTES {
-            let taken = Bytes::copy_from_slice(self.fill(bytes).await?);
+            let here = self.fill(bytes).await?;
+            came(here);
+            let taken = Bytes::copy_from_slice(here);
             self.start += bytes;
             return Ok(taken);
         }
-        // Exactly as much as needed: it may be kept for long.
-        let mut own = BytesMut::with_capacity(bytes);
+        // Little more than needed: it may be kept for long.
+        let mut own = BytesMut::with_capacity(bytes + BEHIND_RECORD_BYTES);
         let here = (self.end - self.start).min(bytes);
         own.put_slice(&self.buffer[self.start..self.start + here]);
         self.start += here;
         self.ahead = BEHIND_LARGE_BYTES;
+        came(&own);
         while own.len() < bytes {
-            let missing = bytes - own.len();
-            if self.stream.read_buf(&mut (&mut own).limit(missing)).await? == 0 {
+            let before = own.len();
+            let limit = (bytes + BEHIND_RECORD_BYTES - before).min(READ_BYTES_MAX);
+            if self.stream.read_buf(&mut (&mut own).limit(limit)).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            came(&own[before..own.len().min(bytes)]);
         }
+        self.put_back(&own[bytes..]);
+        own.truncate(bytes);
         Ok(own.freeze())
+    }
+
+    /// What came behind the end of something is what comes next. Nothing did while there was more in the buffer.
+    fn put_back(&mut self, behind: &[u8]) {
+        if !behind.is_empty() {
+            self.buffer[..behind.len()].copy_from_slice(behind);
+            (self.start, self.end) = (0, behind.len());
+        }
     }
 
     async fn skip(&mut self, mut bytes: usize) -> io::Result<()> {
@@ -145,8 +164,8 @@ impl<R: AsyncRead + Unpin> PushBody<'_, R> {
         let count_max = self.rest / (ENTRY_BYTES + BATCH_HEADER_BYTES);
         let mut entries = Vec::with_capacity(count_max.min(self.entries as usize));
         while let Some((partition, epoch, header)) = self.next().await? {
-            let record = self.reader.take(header.record_bytes()).await?;
-            entries.push(Entry { partition, epoch, batch: Batch { header, record } });
+            let batch = self.record(header).await?;
+            entries.push(Entry { partition, epoch, batch });
         }
         Ok(Push { head: self.head, entries })
     }
@@ -162,6 +181,19 @@ impl<R: AsyncRead + Unpin> PushBody<'_, R> {
             skipped(&head, partition, epoch);
         }
         Ok((head, entries))
+    }
+
+    /// The batch whose header comes next. Its payload's checksum is computed while its bytes are near the processor: when the
+    /// whole frame has come, they are not any more.
+    async fn record(&mut self, header: BatchHeader) -> io::Result<Batch> {
+        let (mut of_header, mut crc32c) = (BATCH_HEADER_BYTES, 0);
+        let came = |bytes: &[u8]| {
+            let skipped = of_header.min(bytes.len());
+            of_header -= skipped;
+            crc32c = crc32c_append(crc32c, &bytes[skipped..]);
+        };
+        let record = self.reader.take(header.record_bytes(), came).await?;
+        Ok(Batch::arrived(header, record, crc32c))
     }
 
     /// Where the next batch goes and what it is; its record is what the reader reads next. None behind the last.

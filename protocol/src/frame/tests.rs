@@ -90,12 +90,18 @@ async fn skipped_from(
     Ok((head, skipped))
 }
 
-/// Small batches and large ones, which are read in another way.
+/// Which payloads are what their headers say: a batch that came from a stream is looked at on the way.
+fn verified(push: &Push) -> Vec<bool> {
+    push.entries.iter().map(|entry| entry.batch.verify().is_ok()).collect()
+}
+
+/// Small batches and large ones, which are read in another way, and such as are read in several parts.
 fn batches_of_all_sizes() -> impl Strategy<Value = Vec<(u32, u32, Vec<u8>)>> {
     let payload = prop_oneof![
         4 => proptest::collection::vec(any::<u8>(), 0..200),
         1 => (15_000_usize..18_000, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
         1 => (60_000_usize..140_000, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
+        1 => (250_000_usize..600_000, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
     ];
     proptest::collection::vec((any::<u32>(), any::<u32>(), payload), 0..8)
 }
@@ -114,7 +120,9 @@ proptest! {
             let parsed = Push::parse(body_of(frame, Kind::Push)).unwrap();
             let partitions: Vec<_> = parsed.entries.iter().map(|entry| entry.partition).collect();
             prop_assert_eq!(now(skipped_from(&mut skipping)).unwrap(), (parsed.head, partitions));
-            prop_assert_eq!(now(push_from(&mut reader)).unwrap(), parsed);
+            let read = now(push_from(&mut reader)).unwrap();
+            prop_assert!(verified(&read).into_iter().all(|is_right| is_right));
+            prop_assert_eq!(read, parsed);
         }
         prop_assert!(now(reader.head(FRAME_BYTES_MAX)).unwrap().is_none());
         prop_assert!(now(skipping.head(FRAME_BYTES_MAX)).unwrap().is_none());
@@ -133,7 +141,10 @@ proptest! {
         frame[FRAME_HEAD_BYTES + position.index(length - FRAME_HEAD_BYTES)] ^= flip;
         let parsed = Push::parse(body_of(&frame, Kind::Push));
         match (now(push_from(&mut FrameReader::new(Slow(&frame, at_once)))), parsed) {
-            (Ok(read), Ok(parsed)) => prop_assert_eq!(read, parsed),
+            (Ok(read), Ok(parsed)) => {
+                prop_assert_eq!(verified(&read), verified(&parsed));
+                prop_assert_eq!(read, parsed);
+            }
             (Err(ReadFrameError::Frame(_)), Err(_)) => {}
             (read, parsed) => prop_assert!(false, "{read:?} but {parsed:?}"),
         }

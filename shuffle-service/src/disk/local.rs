@@ -1,8 +1,10 @@
 //! Local files: what the page cache holds is read at once, everything else happens on tokio's blocking pool.
 
+mod write;
+
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, IoSlice, IoSliceMut, Seek, SeekFrom, Write},
+    io::{self, IoSliceMut, Write},
     os::{
         fd::AsRawFd,
         unix::fs::{FileExt, MetadataExt},
@@ -12,22 +14,28 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use rustix::io::{ReadWriteFlags, preadv2};
 
-use super::{Disk, OpenFile, StoredFile};
+use self::write::Writer;
+use super::{Disk, OpenFile, StoredFile, Writes};
 
 const LOCK_FILE: &str = "lock";
 /// What a file is written as before it takes the place of another.
 const ASIDE: &str = "new";
-/// What one `writev` takes.
-const SLICES_MAX: usize = 1024;
 
 /// The machine's file system.
 #[derive(Debug, Default)]
 pub struct LocalDisk {
     /// Held open for as long as this process owns the folders.
     locks: Arc<Mutex<Vec<File>>>,
+    writer: Arc<Writer>,
+}
+
+impl LocalDisk {
+    pub fn new(writes: Writes) -> Self {
+        Self { writer: Arc::new(Writer::new(writes)), ..Self::default() }
+    }
 }
 
 #[async_trait]
@@ -44,8 +52,8 @@ impl Disk for LocalDisk {
     }
 
     async fn write_at(&self, file: &Path, offset: u64, pieces: Vec<Bytes>) -> io::Result<()> {
-        let file = file.to_owned();
-        blocking(move || write_at(&file, offset, pieces)).await
+        let (file, writer) = (file.to_owned(), Arc::clone(&self.writer));
+        blocking(move || writer.write_at(&file, offset, pieces)).await
     }
 
     async fn sync(&self, file: &Path) -> io::Result<()> {
@@ -194,39 +202,6 @@ fn files_below(folder: &Path, found: &mut Vec<(PathBuf, u64)>) -> io::Result<()>
             files_below(&entry.path(), found)?;
         } else if kind.is_file() {
             found.push((entry.path(), entry.metadata()?.len()));
-        }
-    }
-    Ok(())
-}
-
-fn write_at(path: &Path, offset: u64, mut pieces: Vec<Bytes>) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false).write(true);
-    let mut file = match options.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(path.parent().ok_or(error)?)?;
-            options.open(path)?
-        }
-        opened => opened?,
-    };
-    file.seek(SeekFrom::Start(offset))?;
-    pieces.retain(|piece| !piece.is_empty());
-    let mut pieces = &mut pieces[..];
-    while !pieces.is_empty() {
-        let slices: Vec<_> = pieces.iter().take(SLICES_MAX).map(|piece| IoSlice::new(piece)).collect();
-        let mut written = match file.write_vectored(&slices) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        while written > 0 {
-            let taken = written.min(pieces[0].len());
-            pieces[0].advance(taken);
-            written -= taken;
-            if pieces[0].is_empty() {
-                pieces = &mut pieces[1..];
-            }
         }
     }
     Ok(())

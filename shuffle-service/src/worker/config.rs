@@ -6,6 +6,8 @@ use penstock_common::{bytes::ByteSize, config, machine, net::tls::TlsFiles, tele
 use penstock_protocol::frame::SIGN_OF_LIFE;
 use serde::{Deserialize, Serialize};
 
+use crate::disk::Writes;
+
 /// Table `[shuffle-worker]` of the configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -49,6 +51,10 @@ pub struct Config {
     pub flush_to_percent: u8,
     /// Files that are written at the same time. Can change at run time.
     pub flush_parallelism: usize,
+    /// Which way data takes to the disks: `cached` (through the operating system's page cache, from which it is read fast as
+    /// long as it is there) or `direct` (past it: cheaper to write, for workers that keep much more than fits in there). Where a
+    /// file system takes nothing past the cache, data goes through it.
+    pub disk_writes: Writes,
     /// Bytes of each disk that stay free. Can change at run time.
     pub disk_reserve_bytes: ByteSize,
     /// Milliseconds between two looks at a disk: a small file is written and read back, and the free bytes are measured.
@@ -130,6 +136,7 @@ impl Default for Config {
             flush_from_percent: 70,
             flush_to_percent: 50,
             flush_parallelism: 4,
+            disk_writes: Writes::Cached,
             disk_reserve_bytes: ByteSize::mib(256),
             disk_probe_interval_ms: 5000,
             disk_hang_ms: 30_000,

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, convert::Infallible, io, path::PathBuf, sync::A
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use penstock_common::lifecycle::CancellationToken;
-use penstock_protocol::frame::Refusal;
+use penstock_protocol::frame::{self, Refusal};
 
 use super::{
     location::{Location, Part, Place},
@@ -249,7 +249,7 @@ impl Store {
             let length = PROOF_CHUNK_BYTES.min(part.bytes - offset);
             let chunk = usize::try_from(length).map_err(io::Error::other)?;
             let bytes = self.read_at(&part.place, &file, offset, chunk).await?;
-            checksum = crc32c::crc32c_append(checksum, &bytes);
+            checksum = frame::crc32c_append(checksum, &bytes);
             offset += length;
         }
         Ok(checksum)

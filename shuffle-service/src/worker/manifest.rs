@@ -7,7 +7,10 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use penstock_protocol::ids::{Epoch, Incarnation, PartitionIndex, ShuffleId};
+use penstock_protocol::{
+    frame,
+    ids::{Epoch, Incarnation, PartitionIndex, ShuffleId},
+};
 use serde::{Deserialize, Serialize};
 
 pub(super) const FILE_NAME: &str = "manifest";
@@ -70,7 +73,7 @@ pub(super) enum ManifestError {
 impl Manifest {
     pub fn encode(&self) -> Result<Bytes, ManifestError> {
         let content = serde_json::to_vec(self)?;
-        let head = format!("{MAGIC} {} {:08x}\n", content.len(), crc32c::crc32c(&content));
+        let head = format!("{MAGIC} {} {:08x}\n", content.len(), frame::crc32c(&content));
         Ok([head.into_bytes(), content].concat().into())
     }
 
@@ -81,7 +84,7 @@ impl Manifest {
         if content.len() != length {
             return Err(ManifestError::Length { said: length, found: content.len() });
         }
-        if crc32c::crc32c(content) != checksum {
+        if frame::crc32c(content) != checksum {
             return Err(ManifestError::Checksum);
         }
         Ok(serde_json::from_slice(content)?)

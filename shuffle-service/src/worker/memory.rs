@@ -29,6 +29,11 @@ const BASE_BYTES: u64 = 64 << 20;
 const BASE_PART_MIN: u64 = 2;
 /// One part in so many of the memory is kept from clients. The longest frame is as large.
 pub(super) const REPLICAS_PART: u64 = 4;
+/// Memory comes free with the end of a write: one part in so many, within these bounds, is written at once, so that pushes go
+/// on while data moves to disk.
+const WRITE_PART: u64 = 32;
+const WRITE_BYTES_MIN: u64 = 1 << 20;
+const WRITE_BYTES_MAX: u64 = 8 << 20;
 
 /// Whom memory is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +120,11 @@ impl Budget {
 
     pub fn bytes_max(&self) -> u64 {
         self.bytes_max
+    }
+
+    /// What one location writes at once, about.
+    pub fn write_bytes(&self) -> u64 {
+        (self.bytes_max / WRITE_PART).clamp(WRITE_BYTES_MIN, WRITE_BYTES_MAX)
     }
 
     pub fn used(&self) -> u64 {

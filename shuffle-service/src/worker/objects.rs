@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use opendal::{ErrorKind, Operator, layers::RetryLayer};
-use penstock_protocol::ids::WorkerId;
+use penstock_protocol::{frame, ids::WorkerId};
 
 use crate::disk::StoredFile;
 
@@ -72,7 +72,7 @@ impl Objects {
                     return Err(error);
                 }
             };
-            checksum = crc32c::crc32c_append(checksum, &chunk);
+            checksum = frame::crc32c_append(checksum, &chunk);
             writer.write(chunk).await.map_err(failed)?;
             offset += length;
         }

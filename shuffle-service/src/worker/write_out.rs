@@ -48,7 +48,7 @@ impl Store {
     /// The same, and waits for at most `patience`.
     pub async fn write_out_within(self: &Arc<Self>, patience: Duration, named: Named) -> Flushed {
         let mut queued = None;
-        let begun = named.location.begin_write(|new| {
+        let begun = named.location.begin_write(self.budget.write_bytes(), |new| {
             let (place, on_its_way) = self.place(&named, &new)?;
             queued = on_its_way;
             Some(place)

@@ -41,9 +41,10 @@ pub fn run_master(tls: TlsFiles) -> anyhow::Result<()> {
 }
 
 pub fn run_worker(master: String, name: String, settings: WorkerSettings) -> anyhow::Result<()> {
-    let WorkerSettings { folder, memory_bytes, tls, short_circuit, keeps_data, syncs_commits } = settings;
+    let WorkerSettings { folder, memory_bytes, disk_writes, tls, short_circuit, keeps_data, syncs_commits } =
+        settings;
     let disk: Arc<dyn Disk> = match &folder {
-        Some(_) => Arc::new(LocalDisk::default()),
+        Some(_) => Arc::new(LocalDisk::new(disk_writes)),
         None => Arc::new(NoDisk),
     };
     let config = worker::Config {
@@ -53,6 +54,7 @@ pub fn run_worker(master: String, name: String, settings: WorkerSettings) -> any
         admin_listen: String::new(),
         memory_bytes_max: ByteSize(memory_bytes),
         disk_reserve_bytes: ByteSize(0),
+        disk_writes,
         tls,
         short_circuit,
         keep_data: keeps_data,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use penstock_common::net::tls::TlsFiles;
+use penstock_shuffle_service::disk::Writes;
 use rcgen::{CertificateParams, KeyPair};
 
 use super::{Service, Setup, step, subfolder};
@@ -30,13 +31,21 @@ const HALF: f64 = 0.5;
 type Transfer = fn(&Setup<'_>, &str, usize) -> anyhow::Result<Comparison>;
 
 pub fn all(setup: &Setup<'_>) -> anyhow::Result<Vec<Comparison>> {
-    let transfers: [(&str, Transfer); 6] = [
+    let transfers: [(&str, Transfer); 8] = [
         ("push, no storage", |setup, name, block| push(setup, name, block, 1, 0.6)),
         ("push, no storage, two copies", |setup, name, block| push(setup, name, block, 2, 0.8 * HALF)),
         ("push, no storage, TLS beside none", push_with_tls),
-        ("push to disk, synced", |setup, name, block| push_to_disk(setup, name, block, 1, 0.8)),
+        ("push to disk, synced", |setup, name, block| {
+            push_to_disk(setup, name, block, Writes::Cached, (1, 0.8))
+        }),
         ("push to disk, synced, two copies", |setup, name, block| {
-            push_to_disk(setup, name, block, 2, 0.8 * HALF)
+            push_to_disk(setup, name, block, Writes::Cached, (2, 0.8 * HALF))
+        }),
+        ("push to disk past the page cache, synced", |setup, name, block| {
+            push_to_disk(setup, name, block, Writes::Direct, (1, 0.8))
+        }),
+        ("push to disk past the page cache, synced, two copies", |setup, name, block| {
+            push_to_disk(setup, name, block, Writes::Direct, (2, 0.8 * HALF))
         }),
         ("fetch from the page cache, one connection", fetch),
     ];
@@ -79,8 +88,8 @@ fn push_to_disk(
     setup: &Setup<'_>,
     name: &str,
     block: usize,
-    copies: u32,
-    target: f64,
+    disk_writes: Writes,
+    (copies, target): (u32, f64),
 ) -> anyhow::Result<Comparison> {
     let bytes = setup.bytes();
     let plain = subfolder(setup, "plain")?;
@@ -93,7 +102,8 @@ fn push_to_disk(
         || step(("writer", &mut writer), &[]),
         // Fresh workers each time: their folders then hold what this round wrote.
         || {
-            let service = Service::start(usize::try_from(copies)?, on_disk(stored.clone()))?;
+            let settings = WorkerSettings { disk_writes, ..on_disk(stored.clone()) };
+            let service = Service::start(usize::try_from(copies)?, settings)?;
             let mut client = service.client(copies, Work::Push { block, bytes, partitions: PARTITIONS })?;
             let pushed = step(("client", &mut client), &service.roles())?;
             let sample = synced(pushed, &stored, copies)?;

@@ -46,7 +46,7 @@ async fn push(location: Arc<Location>, taken_there: bool) -> u64 {
 }
 
 fn write_out(location: &Location) {
-    if let Begin::Write(write) = location.begin_write(|_| Some(disk("file"))) {
+    if let Begin::Write(write) = location.begin_write(u64::MAX, |_| Some(disk("file"))) {
         switch();
         location.end_write(Ok(stored(write.place)));
     }

@@ -37,7 +37,7 @@ fn disk_full() -> Result<Stored, (Refusal, String)> {
 }
 
 fn begin(location: &Location) -> Option<Write> {
-    match location.begin_write(|_| Some(file("file"))) {
+    match location.begin_write(u64::MAX, |_| Some(file("file"))) {
         Begin::Write(write) => Some(write),
         Begin::Nothing | Begin::NoPlace => None,
     }
@@ -201,7 +201,7 @@ async fn parts_in_several_places_are_read_as_one() {
     let location = location();
     for (place, bytes) in [("a", "one"), ("a", "two"), ("b", "three"), ("a", "four")] {
         append(&location, bytes.as_bytes()).unwrap();
-        let Begin::Write(write) = location.begin_write(|new| {
+        let Begin::Write(write) = location.begin_write(u64::MAX, |new| {
             assert_eq!(new.bytes, bytes.len() as u64);
             Some(file(place))
         }) else {
@@ -223,10 +223,34 @@ async fn parts_in_several_places_are_read_as_one() {
 }
 
 #[tokio::test]
+async fn a_write_takes_the_first_records_up_to_its_size_and_an_object_all_of_them() {
+    let location = location();
+    for bytes in ["one", "two", "three", "four"] {
+        append(&location, bytes.as_bytes()).unwrap();
+    }
+    let Begin::Write(first) = location.begin_write(4, |new| {
+        assert_eq!(new.bytes, 6);
+        Some(file("file"))
+    }) else {
+        panic!("something to write")
+    };
+    assert_eq!((first.offset, first.bytes, first.pieces.concat()), (0, 6, b"onetwo".to_vec()));
+    location.end_write(written());
+    let object = || Place::Object { key: "object".to_owned() };
+    let Begin::Write(rest) = location.begin_write(1, |_| Some(object())) else {
+        panic!("something to write")
+    };
+    assert_eq!((rest.offset, rest.bytes, rest.pieces.concat()), (0, 9, b"threefour".to_vec()));
+    location.end_write(Ok(Stored { place: object(), crc32c: 0, synced: true }));
+    assert_eq!(location.commit(PATIENCE).await, CommitVerdict::Committed { stored_bytes: 15 });
+    assert!(!location.has_memory());
+}
+
+#[tokio::test]
 async fn what_no_place_takes_stays_in_memory() {
     let location = location();
     append(&location, b"abc").unwrap();
-    assert!(matches!(location.begin_write(|_| None), Begin::NoPlace));
+    assert!(matches!(location.begin_write(u64::MAX, |_| None), Begin::NoPlace));
     assert_eq!(location.commit(PATIENCE).await, CommitVerdict::Committed { stored_bytes: 3 });
     assert!(matches!(location.chunk(0, 10), Ok(Chunk::Memory { bytes: 3, .. })));
 }

@@ -48,22 +48,26 @@ pub(in crate::worker) enum Written {
 }
 
 impl Location {
-    /// Hands out what is in memory to be written to the place that `choose` names. Must be answered with
-    /// [`Self::end_write`].
-    pub fn begin_write(&self, choose: impl FnOnce(NewPart<'_>) -> Option<Place>) -> Begin {
+    /// Hands out the first of what is in memory, about `bytes_max`, to be written to the place that `choose` names; all of it
+    /// if that is an object. Must be answered with [`Self::end_write`].
+    pub fn begin_write(&self, bytes_max: u64, choose: impl FnOnce(NewPart<'_>) -> Option<Place>) -> Begin {
         let mut state = self.state();
         if !state.gate.may_write() || state.moving || state.records.is_empty() {
             return Begin::Nothing;
         }
-        let bytes = state.end - state.stored;
+        let (mut records, mut bytes) = state.first_records(bytes_max);
         let last = state.parts.last();
         let new = NewPart { last: last.map(|part| &part.place), start: state.stored, bytes };
         let Some(place) = choose(new) else { return Begin::NoPlace };
         let continued = last.filter(|last| last.place == place);
         let (offset, crc32c_before) = continued.map_or((0, 0), |last| (last.bytes, last.crc32c));
-        let pieces = state.records.iter().map(|record| record.bytes.clone()).collect();
+        // An object is written once.
+        if matches!(place, Place::Object { .. }) {
+            (records, bytes) = state.first_records(u64::MAX);
+        }
+        let pieces = state.records.iter().take(records).map(|record| record.bytes.clone()).collect();
         state.gate.begin_write();
-        state.writing = state.records.len();
+        state.writing = records;
         Begin::Write(Write { place, offset, crc32c_before, pieces, bytes })
     }
 
@@ -136,6 +140,14 @@ impl Location {
 }
 
 impl State {
+    /// How many of the first records have `bytes_max` together, or all of them, and how many bytes they have.
+    fn first_records(&self, bytes_max: u64) -> (usize, u64) {
+        let first = self.records.front().map_or(self.end, |record| record.start);
+        let records = self.records.partition_point(|record| record.start - first < bytes_max);
+        let end = self.records.get(records).map_or(self.end, |record| record.start);
+        (records, end - first)
+    }
+
     /// Adds what was written behind everything that was written before.
     fn add_part(&mut self, Stored { place, crc32c, synced }: Stored, bytes: u64) {
         match self.parts.last_mut().filter(|last| last.place == place) {

@@ -16,20 +16,20 @@ use crate::{
 pub enum CommitLoss {
     #[error("partition {partition} epoch {epoch} is lost: {reason}")]
     Lost { partition: PartitionIndex, epoch: Epoch, reason: String },
-    /// Whoever holds it says that it never got any.
+    /// Nobody holds it, or whoever does says that it never got any.
     #[error("partition {partition} is empty where {batches} batches were acknowledged")]
     FalselyEmpty { partition: PartitionIndex, batches: u64 },
 }
 
 /// A copy of an epoch on one worker with what was said of it, if anything.
-type Copy<'a> = (Location, Option<&'a CommitVerdict>);
+type Answered<'a> = (Location, Option<&'a CommitVerdict>);
 
 /// One source for each of `totals`, in their order. Fails unless each epoch of each partition has a committed or proved-empty
 /// copy (invariant 14). A partition into which no winner wrote has no locations: whatever is stored there belongs to attempts
 /// that did not win.
 pub fn sources<'a>(
     totals: impl IntoIterator<Item = (PartitionIndex, PartitionTotals)>,
-    copies: impl IntoIterator<Item = Copy<'a>>,
+    copies: impl IntoIterator<Item = Answered<'a>>,
 ) -> Result<Vec<PartitionSource>, CommitLoss> {
     let mut committed = committed(copies)?;
     let source = |(partition, totals)| {
@@ -54,15 +54,15 @@ fn source(
 
 /// What is committed of each epoch, in ascending order.
 fn committed<'a>(
-    copies: impl IntoIterator<Item = Copy<'a>>,
+    copies: impl IntoIterator<Item = Answered<'a>>,
 ) -> Result<BTreeMap<PartitionIndex, Vec<Location>>, CommitLoss> {
-    let mut epochs: BTreeMap<(PartitionIndex, Epoch), Vec<Copy<'_>>> = BTreeMap::new();
+    let mut epochs: BTreeMap<(PartitionIndex, Epoch), Vec<Answered<'_>>> = BTreeMap::new();
     for copy in copies {
         epochs.entry((copy.0.partition, copy.0.epoch)).or_default().push(copy);
     }
     let mut committed: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for ((partition, epoch), copies) in epochs {
-        let is_empty = |(_, verdict): &Copy<'_>| *verdict == Some(&CommitVerdict::Empty);
+        let is_empty = |(_, verdict): &Answered<'_>| *verdict == Some(&CommitVerdict::Empty);
         match readable(&copies) {
             Some(location) => committed.entry(partition).or_default().push(location),
             None if copies.iter().any(is_empty) => {}
@@ -74,7 +74,7 @@ fn committed<'a>(
 
 /// What readers get of one epoch; none if no copy is committed. A copy whose worker did not answer comes last: nobody waited
 /// for it, and it may be all that is left later.
-fn readable(copies: &[Copy<'_>]) -> Option<Location> {
+fn readable(copies: &[Answered<'_>]) -> Option<Location> {
     let (mut committed, mut unanswered) = (Vec::new(), Vec::new());
     for (copy, verdict) in copies {
         match verdict {
@@ -92,7 +92,7 @@ fn readable(copies: &[Copy<'_>]) -> Option<Location> {
     })
 }
 
-fn lost(partition: PartitionIndex, epoch: Epoch, copies: &[Copy<'_>]) -> CommitLoss {
+fn lost(partition: PartitionIndex, epoch: Epoch, copies: &[Answered<'_>]) -> CommitLoss {
     let reasons = copies.iter().filter_map(|(copy, verdict)| match verdict {
         Some(CommitVerdict::Failed { reason } | CommitVerdict::Unanswered { reason }) => Some(reason.clone()),
         Some(CommitVerdict::Committed { .. } | CommitVerdict::Empty) => None,

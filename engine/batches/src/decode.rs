@@ -1,6 +1,6 @@
 //! A payload becomes batches again.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, RecordBatch},
@@ -17,24 +17,27 @@ use bytes::Bytes;
 
 use crate::{
     ALIGNMENT, BatchIoError, HEADER_BYTES, NARROWING_BYTES, PAYLOAD_BYTES_MAX, has_dictionary,
-    narrow::{Narrow, Narrowing},
+    narrow::{Narrower, Narrowing},
     padded,
 };
 
 /// Decodes the payloads of one exchange.
 #[derive(Debug)]
 pub struct Decoder {
-    narrow: Narrow,
-    has_dictionary: bool,
+    schema: SchemaRef,
+    /// Of the same schema with the dictionary numbers that writers use.
+    narrower: Narrower,
 }
 
 impl Decoder {
     pub fn new(schema: SchemaRef) -> Self {
-        Self { has_dictionary: has_dictionary(&schema), narrow: Narrow::new(schema) }
+        let numbered =
+            if has_dictionary(&schema) { number_dictionaries(&schema) } else { Arc::clone(&schema) };
+        Self { schema, narrower: Narrower::new(numbered) }
     }
 
     pub fn schema(&self) -> &SchemaRef {
-        self.narrow.wide()
+        &self.schema
     }
 
     /// The batches of one payload; an error if it is damaged or of another schema, never fewer rows.
@@ -59,7 +62,7 @@ impl Decoder {
     ) -> Result<(), BatchIoError> {
         let message =
             root_as_message(metadata).map_err(|_| BatchIoError::Damaged { reason: "no message" })?;
-        let schema = self.schema_of(narrowings)?;
+        let schema = self.narrower.schema(narrowings)?;
         match message.header_type() {
             MessageHeader::DictionaryBatch => {
                 let batch = message
@@ -73,17 +76,11 @@ impl Decoder {
                     .ok_or(BatchIoError::Damaged { reason: "no batch in a batch message" })?;
                 let batch =
                     reader::read_record_batch(data, batch, schema, dictionaries, None, &message.version())?;
-                batches.push(self.narrow.widen(batch)?);
+                batches.push(self.narrower.widen(batch, &self.schema)?);
             }
             _ => return Err(BatchIoError::Damaged { reason: "a message is neither dictionary nor batch" }),
         }
         Ok(())
-    }
-
-    /// What a message is read by: with the dictionary numbers that writers use.
-    fn schema_of(&mut self, narrowings: &[Narrowing]) -> Result<SchemaRef, BatchIoError> {
-        let schema = self.narrow.schema(narrowings)?;
-        Ok(if self.has_dictionary { number_dictionaries(&schema) } else { schema })
     }
 }
 
@@ -93,7 +90,7 @@ fn number_dictionaries(schema: &Schema) -> SchemaRef {
     let encoded =
         IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(schema, &mut tracker, &options);
     let message = root_as_message(&encoded.ipc_message).expect("was encoded one line above");
-    std::sync::Arc::new(fb_to_schema(message.header_as_schema().expect("is a schema message")))
+    Arc::new(fb_to_schema(message.header_as_schema().expect("is a schema message")))
 }
 
 /// A message of a payload, unpacked.

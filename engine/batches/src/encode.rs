@@ -1,25 +1,28 @@
 //! A batch becomes a payload.
 
+use std::sync::Arc;
+
 use arrow::{
     array::RecordBatch,
+    datatypes::SchemaRef,
     ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions},
 };
 use bytes::Bytes;
 
 use crate::{
     ALIGNMENT, BatchIoError, Codec, HEADER_BYTES, PAYLOAD_BYTES_MAX, has_dictionary,
-    narrow::{Narrow, Narrowing},
+    narrow::{Narrower, Narrowing},
     padded,
     sampling::Sampling,
 };
 
 const ZSTD_LEVEL: i32 = 1;
 
-/// Encodes batches of one schema, reusing its scratch memory.
+/// Encodes the batches of one exchange, reusing its scratch memory.
 pub struct Encoder {
     codec: Codec,
     sampling: Sampling,
-    narrow: Option<Narrow>,
+    narrower: Option<Narrower>,
     options: IpcWriteOptions,
     context: IpcWriteContext,
     packed: Vec<u8>,
@@ -41,13 +44,19 @@ impl Encoder {
         let options = IpcWriteOptions::try_new(ALIGNMENT, false, arrow::ipc::MetadataVersion::V5)?;
         let mut context = IpcWriteContext::default();
         context.set_reserve_scratch(true);
-        Ok(Self { codec, sampling: Sampling::default(), narrow: None, options, context, packed: Vec::new() })
+        Ok(Self {
+            codec,
+            sampling: Sampling::default(),
+            narrower: None,
+            options,
+            context,
+            packed: Vec::new(),
+        })
     }
 
-    /// One payload of the rows of all pieces, in their order: at least one, all of the encoder's schema.
+    /// One payload of the rows of all pieces, in their order: at least one, all of one schema.
     pub fn encode(&mut self, pieces: &[RecordBatch]) -> Result<Bytes, BatchIoError> {
-        let narrow = self.narrow.get_or_insert_with(|| Narrow::new(pieces[0].schema()));
-        let (batch, narrowings) = narrow.narrow(pieces)?;
+        let (batch, narrowings) = self.narrower(pieces[0].schema_ref()).narrow(pieces)?;
         let (dictionaries, batch) = self.messages(&batch)?;
         let messages = dictionaries.iter().map(|message| (message, [].as_slice()));
         let messages = messages.chain([(&batch, narrowings.as_slice())]);
@@ -61,6 +70,14 @@ impl Encoder {
             self.append(message, narrowings, &mut payload)?;
         }
         Ok(payload.into())
+    }
+
+    /// That of the last payload, unless this one says otherwise what may be null.
+    fn narrower(&mut self, schema: &SchemaRef) -> &mut Narrower {
+        if self.narrower.as_ref().is_none_or(|narrower| narrower.wide() != schema) {
+            self.narrower = None;
+        }
+        self.narrower.get_or_insert_with(|| Narrower::new(Arc::clone(schema)))
     }
 
     /// The dictionaries of a batch, and the batch.

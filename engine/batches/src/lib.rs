@@ -54,7 +54,7 @@ const HEADER_BYTES: usize = 16;
 /// Of each leaf of a batch that is narrowed.
 const NARROWING_BYTES: usize = 2;
 const ALIGNMENT: usize = 16;
-/// A payload fits into one frame of the data plane and one gRPC message with room to spare.
+/// A payload, as it travels, fits into one frame of the data plane and one gRPC message with room to spare.
 pub const PAYLOAD_BYTES_MAX: usize = 48 << 20;
 
 fn padded(bytes: usize) -> usize {

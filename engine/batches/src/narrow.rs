@@ -64,13 +64,13 @@ impl Narrowing {
 
 /// Narrows and widens the batches of one schema.
 #[derive(Debug)]
-pub(crate) struct Narrow {
+pub(crate) struct Narrower {
     wide: SchemaRef,
     /// What the last batch had: the next one is likely to have the same.
     last: Option<(Vec<Narrowing>, SchemaRef)>,
 }
 
-impl Narrow {
+impl Narrower {
     pub fn new(wide: SchemaRef) -> Self {
         Self { wide, last: None }
     }
@@ -114,14 +114,14 @@ impl Narrow {
         Ok(schema)
     }
 
-    /// The batch in its own types, from one as it travelled.
-    pub fn widen(&self, batch: RecordBatch) -> Result<RecordBatch, BatchIoError> {
+    /// The batch in its own types, those of `schema`, from one as it travelled.
+    pub fn widen(&self, batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, BatchIoError> {
         let rows = batch.num_rows();
         let (_, columns, _) = batch.into_parts();
-        let fields = self.wide.fields().iter();
+        let fields = schema.fields().iter();
         let widen = |(column, field): (ArrayRef, &FieldRef)| widen_array(column, field.data_type());
         let columns = columns.into_iter().zip(fields).map(widen).collect::<Result<_, _>>()?;
-        with_columns(Arc::clone(&self.wide), columns, rows)
+        with_columns(Arc::clone(schema), columns, rows)
     }
 }
 

@@ -214,7 +214,13 @@ impl PlainBuffer {
         self.rows >= self.size.rows_max || self.bytes >= self.size.bytes_target
     }
 
+    /// Batches of a good size, without what they share with others.
     pub fn take(&mut self) -> Result<Vec<RecordBatch>> {
+        self.take_shared()?.iter().map(compact).collect()
+    }
+
+    /// Batches of a good size, which may share buffers.
+    pub fn take_shared(&mut self) -> Result<Vec<RecordBatch>> {
         let batches = std::mem::take(&mut self.batches);
         let rows_max = self.size.rows(self.bytes, self.rows);
         (self.rows, self.bytes) = (0, 0);
@@ -223,7 +229,7 @@ impl PlainBuffer {
             [batch] => batch.clone(),
             [first, ..] => concat_batches(first.schema_ref(), &batches)?,
         };
-        slices(whole.num_rows(), rows_max).map(|rows| compact(&whole.slice(rows.start, rows.len()))).collect()
+        Ok(slices(whole.num_rows(), rows_max).map(|rows| whole.slice(rows.start, rows.len())).collect())
     }
 }
 

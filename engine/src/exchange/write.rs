@@ -275,7 +275,7 @@ impl<'a> Writer<'a> {
             }
             Buffer::Plain(rows, deal) => {
                 let mut dealt = *deal;
-                for batch in rows.take()? {
+                for batch in rows.take_shared()? {
                     self.push(dealt.next(), vec![batch]).await?;
                 }
                 if let Buffer::Plain(_, deal) = &mut self.buffer {

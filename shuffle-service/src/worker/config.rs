@@ -43,7 +43,7 @@ pub struct Config {
     pub disks: Vec<DiskConfig>,
     /// Memory that the whole process is meant to stay within: 64 MiB for itself, or half of it if that is less, the rest for
     /// stored data and incoming frames. Pushes wait when it is used up. 0: a tenth of what the machine or container has, at
-    /// least 512 MiB.
+    /// least 512 MiB if that is not more than half of it.
     pub memory_bytes_max: ByteSize,
     /// Percent of the memory at which data begins to move to disk, largest partitions first. Can change at run time.
     pub flush_from_percent: u8,
@@ -256,6 +256,13 @@ const MEMORY_BYTES_MIN: u64 = 8 << 20;
 const MACHINE_PART: u64 = 10;
 const MEMORY_BYTES_DEFAULT_MIN: u64 = 512 << 20;
 
+/// What a worker takes of a machine unless told otherwise.
+fn share_of(machine: Option<ByteSize>) -> u64 {
+    let Some(machine) = machine else { return MEMORY_BYTES_DEFAULT_MIN };
+    let half = (machine.as_u64() / 2).max(MEMORY_BYTES_MIN);
+    (machine.as_u64() / MACHINE_PART).max(MEMORY_BYTES_DEFAULT_MIN).min(half)
+}
+
 impl Config {
     /// Settings that can change at run time. All others are read once, at start.
     const CHANGEABLE: [&'static str; 21] = [
@@ -312,9 +319,7 @@ impl Config {
     /// Bytes of memory, whether somebody said so or not.
     pub(super) fn memory_bytes(&self) -> u64 {
         match self.memory_bytes_max.as_u64() {
-            0 => machine::memory()
-                .map_or(0, |memory| memory.as_u64() / MACHINE_PART)
-                .max(MEMORY_BYTES_DEFAULT_MIN),
+            0 => share_of(machine::memory()),
             bytes => bytes,
         }
     }
@@ -446,6 +451,15 @@ mod tests {
         described.sort_unstable();
         changeable.sort_unstable();
         assert_eq!(described, changeable);
+    }
+
+    #[test]
+    fn a_worker_takes_a_tenth_of_the_machine_and_of_a_small_one_no_more_than_half() {
+        let share = |machine: ByteSize| ByteSize(share_of(Some(machine)));
+        assert_eq!(share(ByteSize::gib(20)), ByteSize::gib(2));
+        assert_eq!(share(ByteSize::gib(2)), ByteSize::mib(512));
+        assert_eq!(share(ByteSize::mib(256)), ByteSize::mib(128));
+        assert_eq!(share_of(None), 512 << 20);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use penstock_common::signal;
 use super::{
     STOP_DEADLINE, UpArgs,
     launch::{self, READY_DEADLINE},
-    ports, process,
+    ports::Ports,
+    process,
     record::{self, Cluster, Process},
 };
 use crate::{
@@ -34,7 +35,9 @@ pub async fn run(global: &Global, arguments: &UpArgs) -> anyhow::Result<Exit> {
         fs::create_dir_all(folder.join(part)).with_context(|| format!("creating {}", folder.display()))?;
     }
     let progress = Progress::new(global.quiet || global.json);
-    let mut starter = Starter { arguments, folder: &folder, processes: Vec::new() };
+    let own = (0..=HISTORY_OFFSET).filter_map(|offset| arguments.port.checked_add(offset));
+    let ports = Ports::without(own);
+    let mut starter = Starter { arguments, folder: &folder, processes: Vec::new(), ports };
     let started = tokio::select! {
         started = starter.start_all(&progress) => started,
         termination = signal::terminated() => Err(interrupted(termination)),
@@ -58,11 +61,15 @@ pub async fn run(global: &Global, arguments: &UpArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// Where the history server listens, from the first port of the cluster.
+const HISTORY_OFFSET: u16 = 10;
+
 struct Starter<'a> {
     arguments: &'a UpArgs,
     folder: &'a Path,
     /// In the order of their start.
     processes: Vec<Process>,
+    ports: Ports,
 }
 
 type Addresses = BTreeMap<String, String>;
@@ -70,25 +77,18 @@ type Addresses = BTreeMap<String, String>;
 impl Starter<'_> {
     async fn start_all(&mut self, progress: &Progress) -> anyhow::Result<Cluster> {
         let events = self.path("events");
-        let history = self
-            .start(progress, "history-server", 1, &[("listen", self.addr(10)), ("event-log", events.clone())])
-            .await?;
+        let flags = [("listen", self.addr(HISTORY_OFFSET)), ("event-log", events.clone())];
+        let history = self.start(progress, "history-server", 1, &flags).await?;
         let history_url = format!("http://{}", of(&history, "http")?);
-        let master = self
-            .start(
-                progress,
-                "shuffle-master",
-                1,
-                &[("control-listen", self.addr(2)), ("admin-listen", self.addr(3))],
-            )
-            .await?;
+        let flags = [("control-listen", self.addr(2)), ("admin-listen", self.addr(3))];
+        let master = self.start(progress, "shuffle-master", 1, &flags).await?;
         let master = of(&master, "control")?;
         for number in 1..=self.arguments.shuffle_workers {
             let flags = [
                 ("name", format!("worker-{number}")),
                 // What it has committed is looked for where it was, also when it was started again.
-                ("control-listen", ports::free_address()),
-                ("data-listen", ports::free_address()),
+                ("control-listen", self.ports.free_address()),
+                ("data-listen", self.ports.free_address()),
                 ("masters", master.clone()),
                 ("data-dirs", self.path("shuffle")),
             ];
@@ -130,9 +130,9 @@ impl Starter<'_> {
         self.folder.join(name).display().to_string()
     }
 
-    fn addr(&self, offset: u16) -> String {
+    fn addr(&mut self, offset: u16) -> String {
         match self.arguments.port {
-            0 => ports::free_address(),
+            0 => self.ports.free_address(),
             port => format!("127.0.0.1:{}", port.saturating_add(offset)),
         }
     }

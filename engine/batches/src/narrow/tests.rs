@@ -3,16 +3,18 @@ use std::sync::Arc;
 use arrow::{
     array::{
         ArrayRef, AsArray, BinaryArray, BinaryViewArray, BooleanArray, Date32Array, Decimal32Array,
-        Decimal128Array, DictionaryArray, Float64Array, Int16Array, Int32Array, Int64Array, ListArray,
-        RecordBatch, StringArray, StringViewArray, StructArray, TimestampMicrosecondArray, UInt16Array,
-        UInt32Array, UInt64Array,
+        Decimal64Array, Decimal128Array, DictionaryArray, DurationSecondArray, FixedSizeListArray,
+        Float64Array, Int16Array, Int32Array, Int64Array, LargeListArray, ListArray, RecordBatch,
+        RecordBatchOptions, StringArray, StringViewArray, StructArray, Time64MicrosecondArray,
+        TimestampMicrosecondArray, UInt16Array, UInt32Array, UInt64Array,
     },
-    datatypes::{DataType, Field, Int8Type, Int32Type},
+    buffer::{NullBuffer, OffsetBuffer},
+    datatypes::{DataType, Field, Fields, Int8Type, Int32Type, Schema},
 };
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::Narrowing;
+use super::{Narrowing, integers::Width};
 use crate::{BatchIoError, Codec, Decoder, Encoder, HEADER_BYTES, encode};
 
 fn batch(columns: impl IntoIterator<Item = ArrayRef>) -> RecordBatch {
@@ -34,7 +36,7 @@ fn travelled(batch: &RecordBatch) -> (RecordBatch, usize) {
 
 /// How the leaves of a batch travel.
 fn ways(batch: &RecordBatch) -> Vec<Narrowing> {
-    super::Narrow::new(batch.schema()).narrow(std::slice::from_ref(batch)).expect("narrows").1
+    super::Narrower::new(batch.schema()).narrow(std::slice::from_ref(batch)).expect("narrows").1
 }
 
 fn decimals(values: Vec<Option<i128>>) -> ArrayRef {
@@ -56,6 +58,113 @@ fn the_largest_and_the_smallest_value_decide_the_width() {
         assert_eq!(width(&[0, largest + 1]), wide, "{bits} bits");
     }
     assert_eq!(width(&[i64::MIN, i64::MAX]), 8);
+}
+
+#[test]
+fn each_type_travels_in_the_bytes_of_its_values() {
+    use Narrowing::{AsIs, FixedLength, Integers, Offsets};
+    use Width::{Eight, Four, One, Two};
+    let columns: [(ArrayRef, Narrowing); 17] = [
+        (Arc::new(Int16Array::from(vec![-128, 127])), Integers(One)),
+        (Arc::new(Int32Array::from(vec![0, 32_768])), AsIs),
+        (Arc::new(UInt16Array::from(vec![0, 255])), Integers(One)),
+        (Arc::new(UInt32Array::from(vec![0, 256])), Integers(Two)),
+        (Arc::new(UInt64Array::from(vec![0, u64::from(u32::MAX)])), Integers(Four)),
+        (Arc::new(UInt64Array::from(vec![0, u64::from(u32::MAX) + 1])), AsIs),
+        (Arc::new(Decimal32Array::from(vec![1, -1])), Integers(One)),
+        (Arc::new(Decimal64Array::from(vec![1, -40_000])), Integers(Four)),
+        (decimals(vec![Some(i128::from(i64::MIN)), None]), Integers(Eight)),
+        (decimals(vec![Some(i128::from(i64::MAX) + 1), None]), AsIs),
+        (Arc::new(Date32Array::from(vec![20_786, -1])), Integers(Two)),
+        (Arc::new(Time64MicrosecondArray::from(vec![1, 1 << 31])), AsIs),
+        (Arc::new(DurationSecondArray::from(vec![1, -(1 << 31)])), Integers(Four)),
+        (Arc::new(Float64Array::from(vec![0.0, 1.0])), AsIs),
+        (Arc::new(StringViewArray::from_iter_values(["a", "bc"])), Offsets),
+        (Arc::new(StringViewArray::from_iter_values(["de", "bc"])), FixedLength(2)),
+        (Arc::new(StringArray::from_iter_values(["a", "bc"])), AsIs),
+    ];
+    let expected: Vec<_> = columns.iter().map(|(_, narrowing)| *narrowing).collect();
+    assert_eq!(ways(&batch(columns.into_iter().map(|(column, _)| column))), expected);
+}
+
+/// Whoever reads what another build wrote would have to know it.
+#[test]
+fn a_payload_begins_with_how_its_leaves_travel() {
+    let batch = batch([
+        Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef,
+        Arc::new(StringViewArray::from_iter_values(["ab", "cd"])),
+    ]);
+    let payload = encode(&batch, Codec::None).expect("encodes");
+    assert_eq!(payload[..4], [0, 0, 2, 0], "no codec, and two leaves");
+    assert_eq!(payload[HEADER_BYTES..][..16], [1, 0, 2, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn lists_structs_and_what_is_in_them_come_back_from_any_slice_and_in_pieces() {
+    let rows = 40;
+    let lengths = || (0..rows).map(|row| row % 4);
+    let values: usize = lengths().sum();
+    let names =
+        StringViewArray::from_iter((0..values).map(|at| (at % 5 != 0).then(|| format!("the name of {at}"))));
+    let fields = Fields::from(vec![
+        Field::new("key", DataType::Int64, false),
+        Field::new("name", DataType::Utf8View, true),
+    ]);
+    let keys = Int64Array::from_iter_values(0..values as i64);
+    let structs = StructArray::new(fields.clone(), vec![Arc::new(keys), Arc::new(names)], None);
+    let structs: ArrayRef = Arc::new(structs);
+    let of_structs = Arc::new(Field::new_list_field(DataType::Struct(fields), true));
+    let nulls = NullBuffer::from_iter((0..rows).map(|row| row % 7 != 0));
+    let small = ListArray::new(
+        of_structs.clone(),
+        OffsetBuffer::from_lengths(lengths()),
+        structs.clone(),
+        Some(nulls),
+    );
+    let large = LargeListArray::new(of_structs, OffsetBuffer::from_lengths(lengths()), structs, None);
+    let pairs = FixedSizeListArray::new(
+        Arc::new(Field::new_list_field(DataType::Utf8View, true)),
+        2,
+        Arc::new(StringViewArray::from_iter_values((0..2 * rows).map(|at| format!("one of a pair, {at}")))),
+        None,
+    );
+    let batch = batch([Arc::new(small) as ArrayRef, Arc::new(large), Arc::new(pairs)]);
+    for codec in [Codec::None, Codec::Lz4, Codec::Zstd] {
+        for cut in 0..=rows {
+            let pieces = [batch.slice(0, cut), batch.slice(cut, rows - cut)];
+            let payload =
+                Encoder::new(codec).and_then(|mut encoder| encoder.encode(&pieces)).expect("encodes");
+            assert_eq!(
+                Decoder::new(batch.schema()).decode(payload).expect("decodes"),
+                std::slice::from_ref(&batch)
+            );
+            assert_eq!(travelled(&pieces[1]).0, pieces[1]);
+        }
+    }
+    assert!(ways(&batch).iter().filter(|way| **way != Narrowing::AsIs).count() >= 4);
+}
+
+#[test]
+fn what_the_schema_says_of_columns_stays_although_batches_differ_in_it() {
+    let schema = |nullable| {
+        let field = Field::new("n", DataType::Int64, nullable);
+        let field = field.with_metadata([("unit".to_owned(), "row".to_owned())].into());
+        Arc::new(Schema::new_with_metadata(vec![field], [("table".to_owned(), "t".to_owned())].into()))
+    };
+    let mut encoder = Encoder::new(Codec::None).expect("there is such a codec");
+    for (nullable, value) in [(false, Some(1)), (true, None), (false, Some(2))] {
+        let column = Arc::new(Int64Array::from(vec![value]));
+        let batch = RecordBatch::try_new(schema(nullable), vec![column]).expect("one column");
+        let payload = encoder.encode(std::slice::from_ref(&batch)).expect("encodes");
+        assert_eq!(Decoder::new(schema(nullable)).decode(payload).expect("decodes"), [batch]);
+    }
+    let nothing = Arc::new(Schema::empty());
+    let rows = |rows| {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(nothing.clone(), vec![], &options).expect("no column")
+    };
+    let payload = encoder.encode(&[rows(3), rows(0), rows(4)]).expect("encodes");
+    assert_eq!(Decoder::new(nothing.clone()).decode(payload).expect("decodes"), [rows(7)]);
 }
 
 #[test]

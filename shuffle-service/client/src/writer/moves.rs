@@ -210,8 +210,8 @@ mod tests {
 
     fn returned(partition: u32, why: Why) -> Returned {
         let header = BatchHeader::of(TaskIndex(0), AttemptNumber(0), BatchId(partition), 1, b"x");
-        let record = Bytes::from([&header.encode()[..], b"x"].concat());
-        let batch = Batch { header, record };
+        let mut record = Bytes::from([&header.encode()[..], b"x"].concat());
+        let batch = Batch::split_from(&mut record).expect("a whole record");
         Returned { partition: PartitionIndex(partition), epoch: Epoch(0), batch, why }
     }
 

@@ -47,6 +47,7 @@ use std::{
 };
 
 use penstock_common::{
+    bytes::ByteSize,
     clock::Clock,
     config::Reloaded,
     grpc, http,
@@ -239,7 +240,8 @@ pub async fn start_on(
         credentials,
     };
     report(&config, reporter, &network, &tasks);
-    tracing::info!(worker = %address.worker, incarnation = %address.incarnation, data = %address.data, "shuffle worker started");
+    let memory = ByteSize(config.memory_bytes());
+    tracing::info!(worker = %address.worker, incarnation = %address.incarnation, data = %address.data, %memory, "shuffle worker started");
     Ok(handle)
 }
 

@@ -1,6 +1,10 @@
 //! Reservation: placed by the master, taken on the workers, all or nothing.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use penstock_protocol::{
     ids::{Epoch, PartitionIndex, ShuffleId, WorkerId},
@@ -52,6 +56,22 @@ impl Owner {
         wanted: &[(PartitionIndex, Epoch)],
         suspects: &[WorkerId],
     ) -> Result<Vec<Location>, OwnerError> {
+        let mut taken = Vec::new();
+        let reserved = self.try_placements(shuffle, wanted, suspects, &mut taken).await;
+        // Not between two placements: a release may come late, or once more, and would meet what was taken since.
+        let kept = reserved.as_deref().unwrap_or_default();
+        self.release_copies(shuffle, &for_nothing(taken, kept)).await;
+        reserved
+    }
+
+    /// Adds to `taken` what workers were asked to take and may have taken for nothing.
+    async fn try_placements(
+        &self,
+        shuffle: ShuffleId,
+        wanted: &[(PartitionIndex, Epoch)],
+        suspects: &[WorkerId],
+        taken: &mut Vec<Location>,
+    ) -> Result<Vec<Location>, OwnerError> {
         let mut refused: Vec<WorkerId> = Vec::new();
         let mut suspects = suspects.to_vec();
         loop {
@@ -61,8 +81,8 @@ impl Owner {
             self.remember(shuffle.job, &locations);
             let failures = self.reserve_all(shuffle, &locations, &suspects).await;
             let Some((worker, error)) = failures.first() else { return Ok(locations) };
+            taken.extend(locations.iter().flat_map(Location::copies));
             let (worker, code) = (worker.worker.clone(), error.code);
-            self.release_locations(shuffle, &locations).await;
             let reason = error.message.clone();
             let failure = match code {
                 ErrorCode::NoRoom => OwnerError::NoWorkers { reason },
@@ -153,10 +173,9 @@ impl Owner {
     }
 
     /// Takes back what was reserved for nothing.
-    async fn release_locations(&self, shuffle: ShuffleId, locations: &[Location]) {
-        let copies: Vec<_> = locations.iter().flat_map(Location::copies).collect();
+    async fn release_copies(&self, shuffle: ShuffleId, copies: &[Location]) {
         // What one that hangs may have taken goes with the job.
-        let answering = by_worker(&copies).into_iter().filter(|(worker, _)| !self.suspects.has(worker));
+        let answering = by_worker(copies).into_iter().filter(|(worker, _)| !self.suspects.has(worker));
         let release = answering.map(|(worker, indices)| {
             let locations = indices.iter().map(|index| (&copies[*index]).into()).collect();
             let what = pb::ShuffleLocations { shuffle: Some(shuffle.into()), locations };
@@ -165,6 +184,13 @@ impl Owner {
         });
         futures::future::join_all(release).await;
     }
+}
+
+/// What was taken of copies that are not kept.
+fn for_nothing(mut taken: Vec<Location>, kept: &[Location]) -> Vec<Location> {
+    let kept: HashSet<_> = kept.iter().flat_map(Location::copies).collect();
+    taken.retain(|copy| !kept.contains(copy));
+    taken
 }
 
 /// The keys that each worker takes, by where their second copies go.
@@ -203,5 +229,30 @@ fn placement(
         _ => Err(OwnerError::NoWorkers {
             reason: "the master's placement does not fit what was asked".to_owned(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_protocol::ids::Incarnation;
+
+    use super::*;
+
+    fn worker(name: &str) -> Arc<WorkerAddress> {
+        let (control, data) = (String::new(), String::new());
+        Arc::new(WorkerAddress { worker: name.into(), incarnation: Incarnation(1), control, data })
+    }
+
+    fn on(partition: u32, name: &str) -> Location {
+        Location::on(PartitionIndex(partition), Epoch(0), worker(name))
+    }
+
+    // Invariant 15, and 17: a release that comes late must not meet what is handed out.
+    #[test]
+    fn what_is_kept_of_a_failed_placement_is_not_released() {
+        let taken = vec![on(0, "a"), on(0, "b"), on(1, "b"), on(1, "c")];
+        let kept = [Location { replica: Some(worker("b")), ..on(0, "d") }, on(1, "c")];
+        assert_eq!(for_nothing(taken.clone(), &kept), [on(0, "a"), on(1, "b")]);
+        assert_eq!(for_nothing(taken.clone(), &[]), taken);
     }
 }

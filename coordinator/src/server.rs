@@ -160,7 +160,7 @@ pub async fn start_with(
     let secret = ClusterSecret::load(&config.cluster_secret_file)?;
     let shuffles = match parts.shuffles {
         Some(shuffles) => shuffles,
-        None => remote_shuffles(&config, network, secret.clone(), &tasks)?,
+        None => remote_shuffles(&config, network, secret.clone(), clock.now(), &tasks)?,
     };
     recovery::clean_up(ended, &publisher, &shuffles, &tasks).await?;
     let handle = Handle { rest: addr(rest.as_ref()), grpc: addr(executors_and_flight.as_ref()) };
@@ -250,6 +250,7 @@ fn remote_shuffles(
     config: &Config,
     network: Arc<dyn Network>,
     secret: Option<ClusterSecret>,
+    now: Timestamp,
     tasks: &Tasks,
 ) -> Result<Arc<dyn Shuffles>, StartError> {
     let network = tls::wrap(network, &config.shuffle_tls, tasks)?;
@@ -258,10 +259,16 @@ fn remote_shuffles(
         .with_copies(config.shuffle_copies)
         .with_silence(silence)
         .with_patience(Duration::from_secs(config.shuffle_wait_seconds))
+        .with_placements_from(first_placement(now))
         .with_secret(secret.as_ref());
     let options = ClientOptions { silence_ms: config.shuffle_silence_ms, ..ClientOptions::default() };
     let client = ShuffleClient::new(network, options, tasks.clone()).with_secret(secret);
     Ok(Arc::new(RemoteShuffles::new(owner, client)))
+}
+
+/// Beyond all placements of a former life, which made fewer than 65,536 in each millisecond.
+fn first_placement(now: Timestamp) -> u64 {
+    u64::try_from(now.as_millis()).unwrap_or(0) << 16
 }
 
 fn run_loop(event_loop: EventLoop, effects: &Arc<Effects>, tasks: &Tasks) {

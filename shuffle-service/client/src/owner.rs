@@ -15,7 +15,10 @@ mod workers;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize},
+    },
     time::Duration,
 };
 
@@ -87,6 +90,8 @@ pub struct Owner {
     suspects: Suspects,
     /// How long writers wait for a worker that takes their next epoch.
     patience: Duration,
+    /// The number of the next placement.
+    placements: AtomicU64,
 }
 
 const SILENCE: Duration = Duration::from_secs(1);
@@ -108,7 +113,14 @@ impl Owner {
             silence: SILENCE,
             suspects: Suspects::default(),
             patience: PATIENCE,
+            placements: AtomicU64::new(0),
         }
+    }
+
+    /// The number of its first placement. Workers ignore what belongs to an earlier one, so whoever owns shuffles after this
+    /// owner has to begin with a larger number than this one came to, such as the time of its start.
+    pub fn with_placements_from(self, first: u64) -> Self {
+        Self { placements: AtomicU64::new(first), ..self }
     }
 
     /// Says whose a job is and what its workers must have; counts until the job is released.

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     link::Links,
+    location::Placement,
     store::{LocationKey, Store},
     usage,
 };
@@ -33,7 +34,8 @@ impl ShuffleWorker for Control {
         let shuffle: ShuffleId = required(request.shuffle, "shuffle")?;
         let replica: Option<WorkerAddress> = optional(request.replica, "replica")?;
         let replica = replica.map(|replica| self.links.to(replica));
-        self.store.reserve(shuffle, &keys(request.locations), replica.as_ref())?;
+        let placement = Placement { number: request.placement, replica: replica.as_ref() };
+        self.store.reserve(shuffle, &keys(request.locations), placement)?;
         self.store.jobs_known.set_user(shuffle.job, &request.user);
         Ok(Response::new(pb::ReserveAnswer {}))
     }

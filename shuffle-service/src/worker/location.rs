@@ -51,8 +51,19 @@ pub(super) struct Location {
     /// A write or a move ended, or a pending batch was answered.
     ended: Notify,
     split_from_bytes: u64,
+    /// The number of the placement that made it.
+    placement: u64,
     /// The way to its second copy.
     replica: Option<Arc<Link>>,
+}
+
+/// What reserves a location.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Placement<'a> {
+    /// Larger than that of any placement before.
+    pub number: u64,
+    /// The way to its second copy.
+    pub replica: Option<&'a Arc<Link>>,
 }
 
 /// A location whose clients do not follow the wish to split stops at so many times the size.
@@ -102,9 +113,9 @@ impl Location {
         Self { split_from_bytes, ..self }
     }
 
-    /// Sends a second copy of everything there.
-    pub fn replicated_to(self, replica: Option<Arc<Link>>) -> Self {
-        Self { replica, ..self }
+    /// Sends a second copy of everything where the placement says.
+    pub fn placed_by(self, Placement { number, replica }: Placement<'_>) -> Self {
+        Self { placement: number, replica: replica.cloned(), ..self }
     }
 
     /// One that an earlier life committed; `parts` are all of it. What was not synced has to be proved.
@@ -134,7 +145,7 @@ impl Location {
             maps: MapIndex::default(),
         };
         let (ended, split_from_bytes) = (Notify::new(), u64::MAX);
-        Self { life, proof, state: Mutex::new(state), ended, split_from_bytes, replica: None }
+        Self { life, proof, state: Mutex::new(state), ended, split_from_bytes, placement: 0, replica: None }
     }
 
     /// Takes a batch, or says why not. `charge` is the memory of its bytes. With a second copy the batch is pending: the
@@ -168,12 +179,9 @@ impl Location {
         self.replica.as_ref()
     }
 
-    pub fn forwards_to(&self, replica: Option<&Arc<Link>>) -> bool {
-        match (&self.replica, replica) {
-            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
-            (None, None) => true,
-            _ => false,
-        }
+    /// Whether this placement, or one after it, made it.
+    pub fn is_of(&self, placement: Placement<'_>) -> bool {
+        self.placement >= placement.number
     }
 
     /// What `look` finds first; it looks again whenever something has ended.

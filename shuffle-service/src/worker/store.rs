@@ -29,9 +29,20 @@ pub(super) use self::{
     shuffle::Shuffle,
 };
 use super::{
-    complaints::Complaints, config::Durability, congestion::Congestion, disks::Disks, guard::Guard,
-    jobs::Jobs, link::Link, location::Location, memory::Budget, objects::Objects, pace::Pace,
-    recovery::Recovered, settings::Settings, standing::Standing, write_out::Named,
+    complaints::Complaints,
+    config::Durability,
+    congestion::Congestion,
+    disks::Disks,
+    guard::Guard,
+    jobs::Jobs,
+    location::{Location, Placement},
+    memory::Budget,
+    objects::Objects,
+    pace::Pace,
+    recovery::Recovered,
+    settings::Settings,
+    standing::Standing,
+    write_out::Named,
 };
 
 pub(super) type LocationKey = (PartitionIndex, Epoch);
@@ -122,7 +133,7 @@ impl Store {
         &self,
         id: ShuffleId,
         keys: &[LocationKey],
-        replica: Option<&Arc<Link>>,
+        placement: Placement<'_>,
     ) -> Result<(), RpcError> {
         if self.standing.get().takes_nothing() {
             return Err(RpcError::new(
@@ -151,13 +162,14 @@ impl Store {
             return Err(RpcError::new(ErrorCode::Conflict, reason));
         }
         for key in keys {
-            // One that nobody wrote to may be left from a reservation that failed elsewhere, with another second copy.
+            // One that nobody wrote to may be left from a placement that failed elsewhere, with another second copy. And
+            // a reservation of that one may come late, when writers know of the one that did not fail.
             let stays =
-                locations.get(key).is_some_and(|known| !known.is_untouched() || known.forwards_to(replica));
+                locations.get(key).is_some_and(|known| !known.is_untouched() || known.is_of(placement));
             if !stays {
                 let location = Location::new(&self.budget, self.incarnation)
                     .splitting_from(settings.split_from_bytes.as_u64())
-                    .replicated_to(replica.cloned());
+                    .placed_by(placement);
                 locations.insert(*key, Arc::new(location));
             }
         }

@@ -103,7 +103,7 @@ async fn reserve(cluster: &Cluster, partitions: &[u32], replica: Option<&WorkerA
         shuffle: Some(SHUFFLE.into()),
         locations: partitions.iter().map(key).collect(),
         replica: replica.map(Into::into),
-        user: String::new(),
+        ..Default::default()
     };
     control.reserve(request).await.unwrap();
 }

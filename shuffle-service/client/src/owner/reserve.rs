@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -149,6 +149,7 @@ impl Owner {
         suspects: &[WorkerId],
     ) -> Vec<(Arc<WorkerAddress>, RpcError)> {
         let user = self.profile(shuffle.job).user;
+        let placement = self.placements.fetch_add(1, Ordering::Relaxed);
         let reserve = by_role(locations).into_iter().map(|((worker, replica), locations)| {
             let request = pb::ReserveRequest {
                 incarnation: worker.incarnation.0,
@@ -156,6 +157,7 @@ impl Owner {
                 locations,
                 replica: replica.map(Into::into),
                 user: user.clone(),
+                placement,
             };
             let policy = match suspects.contains(&worker.worker) {
                 true => calls::RESERVE,

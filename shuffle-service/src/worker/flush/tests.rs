@@ -30,7 +30,7 @@ fn store(disk: Arc<FaultyDisk>, partitions: u32) -> Arc<Store> {
     let budget = Budget::new(&config);
     let store = Arc::new(Store::new("w".into(), LIFE, budget, disks.into(), None, Settings::new(config)));
     let keys: Vec<_> = (0..partitions).map(|partition| (PartitionIndex(partition), Epoch(0))).collect();
-    store.reserve(SHUFFLE, &keys, None).unwrap();
+    store.reserve(SHUFFLE, &keys, crate::worker::location::Placement::default()).unwrap();
     store
 }
 

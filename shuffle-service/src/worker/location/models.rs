@@ -73,7 +73,7 @@ fn committed_bytes(verdict: &CommitVerdict) -> u64 {
 fn a_close_covers_every_batch_that_is_acknowledged() {
     check(|| async {
         let (link, _other_end) = Link::for_test();
-        let location = Arc::new(location().replicated_to(Some(link)));
+        let location = Arc::new(location().placed_by(Placement { number: 0, replica: Some(&link) }));
         let pushes = (0..3).map(|nth| spawn(push(Arc::clone(&location), nth != 1))).collect();
         let closing = Arc::clone(&location);
         let close = spawn(async move {
@@ -97,7 +97,7 @@ fn a_close_covers_every_batch_that_is_acknowledged() {
 fn an_early_and_the_final_commit_agree() {
     check(|| async {
         let (link, _other_end) = Link::for_test();
-        let location = Arc::new(location().replicated_to(Some(link)));
+        let location = Arc::new(location().placed_by(Placement { number: 0, replica: Some(&link) }));
         let pushes = (0..2).map(|_| spawn(push(Arc::clone(&location), true))).collect();
         let splitting = Arc::clone(&location);
         let split = spawn(async move { splitting.split(Refusal::Full) });

@@ -326,7 +326,10 @@ proptest! {
 /// With a second copy: each batch that is taken is pending.
 fn replicated() -> (Arc<Location>, impl Sized) {
     let (link, other_end) = Link::for_test();
-    (Arc::new(Location::new(&budget(), LIFE).replicated_to(Some(link))), other_end)
+    (
+        Arc::new(Location::new(&budget(), LIFE).placed_by(Placement { number: 0, replica: Some(&link) })),
+        other_end,
+    )
 }
 
 fn pending(location: &Arc<Location>) -> Pending {

@@ -35,7 +35,7 @@ async fn committed(disk: &Arc<MemoryDisk>) -> (Arc<Store>, Arc<Location>, Bytes)
     let budget = Budget::new(&config);
     let none = Charge::none(&budget);
     let store = Arc::new(Store::new("w".into(), LIFE, budget, disks.into(), None, Settings::new(config)));
-    store.reserve(SHUFFLE, &[KEY], None).unwrap();
+    store.reserve(SHUFFLE, &[KEY], crate::worker::location::Placement::default()).unwrap();
     let location = store.location(LIFE, SHUFFLE, KEY).unwrap();
     let header = BatchHeader::of(TaskIndex(0), AttemptNumber(0), BatchId(0), 1, b"payload");
     let batch = Bytes::from([&header.encode()[..], b"payload"].concat());

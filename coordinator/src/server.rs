@@ -266,7 +266,8 @@ fn remote_shuffles(
     Ok(Arc::new(RemoteShuffles::new(owner, client)))
 }
 
-/// Beyond all placements of a former life, which made fewer than 65,536 in each millisecond.
+/// Beyond all placements of a former life, which made fewer than 65,536 in each millisecond. Under a clock that was set back, what
+/// that life reserved and did not journal may keep its own second copies: their stage runs again.
 fn first_placement(now: Timestamp) -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(0) << 16
 }

@@ -1,6 +1,7 @@
 //! Which build this process is.
 //!
-//! Hashing and plan encoding are stable within one build only, so both ends of a connection must be the same binary.
+//! Hashing and plan encoding are stable within one build only, so coordinator and executors must be the same binary, and
+//! all processes of a shuffle service. Clients that move bytes through it have to be of the same release alone.
 //! The linker's build id tells binaries apart (`cli/build.rs` asks for it); where there is none, a hash of the
 //! executable does. All roles are one binary, so a cluster of one build agrees by itself.
 
@@ -42,6 +43,31 @@ pub fn require_same(peer: &str, theirs: &str, me: &'static str) -> Result<(), Ot
         return Ok(());
     }
     Err(OtherBuild { peer: peer.to_owned(), theirs: theirs.to_owned(), me })
+}
+
+/// A client of the shuffle service that speaks another release's frames.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{peer} is build {theirs} and this {me} is build {}: use the client library of the release that runs",
+    build()
+)]
+pub struct OtherRelease {
+    pub peer: String,
+    pub theirs: String,
+    pub me: &'static str,
+}
+
+/// Refuses a peer of another release. Programs that are not penstock may use its client library, and what travels
+/// there is bytes: neither hashing nor plans have to agree.
+pub fn require_same_release(peer: &str, theirs: &str, me: &'static str) -> Result<(), OtherRelease> {
+    if release(theirs) == release(build()) {
+        return Ok(());
+    }
+    Err(OtherRelease { peer: peer.to_owned(), theirs: theirs.to_owned(), me })
+}
+
+fn release(build: &str) -> &str {
+    build.split_once('+').map_or(build, |(release, _)| release)
 }
 
 fn executable_id() -> String {
@@ -219,6 +245,17 @@ mod tests {
             ["executor e1 is build 0.1.0+other", "this coordinator is build", build(), "same penstock binary"]
         {
             assert!(refused.contains(part), "{part}: {refused}");
+        }
+    }
+
+    #[test]
+    fn other_programs_of_the_same_release_are_let_in() {
+        let theirs = format!("{}+other", env!("CARGO_PKG_VERSION"));
+        assert_eq!(require_same_release("the client", &theirs, "shuffle worker"), Ok(()));
+        for theirs in ["0.0.0+other", "0.0.0", "", &build()[1..]] {
+            let refused =
+                require_same_release("the client", theirs, "shuffle worker").unwrap_err().to_string();
+            assert!(refused.contains("the client library of the release"), "{refused}");
         }
     }
 }

@@ -176,7 +176,7 @@ async fn hello(stream: &mut Stream, store: &Store) -> Result<Hello, Ended> {
         return Err(Ended::Fault(Refusal::BadFrame, format!("expected a hello, got {:?}", frame.kind)));
     }
     let hello = Hello::parse(frame.body)?;
-    build::require_same("the client", &hello.build, "shuffle worker")
+    build::require_same_release("the client", &hello.build, "shuffle worker")
         .map_err(|refusal| Ended::Fault(Refusal::OtherBuild, refusal.to_string()))?;
     let answered = match hello.purpose {
         Purpose::Push | Purpose::Replicate => hello.incarnation == store.incarnation,

@@ -227,19 +227,26 @@ impl Store {
         }
     }
 
-    /// Compares what was never synced with its checksum before it is served for the first time.
+    /// Compares what was never synced with its checksum before it is served for the first time. What cannot be read now
+    /// may be read later; what is wrong stays so.
     pub async fn prove(&self, location: &Location) -> Result<(), Refusal> {
-        let proof = location.proof.get_or_init(|| async {
+        let proof = location.proof.get_or_try_init(|| async {
             for part in location.parts() {
-                let proved = self.checksum_of(&part).await;
-                if !matches!(proved, Ok(checksum) if checksum == part.crc32c) {
-                    tracing::warn!(?part, "data of a former life is not what its manifest says");
-                    return Err(Refusal::Unknown);
+                match self.checksum_of(&part).await {
+                    Ok(checksum) if checksum == part.crc32c => {}
+                    Ok(_) => {
+                        tracing::warn!(?part, "data of a former life is not what its manifest says");
+                        return Ok(Err(Refusal::Unknown));
+                    }
+                    Err(error) => {
+                        tracing::warn!(?part, %error, "data of a former life cannot be read");
+                        return Err(Refusal::Unknown);
+                    }
                 }
             }
-            Ok(())
+            Ok(Ok(()))
         });
-        *proof.await
+        *proof.await?
     }
 
     pub async fn checksum_of(&self, part: &Part) -> io::Result<u32> {

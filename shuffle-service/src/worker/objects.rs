@@ -8,12 +8,16 @@ use std::{
     ops::Range,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;
-use opendal::{ErrorKind, Operator, layers::RetryLayer};
+use opendal::{
+    ErrorKind, Operator,
+    layers::{RetryLayer, TimeoutLayer},
+};
 use penstock_protocol::{frame, ids::WorkerId};
 
 use crate::disk::StoredFile;
@@ -23,6 +27,8 @@ const READ_AHEAD_BYTES: u64 = 1 << 20;
 /// Above what S3 asks of a part of an upload at least.
 const UPLOAD_CHUNK_BYTES: usize = 8 << 20;
 const RETRIES: usize = 3;
+/// A store that is slow takes a chunk of an upload in less: 8 MiB within it are 0.14 MB/s.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone)]
 pub(super) struct Objects {
@@ -42,7 +48,9 @@ impl Objects {
         } else {
             Operator::new(opendal::services::Fs::default().root(location))?
         };
-        let store = store.layer(RetryLayer::new().with_max_times(RETRIES));
+        // Each try has its time, so what hangs is tried again like what failed.
+        let timeout = TimeoutLayer::new().with_timeout(CALL_TIMEOUT).with_io_timeout(CALL_TIMEOUT);
+        let store = store.layer(timeout).layer(RetryLayer::new().with_max_times(RETRIES));
         Ok(Some(Self { store, folder: format!("{worker}/") }))
     }
 

@@ -164,9 +164,23 @@ async fn a_frame_longer_than_announced_is_refused_before_it_takes_memory() {
     assert_eq!(refusal(&mut stream).await, Refusal::BadFrame);
 }
 
+#[tokio::test]
+async fn another_program_of_the_same_release_is_welcome() {
+    let cluster = one_worker().await;
+    let incarnation = cluster.workers[0].handle.address.incarnation;
+    let build = format!("{}+a program with the client library", env!("CARGO_PKG_VERSION"));
+    for purpose in [Purpose::Push, Purpose::Fetch] {
+        let mut stream = connect(&cluster).await;
+        let hello = Hello { purpose, incarnation, build: build.clone() };
+        write_all(&mut stream, &[hello.encode()]).await.unwrap();
+        let answer = read_frame(&mut stream, FRAME_BYTES_MAX).await.unwrap().unwrap();
+        assert_eq!(answer.kind, Kind::Welcome);
+    }
+}
+
 // Invariant 16.
 #[tokio::test]
-async fn a_client_that_means_another_life_or_build_is_turned_away() {
+async fn a_client_that_means_another_life_or_release_is_turned_away() {
     let cluster = one_worker().await;
     let incarnation = cluster.workers[0].handle.address.incarnation;
     let cases = [

@@ -319,8 +319,9 @@ async fn an_untouched_location_is_reserved_anew_by_later_placements_alone() {
     reserve(8, &new);
     assert!(is_new());
     reserve(7, &old);
-    reserve(8, &new);
     assert!(is_new(), "the other one came late");
+    reserve(8, &new);
+    assert!(is_new(), "it is its own");
     push(&store, shuffle(1, 0), &[0]).await;
     reserve(9, &old);
     assert!(is_new(), "it was written to");

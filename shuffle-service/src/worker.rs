@@ -186,7 +186,7 @@ pub async fn start_on(
     let disks = Arc::new(Disks::new(&config, &worker, disk, tasks.clone()));
     disks.take_over().await.map_err(|(folder, source)| StartError::Folder { folder, source })?;
     let objects = Objects::open(&config.object_store, &worker).map_err(|source| StartError::ObjectStore {
-        location: config.object_store.clone(),
+        location: config.shown().object_store,
         source: Box::new(source),
     })?;
     let recovered = recover(&disks, objects.as_ref(), config.keep_data).await;

@@ -95,7 +95,7 @@ async fn no_interruption(state: State<Arc<Admin>>) -> Json<Value> {
 }
 
 async fn settings(State(admin): State<Arc<Admin>>) -> Json<Value> {
-    Json(json!(&*admin.store.settings.get()))
+    Json(json!(admin.store.settings.get().shown()))
 }
 
 /// Takes those that are named; what cannot change at run time is refused by name, and then nothing changes.

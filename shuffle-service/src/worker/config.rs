@@ -263,6 +263,17 @@ fn share_of(machine: Option<ByteSize>) -> u64 {
     (machine.as_u64() / MACHINE_PART).max(MEMORY_BYTES_DEFAULT_MIN).min(half)
 }
 
+/// A URL without what may be a secret: user and password before the host, and all that is said after `?`.
+fn without_credentials(url: &str) -> String {
+    const MASK: &str = "******";
+    let (place, has_options) = url.split_once('?').map_or((url, false), |(place, _)| (place, true));
+    let place = match place.split_once("://").map(|(scheme, host)| (scheme, host.rsplit_once('@'))) {
+        Some((scheme, Some((_, host)))) => format!("{scheme}://{MASK}@{host}"),
+        _ => place.to_owned(),
+    };
+    if has_options { format!("{place}?{MASK}") } else { place }
+}
+
 impl Config {
     /// Settings that can change at run time. All others are read once, at start.
     const CHANGEABLE: [&'static str; 21] = [
@@ -306,6 +317,11 @@ impl Config {
         }
         let plain = |path: &PathBuf| DiskConfig { path: path.clone(), ..DiskConfig::default() };
         self.data_dirs.iter().map(plain).collect()
+    }
+
+    /// What people may see: credentials in the object store's URL are hidden.
+    pub(super) fn shown(&self) -> Self {
+        Self { object_store: without_credentials(&self.object_store), ..self.clone() }
     }
 
     /// The percents between which memory is kept: what may not rest there leaves it as soon as there is enough to write.
@@ -404,6 +420,22 @@ mod tests {
         let file = folder.path().join("penstock.toml");
         std::fs::write(&file, text).unwrap();
         load_with_env("shuffle-worker", Some(&file), [], &BTreeMap::new()).unwrap().value
+    }
+
+    #[test]
+    fn credentials_of_the_object_store_are_not_shown() {
+        for (location, shown) in [
+            ("", ""),
+            ("/mnt/store", "/mnt/store"),
+            ("/mnt/a@b", "/mnt/a@b"),
+            ("s3://bucket/folder", "s3://bucket/folder"),
+            ("s3://bucket/folder?region=x&secret_access_key=abc", "s3://bucket/folder?******"),
+            ("webdav://me:p@ss@host/folder", "webdav://******@host/folder"),
+        ] {
+            let config = Config { object_store: location.to_owned(), ..Config::default() };
+            assert_eq!(config.shown().object_store, shown);
+            assert_eq!(config.object_store, location);
+        }
     }
 
     #[test]

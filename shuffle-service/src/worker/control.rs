@@ -114,7 +114,7 @@ impl ShuffleWorker for Control {
                 self.store.change_settings(&changes).map_err(|error| invalid(error.to_string()))?
             }
         };
-        let settings = serde_json::to_string(&*self.store.settings.get())
+        let settings = serde_json::to_string(&self.store.settings.get().shown())
             .map_err(|error| RpcError::new(ErrorCode::Internal, error.to_string()))?;
         Ok(Response::new(pb::SettingsAnswer { settings, changed }))
     }

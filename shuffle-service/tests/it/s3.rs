@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     cluster::{JOB, SHUFFLE, eventually},
+    http::get,
     tiers::{Tiers, tiers},
 };
 
@@ -90,6 +91,8 @@ async fn s3_holds_new_data_through_a_restart_until_the_job_ends() {
     assert!(server.objects().await > 0);
     assert_eq!(tiers.data_files(), 0);
     tiers.assert_readable(SHUFFLE, &source).await;
+    let shown = get(tiers.cluster.master.admin.unwrap(), "/api/v1/workers/w0/settings").await;
+    assert_eq!(shown["object_store"], "s3://bucket/shuffle?******", "its keys are not for everybody");
     let worker = &tiers.cluster.workers[0];
     let _again = tiers.cluster.restart(worker, worker.disk.after_power_loss().into()).await;
     tiers.assert_readable(SHUFFLE, &source).await;

@@ -207,7 +207,7 @@ pub async fn start_on(
     let links = Links::new(Arc::clone(&network), secret.clone(), memory_bytes, silence, tasks.clone());
     watch_disks(&store, &tasks).await;
     let (registered, watch_registered) = watch::channel(false);
-    let admin = serve_admin(&config, admin_network.as_ref(), &store, clock, &tasks).await?;
+    let admin = serve_admin(&config, admin_network.as_ref(), &store, Arc::clone(&clock), &tasks).await?;
     let handle = Handle {
         control: control.local_addr().map_err(StartError::Bind)?,
         data: data.local_addr().map_err(StartError::Bind)?,
@@ -217,7 +217,7 @@ pub async fn start_on(
         store: Arc::clone(&store),
     };
     let credentials = Credentials::new(secret.as_ref());
-    serve_control(control, &store, links, secret, &tasks);
+    serve_control(control, Control { store: Arc::clone(&store), links, clock }, secret, &tasks);
     let connections = Connections::new(Arc::clone(&store), tasks.clone());
     tasks.spawn("data-plane", OnFailure::StopAll, connections.clone().accept(data));
     if let Some(local) = local {
@@ -302,12 +302,11 @@ async fn watch_disks(store: &Arc<Store>, tasks: &Tasks) {
 
 fn serve_control(
     listener: Box<dyn Listener>,
-    store: &Arc<Store>,
-    links: Links,
+    control: Control,
     secret: Option<ClusterSecret>,
     tasks: &Tasks,
 ) {
-    let server = ShuffleWorkerServer::new(Control { store: Arc::clone(store), links })
+    let server = ShuffleWorkerServer::new(control)
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
     let server = InterceptedService::new(server, Doorkeeper::new(secret));

@@ -56,6 +56,11 @@ impl Masters {
         self.first(|address| self.request(Method::POST, address, path).json(body)).await
     }
 
+    /// Takes back, at the first master that does it, what concerns no master's own state.
+    pub async fn delete_once(&self, path: &[&str]) -> anyhow::Result<Value> {
+        self.first(|address| self.request(Method::DELETE, address, path)).await
+    }
+
     /// What one master does not know, another may.
     async fn first(&self, request: impl Fn(&Url) -> RequestBuilder) -> anyhow::Result<Value> {
         let (mut silent, mut unknown) = (Vec::new(), None);

@@ -27,6 +27,7 @@ const SECONDS_MAX: u64 = 315_360_000;
   penstock shuffle workers
   penstock shuffle partitions JOB
   penstock shuffle decommission worker-3 --wait
+  penstock shuffle interrupt worker-3 --seconds 120
   penstock shuffle exclude worker-3 --seconds 3600 --reason 'slow disk'
   penstock shuffle quota --user ann --bytes 500GiB
   penstock shuffle settings job_locations_max=200000
@@ -91,6 +92,22 @@ Phases: open (takes batches), closing, committed, broken (cannot commit), releas
         /// The worker's name
         worker: String,
     },
+    /// Tell a worker that its machine goes away: what is written moves to others, as far as there are any
+    #[command(after_help = "Examples:
+  penstock shuffle interrupt worker-3 --seconds 120
+  penstock shuffle interrupt worker-3 --cancel          # it stays after all
+
+What it holds is committed, and served as long as it lives.")]
+    Interrupt {
+        /// The worker's name
+        worker: String,
+        /// In how many seconds the machine goes
+        #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
+        seconds: u64,
+        /// It does not go
+        #[arg(long, conflicts_with = "seconds")]
+        cancel: bool,
+    },
     /// Give a worker nothing new for a while
     #[command(after_help = "Examples:
   penstock shuffle exclude worker-3 --seconds 3600 --reason 'slow disk'
@@ -153,6 +170,14 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
             show(global, &view, tables::worker)
         }
         Command::Recommission { worker } => order(global, &masters, &worker, "recommission", json!({})).await,
+        Command::Interrupt { worker, seconds, cancel } => {
+            let path = ["workers", &worker, "interruption"];
+            let view = match cancel {
+                true => masters.delete_once(&path).await?,
+                false => masters.post_once(&path, &json!({ "seconds": seconds })).await?,
+            };
+            show(global, &view, tables::worker)
+        }
         Command::Exclude { worker, seconds, reason } => {
             order(global, &masters, &worker, "exclude", json!({ "seconds": seconds, "reason": reason })).await
         }

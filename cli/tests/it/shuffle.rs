@@ -19,6 +19,10 @@ fn workers_are_listed_excluded_and_decommissioned_by_name() {
     assert!(excluded.contains("worker-1 is excluded until"), "{excluded}");
     assert_eq!(world.ok(&["shuffle", "include", "worker-1"]), "worker-1 is serving\n");
 
+    let leaves = world.ok(&["shuffle", "interrupt", "worker-1", "--seconds", "60"]);
+    assert!(leaves.contains("worker-1 is leaving until"), "{leaves}");
+    assert_eq!(world.ok(&["shuffle", "interrupt", "worker-1", "--cancel"]), "worker-1 is serving\n");
+
     let drained = world.ok(&["shuffle", "decommission", "worker-2", "--wait", "--timeout", "60"]);
     assert_eq!(drained, "worker-2 is drained\n");
     world.ok(&["submit", "--wait", "-e", GROUPED]);

@@ -26,6 +26,8 @@ pub struct Growth {
     left: BTreeSet<(PartitionIndex, Epoch)>,
     /// Those of them that were handed out to be closed.
     closed: BTreeSet<(PartitionIndex, Epoch)>,
+    /// Partitions that were asked away from workers that leave. One that comes back has nowhere else to go.
+    asked_away: BTreeSet<(PartitionIndex, WorkerId)>,
 }
 
 /// Somebody who waits for the next epochs of some partitions.
@@ -50,8 +52,8 @@ pub type Wanted = Vec<(PartitionIndex, Epoch)>;
 
 impl Growth {
     pub fn new(target: &ShuffleTarget) -> Self {
-        let (waiting, asked, left, closed) = Default::default();
-        Self { epochs: Epochs::new(target), waiting, asked, left, closed }
+        let (waiting, asked, left, closed, asked_away) = Default::default();
+        Self { epochs: Epochs::new(target), waiting, asked, left, closed, asked_away }
     }
 
     /// Where attempts that begin now push to.
@@ -93,8 +95,17 @@ impl Growth {
     /// the moment would keep them waiting until the end of the stage.
     pub fn leave(&mut self, now: Timestamp, workers: &BTreeSet<WorkerId>) -> Wanted {
         let newest = self.epochs.newest();
-        let here = newest.locations.iter().filter(|location| is_on(location, workers));
-        let ended: Vec<_> = here
+        self.asked_away.retain(|(_, worker)| workers.contains(worker));
+        let asked_away = &mut self.asked_away;
+        let mut asks = |location: &&Location| {
+            let leaving = location.workers().filter(|address| workers.contains(&address.worker));
+            let pairs: Vec<_> = leaving.map(|address| (location.partition, address.worker.clone())).collect();
+            pairs.into_iter().filter(|pair| asked_away.insert(pair.clone())).count() > 0
+        };
+        let ended: Vec<_> = newest
+            .locations
+            .iter()
+            .filter(|location| asks(location))
             .map(|location| EndedEpoch {
                 partition: location.partition,
                 epoch: location.epoch,
@@ -149,10 +160,10 @@ impl Growth {
     /// These could not be reserved: who waited for one of them hears why.
     pub fn not_extended(&mut self, wanted: &[(PartitionIndex, Epoch)], reason: &str) -> Vec<Answer> {
         self.epochs.not_reserved(wanted);
-        self.asked.take(wanted.iter().map(|(partition, _)| *partition));
-        let concerned = |asker: &Asker| {
-            asker.ended.iter().any(|ended| wanted.iter().any(|(partition, _)| *partition == ended.partition))
-        };
+        let partitions: BTreeSet<_> = wanted.iter().map(|(partition, _)| *partition).collect();
+        self.asked.take(partitions.iter().copied());
+        self.asked_away.retain(|(partition, _)| !partitions.contains(partition));
+        let concerned = |asker: &Asker| asker.ended.iter().any(|ended| partitions.contains(&ended.partition));
         let (refused, left) = std::mem::take(&mut self.waiting).into_iter().partition(concerned);
         self.waiting = left;
         let refused: Vec<Asker> = refused;
@@ -277,5 +288,21 @@ mod tests {
         assert_eq!(left(&mut growth), [(0, 0)]);
         growth.extended(&[location(0, 2)]);
         assert_eq!(left(&mut growth), [(0, 1)]);
+    }
+
+    // The only worker that may have it, say for its tags.
+    #[test]
+    fn what_comes_back_to_a_worker_that_leaves_stays_there_until_it_leaves_again() {
+        let shuffle = ShuffleId { job: JobId(uuid::Uuid::nil()), exchange: StageId(0), run: 0 };
+        let mut growth = Growth::new(&ShuffleTarget { shuffle, locations: vec![location(0, 0)] });
+        let leaving = BTreeSet::from(["w".into()]);
+        let leave = |growth: &mut Growth| growth.leave(Timestamp::from_millis(1), &leaving);
+        assert_eq!(leave(&mut growth), [(PartitionIndex(0), Epoch(1))]);
+        growth.not_extended(&[(PartitionIndex(0), Epoch(1))], "no worker has room");
+        assert_eq!(leave(&mut growth), [(PartitionIndex(0), Epoch(2))]);
+        growth.extended(&[location(0, 2)]);
+        assert_eq!(leave(&mut growth), []);
+        assert_eq!(growth.leave(Timestamp::from_millis(2), &BTreeSet::from(["other".into()])), []);
+        assert_eq!(leave(&mut growth), [(PartitionIndex(0), Epoch(3))]);
     }
 }

@@ -180,13 +180,15 @@ impl Owner {
         .await
     }
 
-    /// The workers that live and are about to leave.
+    /// The workers that live and are about to leave: those that drain, and while others serve those whose machines go.
     pub async fn leaving(&self) -> Result<BTreeSet<WorkerId>, OwnerError> {
         let listed = self
             .ask_master(async |mut master| master.list_workers(pb::ListWorkersRequest {}).await)
             .await?
             .into_inner();
-        let leaving = listed.workers.into_iter().filter(|worker| worker.draining && worker.alive);
+        let others = listed.workers.iter().any(|worker| worker.alive && !worker.draining && !worker.leaving);
+        let leaves = |worker: &pb::WorkerInfo| worker.draining || worker.leaving && others;
+        let leaving = listed.workers.into_iter().filter(|worker| worker.alive && leaves(worker));
         Ok(leaving.filter_map(|worker| Some(WorkerId::new(worker.address?.worker))).collect())
     }
 

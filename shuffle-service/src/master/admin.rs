@@ -15,7 +15,8 @@ use penstock_common::{bytes::ByteSize, telemetry};
 use penstock_protocol::{
     ids::{JobId, WorkerId},
     pb,
-    status::ErrorCode,
+    shuffle::WorkerAddress,
+    status::{ErrorCode, RpcError},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -41,6 +42,7 @@ pub(super) fn routes(service: Arc<Service>, asking: Asking) -> Router {
         .route("/api/v1/workers/{worker}/include", post(include))
         .route("/api/v1/workers/{worker}/decommission", post(decommission))
         .route("/api/v1/workers/{worker}/recommission", post(recommission))
+        .route("/api/v1/workers/{worker}/interruption", post(interrupt).delete(no_interruption))
         .route("/api/v1/workers/{worker}/settings", get(worker_settings).post(change_worker_settings))
         .route("/api/v1/jobs", get(jobs))
         .route("/api/v1/jobs/{job}/partitions", get(partitions))
@@ -109,6 +111,35 @@ async fn recommission(State(admin): State<Arc<Admin>>, Path(worker): Path<String
     known_worker(&admin, &worker, known)
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Interruption {
+    /// In how many seconds the machine goes.
+    seconds: u64,
+}
+
+async fn interrupt(
+    State(admin): State<Arc<Admin>>,
+    Path(worker): Path<String>,
+    Json(notice): Json<Interruption>,
+) -> Answer {
+    tell_of_interruption(&admin, &worker, Some(notice.seconds)).await
+}
+
+async fn no_interruption(State(admin): State<Arc<Admin>>, Path(worker): Path<String>) -> Answer {
+    tell_of_interruption(&admin, &worker, None).await
+}
+
+/// The worker tells all masters.
+async fn tell_of_interruption(admin: &Admin, worker: &str, seconds: Option<u64>) -> Answer {
+    let address = address_of(admin, worker)?;
+    tracing::info!(worker, seconds, "telling a worker whether its machine goes");
+    let leaves_at = admin.asking.interrupt(&address, seconds).await;
+    let leaves_at = leaves_at.map_err(|error| not_taken(worker, error))?;
+    admin.service.state().leaves(&address, leaves_at);
+    known_worker(admin, worker, true)
+}
+
 async fn worker_settings(State(admin): State<Arc<Admin>>, Path(worker): Path<String>) -> Answer {
     let answer = ask_for_settings(&admin, &worker, String::new()).await?;
     let settings: Value = serde_json::from_str(&answer.settings)
@@ -132,13 +163,21 @@ async fn ask_for_settings(
     worker: &str,
     changes: String,
 ) -> Result<pb::SettingsAnswer, Problem> {
+    let address = address_of(admin, worker)?;
+    admin.asking.settings(&address, changes).await.map_err(|error| not_taken(worker, error))
+}
+
+fn address_of(admin: &Admin, worker: &str) -> Result<Arc<WorkerAddress>, Problem> {
     let standing = admin.service.state().worker(admin.service.now(), &worker_id(worker));
     let standing = standing.ok_or_else(|| unknown_worker(worker))?;
-    let answer = admin.asking.settings(&standing.member.report.address, changes).await;
-    answer.map_err(|error| match error.code {
+    Ok(standing.member.report.address)
+}
+
+fn not_taken(worker: &str, error: RpcError) -> Problem {
+    match error.code {
         ErrorCode::InvalidMessage => Problem::invalid(error.message),
         _ => Problem::unavailable(format!("worker `{worker}` did not take the call: {error}")),
-    })
+    }
 }
 
 fn unknown_worker(worker: &str) -> Problem {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use penstock_common::{grpc, net::Network};
+use penstock_common::{clock::Timestamp, grpc, net::Network};
 use penstock_protocol::{
     credentials::{Calls, Credentials},
     pb::{self, shuffle_worker_client::ShuffleWorkerClient},
@@ -45,5 +45,16 @@ impl Asking {
     ) -> Result<pb::SettingsAnswer, RpcError> {
         let request = pb::SettingsRequest { incarnation: worker.incarnation.0, changes };
         self.ask(worker, |mut client| async move { client.settings(request).await }).await
+    }
+
+    /// Tells a worker that its machine goes in so many seconds, or stays after all; returns when it goes.
+    pub async fn interrupt(
+        &self,
+        worker: &WorkerAddress,
+        seconds: Option<u64>,
+    ) -> Result<Option<Timestamp>, RpcError> {
+        let request = pb::InterruptRequest { incarnation: worker.incarnation.0, seconds };
+        let answer = self.ask(worker, |mut client| async move { client.interrupt(request).await }).await?;
+        Ok((answer.leaves_at_ms > 0).then(|| Timestamp::from_millis(answer.leaves_at_ms)))
     }
 }

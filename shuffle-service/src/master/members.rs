@@ -129,6 +129,15 @@ impl Members {
         known
     }
 
+    /// What this life of a worker will say with its next report of when its machine goes.
+    pub fn leaves(&mut self, life: &WorkerAddress, at: Option<Timestamp>) {
+        if let Some(member) = self.workers.get_mut(&life.worker)
+            && member.report.address.incarnation == life.incarnation
+        {
+            member.report.leaves_at = at;
+        }
+    }
+
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }

@@ -201,6 +201,7 @@ fn info(now: Timestamp, standing: Standing) -> pb::WorkerInfo {
         last_heartbeat_ms: standing.member.reported_at.as_millis(),
         alive: standing.alive,
         draining: standing.draining,
+        leaving: state == "leaving",
         state: state.to_owned(),
         because: because.unwrap_or_default(),
         until_ms: until.map_or(0, |until| until.as_millis()),

@@ -160,6 +160,11 @@ impl State {
         self.members.want(worker, drain)
     }
 
+    /// When the machine of a worker goes, as that life of it has heard.
+    pub fn leaves(&mut self, life: &WorkerAddress, at: Option<Timestamp>) {
+        self.members.leaves(life, at);
+    }
+
     pub fn workers(&self, now: Timestamp) -> Vec<Standing> {
         self.members.iter().map(|member| self.standing(now, member)).collect()
     }

@@ -3,7 +3,7 @@
 //! An order is remembered for this life of the worker and told to all masters with the next report, which is made at
 //! once. So it may be given here or at a master.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -83,14 +83,12 @@ struct Interruption {
 }
 
 async fn interrupt(state: State<Arc<Admin>>, Json(notice): Json<Interruption>) -> Json<Value> {
-    tracing::warn!(worker = %state.store.worker, seconds = notice.seconds, "the machine will go away");
-    let at = state.clock.now() + Duration::from_secs(notice.seconds);
-    state.store.standing.set_leaves_at(Some(at));
+    state.store.standing.interrupt(state.clock.now(), Some(notice.seconds));
     worker(state).await
 }
 
 async fn no_interruption(state: State<Arc<Admin>>) -> Json<Value> {
-    state.store.standing.set_leaves_at(None);
+    state.store.standing.interrupt(state.clock.now(), None);
     worker(state).await
 }
 

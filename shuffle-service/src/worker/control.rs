@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use penstock_common::clock::Clock;
 use penstock_protocol::{
     decode::{DecodeError, each, job_id, optional, required},
     ids::{Epoch, Incarnation, PartitionIndex, ShuffleId},
@@ -21,6 +22,7 @@ use super::{
 pub(super) struct Control {
     pub store: Arc<Store>,
     pub links: Links,
+    pub clock: Arc<dyn Clock>,
 }
 
 #[tonic::async_trait]
@@ -117,6 +119,17 @@ impl ShuffleWorker for Control {
         let settings = serde_json::to_string(&self.store.settings.get().shown())
             .map_err(|error| RpcError::new(ErrorCode::Internal, error.to_string()))?;
         Ok(Response::new(pb::SettingsAnswer { settings, changed }))
+    }
+
+    async fn interrupt(
+        &self,
+        request: Request<pb::InterruptRequest>,
+    ) -> Result<Response<pb::InterruptAnswer>, Status> {
+        let request = request.into_inner();
+        self.check(request.incarnation)?;
+        let leaves_at = self.store.standing.interrupt(self.clock.now(), request.seconds);
+        let leaves_at_ms = leaves_at.map_or(0, |at| at.as_millis());
+        Ok(Response::new(pb::InterruptAnswer { leaves_at_ms }))
     }
 }
 

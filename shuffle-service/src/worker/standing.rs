@@ -3,8 +3,13 @@
 //!
 //! Masters hear it with the next report, which is made at once. Kept for one life: a worker that starts again serves.
 
+use std::time::Duration;
+
 use penstock_common::clock::Timestamp;
 use tokio::sync::watch;
+
+/// Ten years, so that no notice is out of a timestamp's range.
+const SECONDS_MAX: u64 = 315_360_000;
 
 #[derive(Debug)]
 pub(super) struct Standing(watch::Sender<State>);
@@ -47,9 +52,15 @@ impl Standing {
         self.0.send_if_modified(|state| !std::mem::replace(&mut state.stopping, true));
     }
 
-    /// Takes a notice that the machine goes, or that it stays after all.
-    pub fn set_leaves_at(&self, leaves_at: Option<Timestamp>) {
+    /// Takes a notice that the machine goes in so many seconds, or that it stays after all; returns when it goes.
+    pub fn interrupt(&self, now: Timestamp, seconds: Option<u64>) -> Option<Timestamp> {
+        let leaves_at = seconds.map(|seconds| now + Duration::from_secs(seconds.min(SECONDS_MAX)));
+        match seconds {
+            Some(seconds) => tracing::warn!(seconds, "the machine of this worker will go away"),
+            None => tracing::info!("the machine of this worker stays"),
+        }
         self.0.send_if_modified(|state| std::mem::replace(&mut state.leaves_at, leaves_at) != leaves_at);
+        leaves_at
     }
 
     /// Resolves at the next change after the last one seen.

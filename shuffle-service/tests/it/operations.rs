@@ -108,14 +108,33 @@ async fn a_new_master_learns_that_a_worker_drains() {
 }
 
 #[tokio::test]
-async fn a_worker_whose_machine_goes_gets_nothing_while_others_can_take_it() {
+async fn a_worker_whose_machine_goes_is_left_while_others_can_take_what_is_written() {
     let cluster = cluster(two_workers()).await;
     let own = cluster.workers[0].handle.admin.unwrap();
     assert_eq!(post(own, "/api/v1/interruption", json!({ "seconds": 120 })).await.0, 200);
     until_state(&cluster, "w0", "leaving").await;
     assert_eq!(workers_of(&*cluster.reserve(SHUFFLE, 4).await), BTreeSet::from(["w1"]));
+    assert_eq!(cluster.owner.leaving().await.unwrap(), BTreeSet::from(["w0".into()]));
+    cluster.workers[1].stop().await;
+    until_state(&cluster, "w1", "left").await;
+    assert_eq!(cluster.owner.leaving().await.unwrap(), BTreeSet::new(), "there is nowhere else to go");
     assert_eq!(delete(own, "/api/v1/interruption").await, 200);
     until_state(&cluster, "w0", "serving").await;
+}
+
+#[tokio::test]
+async fn a_master_passes_on_that_the_machine_of_a_worker_goes() {
+    let cluster = cluster(two_workers()).await;
+    let (admin, own) = (cluster.master.admin.unwrap(), cluster.workers[0].handle.admin.unwrap());
+    let path = "/api/v1/workers/w0/interruption";
+    let (status, answer) = post(admin, path, json!({ "seconds": 120 })).await;
+    assert_eq!((status, &answer["state"]), (200, &json!("leaving")), "{answer}");
+    assert_eq!(get(own, "/api/v1/worker").await["leaves_at"], answer["leaves_at"]);
+    assert_eq!(delete(admin, path).await, 200);
+    assert_eq!(worker(admin, "w0").await["state"], "serving");
+    assert_eq!(get(own, "/api/v1/worker").await["leaves_at"], json!(null));
+    assert_eq!(post(admin, "/api/v1/workers/nobody/interruption", json!({ "seconds": 1 })).await.0, 404);
+    assert_eq!(post(admin, path, json!({ "seconds": -1 })).await.0, 422);
     assert_eq!(workers_of(&*cluster.reserve(shuffle(1), 4).await), BTreeSet::from(["w0", "w1"]));
 }
 

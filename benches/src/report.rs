@@ -65,6 +65,8 @@ pub struct Report {
     pub engines: Vec<Kind>,
     /// Milliseconds from `select 1` to its row, the median, by engine.
     pub first_result_ms: BTreeMap<Kind, f64>,
+    /// Milliseconds of a query that is next to nothing but an exchange between two stages, the median, by engine.
+    pub short_query_ms: BTreeMap<Kind, f64>,
     pub queries: Vec<Line>,
     pub totals: BTreeMap<Kind, Total>,
 }
@@ -154,6 +156,7 @@ mod tests {
             processors: 2,
             engines: vec![BASE, OTHER],
             first_result_ms: BTreeMap::new(),
+            short_query_ms: BTreeMap::from([(BASE, 7.0), (OTHER, 8.26)]),
             queries,
             totals: BTreeMap::new(),
         };
@@ -197,6 +200,7 @@ a machine, 2 processors; TPC-H at scale 10, 2 partitions, best of 2 runs.
 | service: total against memory | +20.0 % | <= 15 % | **missed** |
 | service: worst query against memory | +30.0 % | <= 25 % | **missed** |
 | service: geometric mean against memory | +19.6 % |  |  |
+| service: one exchange of a short query against memory, median | +1.3 ms | <= 5 ms | met |
 ";
         assert_eq!(text, expected);
     }

@@ -31,11 +31,19 @@ pub enum Role {
     /// Connects and reads to the end.
     TcpReader { addr: String, block: usize },
     /// A shuffle master.
-    Master { tls: TlsFiles },
+    Master { protection: Protection },
     /// A shuffle worker of that master.
     Worker { master: String, name: String, settings: WorkerSettings },
     /// Pushes, fetches, exchanges; keeps everything on `copies` workers.
-    Client { master: String, tls: TlsFiles, copies: u32, work: Work },
+    Client { master: String, protection: Protection, copies: u32, work: Work },
+}
+
+/// What keeps others out; by default nothing.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Protection {
+    pub tls: TlsFiles,
+    /// Switches tokens on.
+    pub cluster_secret_file: PathBuf,
 }
 
 /// What scenarios want of their workers.
@@ -45,7 +53,7 @@ pub struct WorkerSettings {
     pub folder: Option<PathBuf>,
     pub memory_bytes: u64,
     pub disk_writes: Writes,
-    pub tls: TlsFiles,
+    pub protection: Protection,
     /// Whether clients reach it past the network.
     pub short_circuit: bool,
     /// Whether a restart goes on with what was committed.
@@ -80,9 +88,9 @@ pub fn run(role: Role) -> anyhow::Result<()> {
         Role::FileWriter { folder, block, bytes } => plain::write_file(&folder, block, bytes),
         Role::FileServer { folder, block, bytes } => plain::serve_file(&folder, block, bytes),
         Role::TcpReader { addr, block } => plain::read(&addr, block),
-        Role::Master { tls } => service::run_master(tls),
+        Role::Master { protection } => service::run_master(protection),
         Role::Worker { master, name, settings } => service::run_worker(master, name, settings),
-        Role::Client { master, tls, copies, work } => client::run(master, &tls, copies, work),
+        Role::Client { master, protection, copies, work } => client::run(master, &protection, copies, work),
     }
 }
 
@@ -100,7 +108,7 @@ fn next() -> anyhow::Result<bool> {
 }
 
 /// Bytes that do not compress and differ between blocks of different sizes.
-fn block_of(bytes: usize) -> Vec<u8> {
+pub fn block_of(bytes: usize) -> Vec<u8> {
     let mut state = bytes as u64 | 1;
     let mut byte = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -17,6 +17,10 @@ use penstock_cli::{
 use penstock_shuffle_bench::docs;
 
 const FIRST_RESULT_RUNS: usize = 21;
+const SHORT_RUNS: usize = 101;
+/// Next to nothing but an exchange between two stages.
+const SHORT_QUERY: &str =
+    "select value % 4 as k, count(*) as n from generate_series(1, 1000) group by value % 4";
 
 /// As in the program `penstock`: see there for why.
 #[cfg(not(target_env = "msvc"))]
@@ -105,6 +109,7 @@ async fn compare(arguments: &Arguments) -> anyhow::Result<()> {
     }
     println!("{}", report::summary(&report));
     println!("first result of `select 1` in ms: {:?}", report.first_result_ms);
+    println!("a short query with an exchange in ms: {:?}", report.short_query_ms);
     fs::write(&arguments.json, serde_json::to_vec_pretty(&report)?)
         .with_context(|| format!("writing {}", arguments.json.display()))?;
     match &arguments.docs {
@@ -130,7 +135,8 @@ async fn measure(arguments: &Arguments, engines: &[Engine]) -> anyhow::Result<Re
         runs: arguments.runs,
         processors: processors(),
         engines: arguments.engines.clone(),
-        first_result_ms: first_results(engines).await?,
+        first_result_ms: medians_ms(engines, "select 1", FIRST_RESULT_RUNS).await?,
+        short_query_ms: medians_ms(engines, SHORT_QUERY, SHORT_RUNS).await?,
         queries: lines,
         totals: BTreeMap::new(),
     };
@@ -159,15 +165,17 @@ async fn measure_query(query: &queries::Query, runs: u32, engines: &[Engine]) ->
     Ok(line)
 }
 
-async fn first_results(engines: &[Engine]) -> anyhow::Result<BTreeMap<Kind, f64>> {
-    let mut medians = BTreeMap::new();
-    for engine in engines {
-        let mut times = Vec::new();
-        for _ in 0..FIRST_RESULT_RUNS {
-            times.push(engine.run("select 1").await?.seconds * 1000.0);
+/// The engines take turns.
+async fn medians_ms(engines: &[Engine], sql: &str, runs: usize) -> anyhow::Result<BTreeMap<Kind, f64>> {
+    let mut times: BTreeMap<Kind, Vec<f64>> = BTreeMap::new();
+    for _ in 0..runs {
+        for engine in engines {
+            times.entry(engine.kind).or_default().push(engine.run(sql).await?.seconds * 1000.0);
         }
-        times.sort_by(f64::total_cmp);
-        medians.insert(engine.kind, times[FIRST_RESULT_RUNS / 2]);
     }
-    Ok(medians)
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[runs / 2]
+    };
+    Ok(times.into_iter().map(|(kind, times)| (kind, median(times))).collect())
 }

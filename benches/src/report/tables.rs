@@ -9,6 +9,8 @@ const GB: f64 = 1e9;
 /// What the shuffle service may cost a query, and all of them together.
 const WORST_RATIO_MAX: f64 = 1.25;
 const TOTAL_RATIO_MAX: f64 = 1.15;
+/// What it may add to a stage.
+const EXCHANGE_MS_MAX: f64 = 5.0;
 
 pub fn header(engines: &[Kind]) -> String {
     let mut line = format!("{:<6} {:>8}", "query", "rows");
@@ -130,13 +132,20 @@ fn verdicts(report: &Report) -> String {
             ("geometric mean", total.geometric_mean_of_ratios, None),
         ];
         for (name, ratio, target) in numbers {
-            let target = target.filter(|_| is_judged);
-            let limit =
-                target.map_or_else(String::new, |target| format!("<= {:.0} %", (target - 1.0) * 100.0));
-            let met = target.map_or("", |target| if ratio <= target { "met" } else { "**missed**" });
-            let more = (ratio - 1.0) * 100.0;
-            let _ = writeln!(text, "| {kind}: {name} against {base} | {more:+.1} % | {limit} | {met} |");
+            let percent = |ratio: f64| (ratio - 1.0) * 100.0;
+            let target = target.filter(|_| is_judged).map(percent);
+            text += &verdict(&format!("{kind}: {name} against {base}"), percent(ratio), target, "%");
+        }
+        if let (Some(plain), Some(ms)) = (report.short_query_ms.get(&base), report.short_query_ms.get(kind)) {
+            let name = format!("{kind}: one exchange of a short query against {base}, median");
+            text += &verdict(&name, ms - plain, Some(EXCHANGE_MS_MAX).filter(|_| is_judged), "ms");
         }
     }
     text
+}
+
+fn verdict(name: &str, more: f64, target: Option<f64>, unit: &str) -> String {
+    let limit = target.map_or_else(String::new, |target| format!("<= {target:.0} {unit}"));
+    let met = target.map_or("", |target| if more <= target { "met" } else { "**missed**" });
+    format!("| {name} | {more:+.1} {unit} | {limit} | {met} |\n")
 }

@@ -13,14 +13,12 @@ use bytes::Bytes;
 use futures::{TryStreamExt, future::try_join_all};
 use penstock_common::{
     lifecycle::Tasks,
-    net::{
-        Tcp,
-        tls::{self, TlsFiles},
-    },
+    net::{Tcp, tls},
 };
 use penstock_protocol::{
     ids::{AttemptId, AttemptNumber, JobId, PartitionIndex, ShuffleId, StageId, TaskId, TaskIndex},
     shuffle::{MapOutput, PartitionSource, ShuffleTarget, Winner},
+    token::ClusterSecret,
 };
 use penstock_shuffle_client::{
     ClientOptions, Reviver, ShuffleClient,
@@ -29,14 +27,14 @@ use penstock_shuffle_client::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Work, block_of, next, say};
+use super::{Protection, Work, block_of, next, say};
 
 const WINNER: Winner = Winner { map: TaskIndex(0), attempt: AttemptNumber(0) };
 
-pub fn run(master: String, tls: &TlsFiles, copies: u32, mut work: Work) -> anyhow::Result<()> {
+pub fn run(master: String, protection: &Protection, copies: u32, mut work: Work) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Certificates are read again at a signal, in a task of the runtime.
-    let mut client = runtime.block_on(async { Client::new(master, tls, copies) })?;
+    let mut client = runtime.block_on(async { Client::new(master, protection, copies) })?;
     say(&json!({}))?;
     while next()? {
         // On a thread of the runtime, as tasks run, not on one that has to be woken for every answer.
@@ -67,6 +65,12 @@ struct Pushed {
     longest_pause: Duration,
 }
 
+/// What the parts of a step took.
+struct Times {
+    reserve: Duration,
+    push: Duration,
+}
+
 #[derive(Clone)]
 struct Committed {
     shuffle: ShuffleId,
@@ -74,13 +78,16 @@ struct Committed {
 }
 
 impl Client {
-    fn new(master: String, files: &TlsFiles, copies: u32) -> anyhow::Result<Self> {
+    fn new(master: String, protection: &Protection, copies: u32) -> anyhow::Result<Self> {
         let tasks = Tasks::new("bench");
-        let network = tls::wrap(Arc::new(Tcp), files, &tasks)?;
-        let owner = Arc::new(Owner::new(Arc::clone(&network), vec![master]).with_copies(copies));
+        let network = tls::wrap(Arc::new(Tcp), &protection.tls, &tasks)?;
+        let secret = ClusterSecret::load(&protection.cluster_secret_file)?;
+        let owner = Owner::new(Arc::clone(&network), vec![master]).with_copies(copies);
+        let owner = Arc::new(owner.with_secret(secret.as_ref()));
         let ledger = Arc::new(Ledger::new(Arc::clone(&owner)));
         let reviver = Arc::clone(&ledger) as Arc<dyn Reviver>;
         let client = ShuffleClient::with_reviver(network, ClientOptions::default(), reviver, tasks);
+        let client = client.with_secret(secret);
         Ok(Self { ledger, owner, client, pushed: None, committed: None })
     }
 
@@ -110,9 +117,13 @@ impl Client {
     async fn push_and_forget(&mut self, block: usize, bytes: u64, partitions: u32) -> anyhow::Result<Value> {
         self.forget().await?;
         let batches = bytes / block as u64;
-        let (pushed, seconds) = self.reserve_and_push(block, batches, partitions, |_| Ok(())).await?;
+        let (pushed, times) = self.reserve_and_push(block, batches, partitions, |_| Ok(())).await?;
         self.pushed = Some(pushed);
-        Ok(json!({ "seconds": seconds, "bytes": batches * block as u64 }))
+        Ok(json!({
+            "seconds": times.push.as_secs_f64(),
+            "bytes": batches * block as u64,
+            "reserve_ms": millis(times.reserve),
+        }))
     }
 
     async fn forget(&mut self) -> anyhow::Result<()> {
@@ -123,19 +134,19 @@ impl Client {
         Ok(())
     }
 
-    /// Returns the seconds that pushing took, too.
     async fn reserve_and_push(
         &self,
         block: usize,
         batches: u64,
         partitions: u32,
         each: impl FnMut(u64) -> anyhow::Result<()>,
-    ) -> anyhow::Result<(Pushed, f64)> {
+    ) -> anyhow::Result<(Pushed, Times)> {
         let payload = Bytes::from(block_of(block));
-        let target = Arc::new(self.ledger.reserve(new_shuffle(), partitions).await?);
         let started = Instant::now();
+        let target = Arc::new(self.ledger.reserve(new_shuffle(), partitions).await?);
+        let reserve = started.elapsed();
         let pushed = self.push(target, &payload, batches, each).await?;
-        Ok((pushed, started.elapsed().as_secs_f64()))
+        Ok((pushed, Times { reserve, push: started.elapsed() - reserve }))
     }
 
     async fn push(
@@ -190,7 +201,7 @@ impl Client {
         self.forget().await?;
         let batches = bytes / block as u64;
         let half_way = |batch| if batch == batches / 2 { say(&json!({ "half": true })) } else { Ok(()) };
-        let (pushed, seconds) = self.reserve_and_push(block, batches, partitions, half_way).await?;
+        let (pushed, times) = self.reserve_and_push(block, batches, partitions, half_way).await?;
         let started = Instant::now();
         let committed = self.commit(&pushed).await?;
         let commit = started.elapsed();
@@ -199,7 +210,7 @@ impl Client {
         let longest_pause_ms = millis(pushed.longest_pause);
         self.pushed = Some(pushed);
         Ok(json!({
-            "seconds": seconds,
+            "seconds": times.push.as_secs_f64(),
             "bytes": batches * block as u64,
             "longest_pause_ms": longest_pause_ms,
             "commit_ms": millis(commit),

@@ -9,12 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use penstock_common::{
-    bytes::ByteSize,
-    clock::SystemClock,
-    lifecycle::Tasks,
-    net::{Tcp, tls::TlsFiles},
-};
+use penstock_common::{bytes::ByteSize, clock::SystemClock, lifecycle::Tasks, net::Tcp};
 use penstock_shuffle_service::{
     disk::{Disk, LocalDisk, StoredFile},
     master,
@@ -22,16 +17,17 @@ use penstock_shuffle_service::{
 };
 use serde_json::{Value, json};
 
-use super::{WorkerSettings, next, say};
+use super::{Protection, WorkerSettings, next, say};
 
 /// How long a worker that is asked to leave may take to write everything down.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
-pub fn run_master(tls: TlsFiles) -> anyhow::Result<()> {
+pub fn run_master(protection: Protection) -> anyhow::Result<()> {
     let config = master::Config {
         control_listen: "127.0.0.1:0".to_owned(),
         admin_listen: String::new(),
-        tls,
+        tls: protection.tls,
+        cluster_secret_file: protection.cluster_secret_file,
         ..master::Config::default()
     };
     serve(async |tasks| {
@@ -41,8 +37,15 @@ pub fn run_master(tls: TlsFiles) -> anyhow::Result<()> {
 }
 
 pub fn run_worker(master: String, name: String, settings: WorkerSettings) -> anyhow::Result<()> {
-    let WorkerSettings { folder, memory_bytes, disk_writes, tls, short_circuit, keeps_data, syncs_commits } =
-        settings;
+    let WorkerSettings {
+        folder,
+        memory_bytes,
+        disk_writes,
+        protection,
+        short_circuit,
+        keeps_data,
+        syncs_commits,
+    } = settings;
     let disk: Arc<dyn Disk> = match &folder {
         Some(_) => Arc::new(LocalDisk::new(disk_writes)),
         None => Arc::new(NoDisk),
@@ -55,7 +58,8 @@ pub fn run_worker(master: String, name: String, settings: WorkerSettings) -> any
         memory_bytes_max: ByteSize(memory_bytes),
         disk_reserve_bytes: ByteSize(0),
         disk_writes,
-        tls,
+        tls: protection.tls,
+        cluster_secret_file: protection.cluster_secret_file,
         short_circuit,
         keep_data: keeps_data,
         fsync: if syncs_commits { Fsync::Commit } else { Fsync::None },

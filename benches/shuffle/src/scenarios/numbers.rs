@@ -72,7 +72,7 @@ fn open_partitions(_: &Setup<'_>) -> anyhow::Result<Vec<Number>> {
     let service = in_memory(OPEN_MEMORY_BYTES)?;
     let before = service.workers[0].memory_bytes()?;
     let work = Work::OpenPartitions { partitions: OPEN_PARTITIONS, block: SMALL_BATCH_BYTES };
-    let sample = step(("client", &mut service.client(1, work)?), &service.roles())?;
+    let (sample, times) = measured(("client", &mut service.client(1, work)?), &service.roles(), Child::step)?;
     let worker = &service.workers[0];
     let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
     let number = |name: &str, value, unit, target| Number {
@@ -94,6 +94,12 @@ fn open_partitions(_: &Setup<'_>) -> anyhow::Result<Vec<Number>> {
             (worker.memory_bytes()?.saturating_sub(before)) as f64 / f64::from(OPEN_PARTITIONS)
                 - SMALL_BATCH_BYTES as f64,
             "bytes",
+            None,
+        ),
+        number(
+            "placing and reserving 100,000 partitions",
+            times["reserve_ms"].as_f64().context("a step says how long its reservation took")?,
+            "ms",
             None,
         ),
     ])

@@ -1,7 +1,5 @@
 //! A shuffle master and its workers, each in a process of its own.
 
-use penstock_common::net::tls::TlsFiles;
-
 use crate::{
     child::Child,
     role::{Role, Work, WorkerSettings},
@@ -19,7 +17,7 @@ pub struct Service {
 impl Service {
     /// Starts a master and so many workers.
     pub fn start(workers: usize, settings: WorkerSettings) -> anyhow::Result<Self> {
-        let master = Child::start(&Role::Master { tls: settings.tls.clone() })?;
+        let master = Child::start(&Role::Master { protection: settings.protection.clone() })?;
         let mut service = Self { master, workers: Vec::new(), settings };
         for name in &NAMES[..workers] {
             let worker = service.start_worker(name)?;
@@ -36,8 +34,8 @@ impl Service {
     }
 
     pub fn client(&self, copies: u32, work: Work) -> anyhow::Result<Child> {
-        let tls = TlsFiles::clone(&self.settings.tls);
-        Child::start(&Role::Client { master: self.master.text("master")?, tls, copies, work })
+        let protection = self.settings.protection.clone();
+        Child::start(&Role::Client { master: self.master.text("master")?, protection, copies, work })
     }
 
     /// The workers with the names that a report gives them.

@@ -14,7 +14,7 @@ use super::{Service, Setup, step, subfolder};
 use crate::{
     child::Child,
     report::{Comparison, Measure, Sample},
-    role::{Role, Work, WorkerSettings},
+    role::{Protection, Role, Work, WorkerSettings, block_of},
 };
 
 pub(super) const KIB: usize = 1 << 10;
@@ -31,9 +31,10 @@ const HALF: f64 = 0.5;
 type Transfer = fn(&Setup<'_>, &str, usize) -> anyhow::Result<Comparison>;
 
 pub fn all(setup: &Setup<'_>) -> anyhow::Result<Vec<Comparison>> {
-    let transfers: [(&str, Transfer); 8] = [
+    let transfers: [(&str, Transfer); 10] = [
         ("push, no storage", |setup, name, block| push(setup, name, block, 1, 0.6)),
         ("push, no storage, two copies", |setup, name, block| push(setup, name, block, 2, 0.8 * HALF)),
+        ("push, no storage, tokens beside none", push_with_tokens),
         ("push, no storage, TLS beside none", push_with_tls),
         ("push to disk, synced", |setup, name, block| {
             push_to_disk(setup, name, block, Writes::Cached, (1, 0.8))
@@ -48,6 +49,7 @@ pub fn all(setup: &Setup<'_>) -> anyhow::Result<Vec<Comparison>> {
             push_to_disk(setup, name, block, Writes::Direct, (2, 0.8 * HALF))
         }),
         ("fetch from the page cache, one connection", fetch),
+        ("fetch from the page cache, one connection, TLS beside none", fetch_with_tls),
     ];
     let mut all = Vec::new();
     for (transfer, measure) in transfers {
@@ -165,16 +167,51 @@ fn fetch(setup: &Setup<'_>, name: &str, block: usize) -> anyhow::Result<Comparis
     Ok(comparison)
 }
 
-/// What encryption costs: the same pushes with and without.
+fn push_with_tokens(setup: &Setup<'_>, name: &str, block: usize) -> anyhow::Result<Comparison> {
+    let cluster_secret_file = subfolder(setup, "tokens")?.join("secret");
+    fs::write(&cluster_secret_file, block_of(32))?;
+    protected_push(setup, name, block, Protection { cluster_secret_file, ..Protection::default() })
+}
+
 fn push_with_tls(setup: &Setup<'_>, name: &str, block: usize) -> anyhow::Result<Comparison> {
-    let (bytes, partitions) = (setup.bytes(), PARTITIONS);
-    let certificates = certificates(&subfolder(setup, "tls")?)?;
-    let start = |tls: TlsFiles| {
-        let service = Service::start(1, WorkerSettings { tls, ..in_memory() })?;
-        let client = service.client(1, Work::Push { block, bytes, partitions })?;
+    protected_push(setup, name, block, encrypted(setup)?)
+}
+
+/// What protection costs: the same pushes without and with it.
+fn protected_push(
+    setup: &Setup<'_>,
+    name: &str,
+    block: usize,
+    protection: Protection,
+) -> anyhow::Result<Comparison> {
+    let work = Work::Push { block, bytes: setup.bytes(), partitions: PARTITIONS };
+    let start = |protection| {
+        let service = Service::start(1, WorkerSettings { protection, ..in_memory() })?;
+        let client = service.client(1, work)?;
         anyhow::Ok((service, client))
     };
-    beside(setup, name, start(TlsFiles::default())?, start(certificates)?)
+    beside(setup, name, start(Protection::default())?, start(protection)?)
+}
+
+/// What encryption costs readers.
+fn fetch_with_tls(setup: &Setup<'_>, name: &str, block: usize) -> anyhow::Result<Comparison> {
+    let work = Work::Fetch { block, bytes: setup.bytes() };
+    let start = |folder: &Path, protection| {
+        let service = Service::start(1, WorkerSettings { protection, ..on_disk(folder.to_owned()) })?;
+        let mut client = service.client(1, work)?;
+        // The first step pushes what the others read.
+        client.step()?;
+        anyhow::Ok((service, client))
+    };
+    let folders = [subfolder(setup, "open")?, subfolder(setup, "encrypted")?];
+    let plain = start(&folders[0], Protection::default())?;
+    let comparison = beside(setup, name, plain, start(&folders[1], encrypted(setup)?)?)?;
+    folders.iter().try_for_each(fs::remove_dir_all)?;
+    Ok(comparison)
+}
+
+fn encrypted(setup: &Setup<'_>) -> anyhow::Result<Protection> {
+    Ok(Protection { tls: certificates(&subfolder(setup, "tls")?)?, ..Protection::default() })
 }
 
 /// One way of ours beside another one, each a service with its client: what they take of the processors.

@@ -236,6 +236,7 @@ pub async fn start_on(
         admin: admin.map(|admin| reach(&config, admin)).unwrap_or_default(),
         address: address.clone(),
         orders: Mutex::new(Orders::new(config.masters.len())),
+        exclusion: Mutex::default(),
         registered,
         credentials,
     };

@@ -113,7 +113,7 @@ What it holds is committed, and served as long as it lives.")]
   penstock shuffle exclude worker-3 --seconds 3600 --reason 'slow disk'
   penstock shuffle include worker-3
 
-What it holds stays and is served. It ends by itself, and when the masters start again.")]
+What it holds stays and is served. It ends by itself.")]
     Exclude {
         /// The worker's name
         worker: String,

@@ -1,6 +1,7 @@
 //! The admin view and its orders, over HTTP.
 //!
-//! An order changes the soft state of this master only: tell all masters the same. Not here: what an order does.
+//! An order changes the soft state of this master. Workers carry what concerns them to the others; a quota or a setting has
+//! to be told to each. Not here: what an order does.
 
 pub(super) mod views;
 

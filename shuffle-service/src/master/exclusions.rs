@@ -1,7 +1,8 @@
 //! Workers that get nothing new for a while, although they report. Pure: the caller brings the time.
 //!
 //! Two kinds: an operator's word, which is kept to the letter, and a suspicion after several placements failed, which
-//! makes a worker the last choice. Both end by themselves. Soft state: a new master starts without any.
+//! makes a worker the last choice. Both end by themselves. Workers carry the word of operators to all masters, where the
+//! latest counts: so none has to hear it itself, and one that starts again learns it. A suspicion is forgotten then.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -29,7 +30,8 @@ pub(super) struct Rules {
 #[derive(Debug)]
 pub(super) struct Exclusions {
     rules: Rules,
-    ordered: BTreeMap<WorkerId, Exclusion>,
+    /// One that is over or was taken back is kept as long as its worker: an earlier word may still be about.
+    ordered: BTreeMap<WorkerId, Word>,
     failing: BTreeMap<WorkerId, Failing>,
 }
 
@@ -37,6 +39,14 @@ pub(super) struct Exclusions {
 pub(super) struct Exclusion {
     pub until: Timestamp,
     pub reason: String,
+}
+
+/// What an operator said of a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Word {
+    pub at: Timestamp,
+    /// None: an earlier one is taken back.
+    pub exclusion: Option<Exclusion>,
 }
 
 #[derive(Debug, Default)]
@@ -56,14 +66,29 @@ impl Exclusions {
     }
 
     /// An operator's word.
-    pub fn exclude(&mut self, worker: WorkerId, exclusion: Exclusion) {
-        self.ordered.insert(worker, exclusion);
+    pub fn exclude(&mut self, now: Timestamp, worker: WorkerId, exclusion: Exclusion) {
+        self.ordered.insert(worker, Word { at: now, exclusion: Some(exclusion) });
+    }
+
+    /// Takes the last word that a worker heard. Returns a later one if there is one, which the worker is to hear.
+    pub fn hear(&mut self, worker: &WorkerId, heard: Option<Word>) -> Option<Word> {
+        let known = self.ordered.get(worker);
+        let at = |word: Option<&Word>| word.map(|word| word.at);
+        if at(known) > at(heard.as_ref()) {
+            return known.cloned();
+        }
+        if let Some(heard) = heard {
+            self.ordered.insert(worker.clone(), heard);
+        }
+        None
     }
 
     /// Ends whatever speaks against a worker; false if nothing did.
     pub fn lift(&mut self, now: Timestamp, worker: &WorkerId) -> bool {
         let spoke = self.ordered(now, worker).is_some() || self.suspected(now, worker).is_some();
-        self.ordered.remove(worker);
+        if let Some(word) = self.ordered.get_mut(worker) {
+            *word = Word { at: now, exclusion: None };
+        }
         self.failing.remove(worker);
         spoke
     }
@@ -91,16 +116,16 @@ impl Exclusions {
     }
 
     pub fn ordered(&self, now: Timestamp, worker: &WorkerId) -> Option<&Exclusion> {
-        self.ordered.get(worker).filter(|exclusion| now < exclusion.until)
+        self.ordered.get(worker)?.exclusion.as_ref().filter(|exclusion| now < exclusion.until)
     }
 
     pub fn suspected(&self, now: Timestamp, worker: &WorkerId) -> Option<Timestamp> {
         self.failing.get(worker)?.suspected_until.filter(|until| now < *until)
     }
 
-    /// Forgets what is over, and workers that nobody knows any more.
-    pub fn prune(&mut self, now: Timestamp, known: impl Fn(&WorkerId) -> bool) {
-        self.ordered.retain(|_, exclusion| now < exclusion.until);
+    /// Forgets workers that nobody knows any more.
+    pub fn prune(&mut self, known: impl Fn(&WorkerId) -> bool) {
+        self.ordered.retain(|worker, _| known(worker));
         self.failing.retain(|worker, _| known(worker));
     }
 }
@@ -155,11 +180,35 @@ mod tests {
         let mut exclusions = Exclusions::new(RULES);
         let worker = WorkerId::from("w");
         let order = Exclusion { until: at(10), reason: "disk swap".into() };
-        exclusions.exclude(worker.clone(), order.clone());
+        exclusions.exclude(at(0), worker.clone(), order.clone());
         assert_eq!(exclusions.ordered(at(9), &worker), Some(&order));
         assert_eq!(exclusions.ordered(at(10), &worker), None);
         assert!(exclusions.lift(at(9), &worker));
         assert_eq!(exclusions.ordered(at(9), &worker), None);
         assert!(!exclusions.lift(at(9), &worker));
+    }
+
+    #[test]
+    fn the_latest_word_counts_wherever_it_was_said() {
+        let (mut one, mut other) = (Exclusions::new(RULES), Exclusions::new(RULES));
+        let worker = WorkerId::from("w");
+        let order = Exclusion { until: at(60), reason: "disk swap".into() };
+        assert_eq!(one.hear(&worker, None), None);
+        one.exclude(at(1), worker.clone(), order.clone());
+        // By way of the worker.
+        let carried = one.hear(&worker, None);
+        assert_eq!(carried, Some(Word { at: at(1), exclusion: Some(order.clone()) }));
+        assert_eq!(one.hear(&worker, carried.clone()), None, "it has heard it");
+        assert_eq!(other.hear(&worker, carried.clone()), None);
+        assert_eq!(other.ordered(at(2), &worker), Some(&order));
+
+        assert!(other.lift(at(3), &worker));
+        let taken_back = other.hear(&worker, carried.clone());
+        assert_eq!(taken_back, Some(Word { at: at(3), exclusion: None }));
+        assert_eq!(one.hear(&worker, taken_back), None);
+        assert_eq!(one.ordered(at(4), &worker), None);
+        // A worker that starts again, and a master that has not heard the last word.
+        assert!(one.hear(&worker, carried).is_some());
+        assert_eq!(one.ordered(at(4), &worker), None);
     }
 }

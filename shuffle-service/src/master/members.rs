@@ -10,6 +10,7 @@ use penstock_protocol::{
 };
 
 use super::{
+    exclusions::Word,
     placement::{Candidate, Load, Rank, Site},
     quotas::{Amount, Holdings, Ledger},
 };
@@ -41,6 +42,8 @@ pub(super) struct Report {
     pub left: bool,
     /// When it will be gone, if it was told.
     pub leaves_at: Option<Timestamp>,
+    /// The last word of operators that it carries.
+    pub heard: Option<Word>,
 }
 
 #[derive(Debug, Clone)]

@@ -21,6 +21,7 @@ use tonic::{Request, Response, Status};
 use super::{
     admin::views::state as state_of,
     config::{Config, InvalidConfig},
+    exclusions::{Exclusion, Word},
     members::Report,
     placement::Site,
     quotas::{Amount, Holding, Holdings},
@@ -181,6 +182,7 @@ fn decode(report: pb::WorkerHeartbeat) -> Result<Report, DecodeError> {
         holdings,
         draining: report.draining,
         left: report.left,
+        heard: report.exclusion.map(word),
         leaves_at: (report.leaves_at_ms > 0).then(|| Timestamp::from_millis(report.leaves_at_ms)),
     })
 }
@@ -224,7 +226,22 @@ fn encode(answer: Answer, interval_ms: u64) -> pb::HeartbeatAnswer {
         released_jobs: answer.ended.released.into_iter().map(job_bytes).collect(),
         over_quota_jobs: answer.over_quota.into_iter().map(job_bytes).collect(),
         drain: drain.into(),
+        exclusion: answer.word.map(exclusion_order),
     }
+}
+
+fn word(order: pb::ExclusionOrder) -> Word {
+    let until = (order.until_ms > 0).then(|| Timestamp::from_millis(order.until_ms));
+    let exclusion = until.map(|until| Exclusion { until, reason: order.reason });
+    Word { at: Timestamp::from_millis(order.at_ms), exclusion }
+}
+
+fn exclusion_order(word: Word) -> pb::ExclusionOrder {
+    let at_ms = word.at.as_millis();
+    let (until_ms, reason) = word
+        .exclusion
+        .map_or((0, String::new()), |exclusion| (exclusion.until.as_millis(), exclusion.reason));
+    pb::ExclusionOrder { at_ms, until_ms, reason }
 }
 
 fn jobs(jobs: &[bytes::Bytes]) -> Result<Vec<JobId>, DecodeError> {

@@ -1,6 +1,6 @@
 //! All that a master knows and decides. Pure: the caller brings the time; a report or a question in, an answer out.
 //!
-//! Nothing of it is stored: reports bring it back (members, holdings), or it is meant to be forgotten (turns, exclusions).
+//! Nothing of it is stored: reports bring it back (members, holdings), or it is meant to be forgotten (turns, suspicions).
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use penstock_protocol::{
 
 use super::{
     config::Config,
-    exclusions::{Exclusion, Exclusions},
+    exclusions::{Exclusion, Exclusions, Word},
     leases::{Ended, Leases},
     members::{FormerLife, Member, Members, Report},
     placement::{self, Ask, Candidate, Copies, Policy, TooFew, Turns},
@@ -36,6 +36,8 @@ pub(super) struct Answer {
     pub over_quota: Vec<JobId>,
     /// What it is to do if it does something else: `true` to drain.
     pub drain: Option<bool>,
+    /// What an operator said of it, if it has not heard that.
+    pub word: Option<Word>,
 }
 
 /// What is to be placed.
@@ -92,7 +94,8 @@ impl State {
         self.exclusions.set_rules(config.exclusion_rules());
     }
 
-    pub fn heartbeat(&mut self, now: Timestamp, report: Report) -> Result<Answer, FormerLife> {
+    pub fn heartbeat(&mut self, now: Timestamp, mut report: Report) -> Result<Answer, FormerLife> {
+        let (worker, heard) = (report.address.worker.clone(), report.heard.take());
         let jobs: Vec<_> = report.holdings.keys().copied().collect();
         let drain = self.members.report(now, report)?;
         let ended = self.leases.report(now, jobs.iter().copied());
@@ -100,8 +103,9 @@ impl State {
         let over_quota = jobs.into_iter().filter(|job| ledger.is_over(&self.limits, *job)).collect();
         let members = &self.members;
         self.turns.retain(|worker| members.get(worker).is_some());
-        self.exclusions.prune(now, |worker| members.get(worker).is_some());
-        Ok(Answer { ended, over_quota, drain })
+        self.exclusions.prune(|worker| members.get(worker).is_some());
+        let word = self.exclusions.hear(&worker, heard);
+        Ok(Answer { ended, over_quota, drain, word })
     }
 
     /// Chooses workers for partitions; the job is wanted by whoever asks.
@@ -145,7 +149,7 @@ impl State {
     pub fn exclude(&mut self, now: Timestamp, worker: &WorkerId, lasts: Duration, reason: String) -> bool {
         let known = self.members.get(worker).is_some();
         if known {
-            self.exclusions.exclude(worker.clone(), Exclusion { until: now + lasts, reason });
+            self.exclusions.exclude(now, worker.clone(), Exclusion { until: now + lasts, reason });
         }
         known
     }

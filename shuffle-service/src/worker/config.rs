@@ -324,6 +324,14 @@ impl Config {
         Self { object_store: without_credentials(&self.object_store), ..self.clone() }
     }
 
+    /// With what is hidden of `present` where it stands as it is shown: settings may be read, edited and sent back whole.
+    pub(super) fn with_hidden_of(self, present: &Self) -> Self {
+        match self.object_store == present.shown().object_store {
+            true => Self { object_store: present.object_store.clone(), ..self },
+            false => self,
+        }
+    }
+
     /// The percents between which memory is kept: what may not rest there leaves it as soon as there is enough to write.
     pub(super) fn memory_marks(&self) -> (u8, u8) {
         match self.create_in {
@@ -435,6 +443,9 @@ mod tests {
             let config = Config { object_store: location.to_owned(), ..Config::default() };
             assert_eq!(config.shown().object_store, shown);
             assert_eq!(config.object_store, location);
+            assert_eq!(config.shown().with_hidden_of(&config), config, "as it was read");
+            let other = Config { object_store: "s3://other".to_owned(), ..config.clone() };
+            assert_eq!(other.clone().with_hidden_of(&config), other);
         }
     }
 

@@ -38,6 +38,8 @@ pub(super) struct Reporter {
     pub address: WorkerAddress,
     pub admin: String,
     pub orders: Mutex<Orders>,
+    /// The last word of operators on this worker. It is carried from master to master, and means nothing here.
+    pub exclusion: Mutex<Option<pb::ExclusionOrder>>,
     pub registered: watch::Sender<bool>,
     pub credentials: Credentials,
 }
@@ -136,6 +138,7 @@ impl Reporter {
             leaves_at_ms: standing.leaves_at.map_or(0, |at| at.as_millis()),
             job_usage,
             left: leaving,
+            exclusion: self.exclusion().clone(),
         };
         match tokio::time::timeout(ANSWER_TIMEOUT, client.heartbeat(report)).await {
             Ok(answer) => Ok(answer?.into_inner()),
@@ -152,6 +155,13 @@ impl Reporter {
                 tracing::info!(worker = %self.address.worker, "serving again, as the master says");
             }
             _ => {}
+        }
+        if let Some(order) = &answer.exclusion {
+            let mut carried = self.exclusion();
+            // Another master may have said a later one meanwhile.
+            if carried.as_ref().is_none_or(|known| known.at_ms < order.at_ms) {
+                *carried = Some(order.clone());
+            }
         }
         let said = match said(answer) {
             Ok(said) => said,
@@ -178,6 +188,10 @@ impl Reporter {
             first
         });
         *self.registered.borrow()
+    }
+
+    fn exclusion(&self) -> MutexGuard<'_, Option<pb::ExclusionOrder>> {
+        self.exclusion.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn orders(&self) -> MutexGuard<'_, Orders> {

@@ -61,7 +61,7 @@ impl Store {
     /// Takes the settings that the object `changes` names, all of them or none. Returns those that are new.
     pub fn change_settings(&self, changes: &Value) -> Result<Vec<String>, ChangeError> {
         let present = self.settings.get();
-        let wanted = config::with_changes(&*present, changes)?;
+        let wanted = config::with_changes(&*present, changes)?.with_hidden_of(&present);
         let fixed = present.fixed_against(&wanted);
         let refused = config::reload(&*present, wanted.clone(), &fixed).1.refused;
         if !refused.is_empty() {

@@ -1,6 +1,6 @@
 //! What operators do with workers: exclude, decommission, announce that a machine goes; and jobs with tags.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use penstock_protocol::shuffle::ShuffleTarget;
 use penstock_shuffle_client::owner::{OwnerError, Profile};
@@ -105,6 +105,29 @@ async fn a_new_master_learns_that_a_worker_drains() {
     assert_eq!(worker(admin, "w0").await["draining"], true);
     let target = cluster.owner.reserve(SHUFFLE, 4).await.unwrap();
     assert_eq!(workers_of(&target), BTreeSet::from(["w1"]));
+}
+
+// Soft state: workers carry what operators say of them from master to master, and the latest counts.
+#[tokio::test]
+async fn what_one_master_hears_of_a_worker_all_learn() {
+    let cluster = cluster(Setup { masters: 2, ..two_workers() }).await;
+    let [one, other] = [0, 1].map(|master: usize| cluster.masters[master].handle.admin.unwrap());
+    let state_at = async |admin, state| {
+        let stands_so = |view: &Value| view["worker"] == "w0" && view["state"] == state;
+        let listed = async || get(admin, "/api/v1/workers").await["workers"].clone();
+        eventually(state, async || listed().await.as_array().unwrap().iter().any(stands_so)).await;
+    };
+    let order = json!({ "seconds": 600, "reason": "slow disk" });
+    assert_eq!(post(one, "/api/v1/workers/w0/exclude", order).await.0, 200);
+    state_at(other, "excluded").await;
+    assert_eq!(worker(other, "w0").await["excluded_because"], "slow disk");
+
+    cluster.masters[0].stop().await;
+    let again = cluster.restart_master(&cluster.masters[0]).await;
+    state_at(again.handle.admin.unwrap(), "excluded").await;
+    cluster.clock.advance(Duration::from_secs(1));
+    assert_eq!(post(other, "/api/v1/workers/w0/include", json!({})).await.0, 200);
+    state_at(again.handle.admin.unwrap(), "serving").await;
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ fn report(worker: &str) -> Report {
         draining: false,
         left: false,
         leaves_at: None,
+        heard: None,
     }
 }
 

@@ -53,6 +53,8 @@ pub enum Kind {
     WorkerLostPower,
     /// Told by its masters to take nothing new; served again later.
     WorkerDecommissioned,
+    /// Told that its machine will go.
+    WorkerInterrupted,
 
     // Whole disks.
     DiskFailed,
@@ -71,7 +73,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::FrameLost,
         Self::FrameDelayed,
         Self::FrameDuplicated,
@@ -96,6 +98,7 @@ impl Kind {
         Self::WorkerStopped,
         Self::WorkerLostPower,
         Self::WorkerDecommissioned,
+        Self::WorkerInterrupted,
         Self::DiskFailed,
         Self::DiskFull,
         Self::DiskSlow,
@@ -121,6 +124,7 @@ impl Kind {
                 | Self::ExecutorCrashed
                 | Self::ExecutorDrained
                 | Self::WorkerDecommissioned
+                | Self::WorkerInterrupted
                 | Self::DiskSlow
         )
     }
@@ -155,6 +159,7 @@ impl Kind {
             | Self::WorkerStopped
             | Self::WorkerLostPower
             | Self::WorkerDecommissioned
+            | Self::WorkerInterrupted
             | Self::DiskFailed
             | Self::DiskFull
             | Self::DiskSlow

@@ -208,6 +208,7 @@ impl Run {
             Act::LosePower(host) => self.lose_power(&host),
             Act::Decommission(host) => self.decommission(&host),
             Act::Recommission(host) => self.recommission(&host),
+            Act::Interrupt(host) => self.interrupt(&host),
             Act::Stop(host) => self.stop(&host),
             Act::Start(host) => self.start(&host),
             Act::Hold(a, b) => self.link(Kind::LinkHeld, a, b, |sim, a, b| sim.hold(a, b)),
@@ -267,6 +268,11 @@ impl Run {
         if self.decommissioned.remove(host) {
             self.order(Order::Recommission(host.clone()));
         }
+    }
+
+    fn interrupt(&mut self, host: &Host) {
+        self.fault(Kind::WorkerInterrupted, [host]);
+        self.order(Order::Interrupt(host.clone()));
     }
 
     /// Clients that are gone need no operator.

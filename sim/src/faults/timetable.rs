@@ -17,6 +17,8 @@ pub enum Act {
     /// An operator tells all masters.
     Decommission(Host),
     Recommission(Host),
+    /// An operator says that its machine will go.
+    Interrupt(Host),
     Hold(Host, Host),
     Release(Host, Host),
     Partition(Host, Host),
@@ -79,7 +81,7 @@ impl Timetable {
     }
 }
 
-const HOST_KINDS: [Kind; 24] = [
+const HOST_KINDS: [Kind; 25] = [
     Kind::LinkHeld,
     Kind::LinkPartitioned,
     Kind::LinkOneWay,
@@ -94,6 +96,7 @@ const HOST_KINDS: [Kind; 24] = [
     Kind::WorkerStopped,
     Kind::WorkerLostPower,
     Kind::WorkerDecommissioned,
+    Kind::WorkerInterrupted,
     Kind::DiskFailed,
     Kind::DiskFull,
     Kind::DiskSlow,
@@ -131,6 +134,7 @@ fn acts(kind: Kind, aim: &Aim<'_>, dice: &Dice) -> (Act, Option<Act>) {
         }
         Kind::WorkerLostPower => until(Act::LosePower, Act::Start),
         Kind::WorkerDecommissioned => until(Act::Decommission, Act::Recommission),
+        Kind::WorkerInterrupted => (Act::Interrupt(host()), None),
         Kind::DiskFailed => until(Act::FailDisk, Act::MendDisk),
         Kind::DiskFull => until(Act::FillDisk, Act::MendDisk),
         Kind::DiskSlow => until(Act::SlowDisk, Act::MendDisk),

@@ -34,6 +34,7 @@ pub struct Cluster {
     pub owner: Arc<Owner>,
     pub ledger: Arc<Ledger>,
     pub client: ShuffleClient,
+    worker_network: Arc<dyn Network>,
     tasks: Tasks,
     _secret: Option<tempfile::NamedTempFile>,
 }
@@ -60,7 +61,9 @@ pub struct Setup {
     pub disk: u64,
     pub locations_max: usize,
     pub options: ClientOptions,
+    /// Of the clients.
     pub network: Arc<dyn Network>,
+    pub worker_network: Arc<dyn Network>,
     pub masters: usize,
     pub configure_master: fn(&mut master::Config),
     /// By the worker's number.
@@ -84,6 +87,7 @@ impl Default for Setup {
             locations_max: 1000,
             options: ClientOptions::default(),
             network: Arc::new(Tcp),
+            worker_network: Arc::new(Tcp),
             masters: 1,
             configure_master: |_| {},
             configure_worker: |_, _| {},
@@ -156,8 +160,19 @@ pub async fn cluster(setup: Setup) -> Cluster {
     let client = client.with_secret(secret);
     let master = masters[0].handle.clone();
     let workers = Vec::new();
-    let mut cluster =
-        Cluster { clock, master, masters, workers, owner, ledger, client, tasks, _secret: secret_file };
+    let worker_network = Arc::clone(&setup.worker_network);
+    let mut cluster = Cluster {
+        clock,
+        master,
+        masters,
+        workers,
+        owner,
+        ledger,
+        client,
+        worker_network,
+        tasks,
+        _secret: secret_file,
+    };
     for index in 0..setup.workers {
         let mut config = worker::Config {
             name: format!("w{index}"),
@@ -210,10 +225,9 @@ impl Cluster {
     pub async fn start(&self, config: worker::Config, disk: Arc<MemoryDisk>) -> Worker {
         let tasks = self.tasks.child("worker");
         let faults = Arc::new(FaultyDisk::new(disk.clone()));
-        let on = faults.clone();
-        let handle = worker::start_on(config.clone(), Arc::new(Tcp), self.clock.clone(), on, tasks.clone())
-            .await
-            .unwrap();
+        let (on, network) = (faults.clone(), Arc::clone(&self.worker_network));
+        let handle =
+            worker::start_on(config.clone(), network, self.clock.clone(), on, tasks.clone()).await.unwrap();
         handle.registered().await;
         Worker { handle, disk, faults, config, tasks }
     }

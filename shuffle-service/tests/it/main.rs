@@ -13,6 +13,8 @@ mod drain;
 mod exchange;
 mod expiry;
 mod faults;
+mod frame_faults;
+mod frame_network;
 mod from_files;
 mod fuzz_corpus;
 mod http;

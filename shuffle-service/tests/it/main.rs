@@ -6,6 +6,7 @@ mod backpressure;
 mod bad_input;
 mod cluster;
 mod commit;
+mod congestion;
 mod data_plane;
 mod disk_faults;
 mod disks;

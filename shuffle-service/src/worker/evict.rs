@@ -10,7 +10,7 @@ use penstock_common::lifecycle::CancellationToken;
 
 use super::{
     config::EvictFirst,
-    location::{Part, Place},
+    location::{Part, Place, Places},
     objects::Objects,
     store::Store,
     write_out::{Named, file_name},
@@ -95,37 +95,46 @@ impl Evictor {
         named.location.complete_parts().unwrap_or_default().into_iter().filter(here).collect()
     }
 
-    /// Moves one part; whether it did, which it does not if the location was released or written to meanwhile.
     async fn evict(&self, named: &Named, part: Part) -> io::Result<bool> {
-        if !named.location.begin_move(&part) {
-            return Ok(false);
-        }
         let started = tokio::time::Instant::now();
-        let key = self.objects.key(&file_name(named, part.start));
-        let copied = self.copy(&part, &key).await;
-        let moved =
-            named.location.end_move(&part, copied.is_ok().then(|| Place::Object { key: key.clone() }));
-        copied?;
-        if !moved {
-            self.objects.delete(vec![key]).await?;
-            return Ok(false);
+        let moved = named.location.move_part(&part, &Tiers { evictor: self, named }).await?;
+        if moved {
+            metrics::evicted(part.bytes, started.elapsed());
         }
-        metrics::evicted(part.bytes, started.elapsed());
-        let Ok(shuffle) = self.store.shuffle(named.shuffle) else { return Ok(true) };
-        self.store.write_manifest(&shuffle, self.store.durability().at_commit()).await?;
-        if let Place::Disk { file, .. } = &part.place {
-            self.store.disks.disk.remove_file(file).await?;
+        Ok(moved)
+    }
+}
+
+/// From the disks to the object store.
+struct Tiers<'a> {
+    evictor: &'a Evictor,
+    named: &'a Named,
+}
+
+impl Places for Tiers<'_> {
+    async fn copy(&self, part: &Part) -> io::Result<Place> {
+        let Evictor { store, objects } = self.evictor;
+        let key = objects.key(&file_name(self.named, part.start));
+        let file = store.open(&part.place, part.bytes).await?;
+        let checksum = objects.put_file(&key, file.as_ref(), part.bytes).await?;
+        if checksum == part.crc32c {
+            return Ok(Place::Object { key });
         }
+        objects.delete(vec![key]).await?;
+        Err(io::Error::other("the file does not match its checksum and stays where it is"))
+    }
+
+    async fn write_down(&self) -> io::Result<bool> {
+        let store = &self.evictor.store;
+        let Ok(shuffle) = store.shuffle(self.named.shuffle) else { return Ok(false) };
+        store.write_manifest(&shuffle, store.durability().at_commit()).await?;
         Ok(true)
     }
 
-    async fn copy(&self, part: &Part, key: &str) -> io::Result<()> {
-        let file = self.store.open(&part.place, part.bytes).await?;
-        let checksum = self.objects.put_file(key, file.as_ref(), part.bytes).await?;
-        if checksum == part.crc32c {
-            return Ok(());
+    async fn delete(&self, place: &Place) -> io::Result<()> {
+        match place {
+            Place::Disk { file, .. } => self.evictor.store.disks.disk.remove_file(file).await,
+            Place::Object { key } => self.evictor.objects.delete(vec![key.clone()]).await,
         }
-        self.objects.delete(vec![key.to_owned()]).await?;
-        Err(io::Error::other("the file does not match its checksum and stays where it is"))
     }
 }

@@ -17,6 +17,8 @@ use penstock_common::{
     lifecycle::{OnFailure, Tasks},
     net::Network,
 };
+#[cfg(test)]
+use penstock_protocol::frame::PushVerdict;
 use penstock_protocol::{
     frame::{Answer, PushRecorder},
     ids::ShuffleId,
@@ -124,11 +126,27 @@ impl fmt::Debug for Link {
     }
 }
 
+/// The other end of a link in a test.
+#[cfg(test)]
+pub(super) struct OtherEnd(mpsc::Receiver<Forward>);
+
+#[cfg(test)]
+impl OtherEnd {
+    /// Answers the next frame; false if none will come.
+    pub async fn answer(&mut self, verdict: PushVerdict) -> bool {
+        let Some(forward) = self.0.recv().await else { return false };
+        // Whoever pushed may have gone.
+        let _ = forward.answer.send(Answer { request: 0, verdicts: vec![verdict] });
+        true
+    }
+}
+
 #[cfg(test)]
 impl Link {
-    /// One whose queue the test reads, or drops.
-    pub fn for_test() -> (Arc<Self>, impl Sized) {
+    /// One that breaks when the test drops its other end.
+    pub fn for_test() -> (Arc<Self>, OtherEnd) {
         let (queue, forwards) = mpsc::channel(QUEUE_MAX);
-        (Arc::new(Self { queue, window: Arc::new(Semaphore::new(1 << 20)), window_bytes: 1 << 20 }), forwards)
+        let link = Self { queue, window: Arc::new(Semaphore::new(1 << 20)), window_bytes: 1 << 20 };
+        (Arc::new(link), OtherEnd(forwards))
     }
 }

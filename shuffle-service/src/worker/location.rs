@@ -12,6 +12,7 @@ mod end;
 mod facts;
 mod gate;
 mod map_index;
+mod moves;
 mod part;
 mod pending;
 mod read;
@@ -31,6 +32,7 @@ use tokio::sync::{Notify, OnceCell};
 
 use self::{gate::Gate, map_index::MapIndex};
 pub(super) use self::{
+    moves::{Places, Reads, Run, Upcoming},
     part::{NewPart, Part, Place},
     pending::Pending,
     read::Chunk,

@@ -23,6 +23,8 @@ use penstock_protocol::{
     status::{ErrorCode, RpcError},
 };
 
+#[cfg(test)]
+pub(super) use self::push::accept;
 use self::released::Released;
 pub(super) use self::{
     pushed::{Forwarded, Pushed},

@@ -11,7 +11,7 @@ use penstock_protocol::{
 use crate::{
     disk::StoredFile,
     worker::{
-        location::{Chunk, Location, Place},
+        location::{Location, Place, Reads, Run, Upcoming},
         store::Store,
     },
 };
@@ -154,59 +154,45 @@ impl OutgoingStream {
         let location = Arc::clone(location);
         store.prove(&location).await.map_err(ReadError::Refused)?;
         let bytes_max = bytes_max.min(u64::try_from(self.credit).unwrap_or(1));
-        loop {
-            match location.chunk(self.offset, bytes_max).map_err(ReadError::Refused)? {
-                Chunk::End => return Ok(Found::End),
-                Chunk::Memory { pieces, bytes } => {
-                    self.offset += bytes;
-                    return Ok(Found::Batches(pieces));
-                }
-                Chunk::Stored { place, offset, available } => {
-                    let stored = Stored { place, offset, available };
-                    match self.find_stored(store, &stored, bytes_max).await {
-                        // It moved between the answer and the opening: the location knows where to (invariant 28).
-                        Err(ReadError::Io(error))
-                            if error.kind() == io::ErrorKind::NotFound
-                                && !stored.is_still_in(&location, self.offset) => {}
-                        found => return found,
-                    }
-                }
+        let offset = self.offset;
+        let mut reads = FromFiles { stream: self, store, bytes_max };
+        match location.next(offset, bytes_max, &mut reads).await? {
+            Upcoming::End => Ok(Found::End),
+            Upcoming::Memory { pieces, bytes } => {
+                self.offset += bytes;
+                Ok(Found::Batches(pieces))
             }
+            Upcoming::Stored(found) => Ok(found),
         }
     }
 
-    async fn find_stored(
-        &mut self,
-        store: &Store,
-        stored: &Stored,
-        bytes_max: u64,
-    ) -> Result<Found, ReadError> {
+    async fn find_stored(&mut self, store: &Store, run: &Run, bytes_max: u64) -> Result<Found, ReadError> {
         let started = tokio::time::Instant::now();
-        let file = self.opened(store, stored).await?;
-        if let Some(loan) = self.loan_of(file.as_ref(), stored) {
+        let file = self.opened(store, run).await?;
+        if let Some(loan) = self.loan_of(file.as_ref(), run) {
             self.offset += loan.bytes;
             return Ok(Found::File(loan));
         }
-        let batches = read_stored(store, &file, stored, bytes_max).await?;
+        let batches = read_stored(store, &file, run, bytes_max).await?;
         store.pace.fetch.record(batches.len() as u64, started.elapsed());
         self.offset += batches.len() as u64;
         Ok(Found::Batches(vec![batches]))
     }
 
-    async fn opened(&mut self, store: &Store, stored: &Stored) -> io::Result<Arc<dyn StoredFile>> {
+    async fn opened(&mut self, store: &Store, run: &Run) -> io::Result<Arc<dyn StoredFile>> {
         if let Some((place, file)) = &self.open
-            && *place == stored.place
+            && *place == run.place
         {
             return Ok(Arc::clone(file));
         }
-        let file = store.open(&stored.place, stored.offset + stored.available).await?;
-        self.open = Some((stored.place.clone(), Arc::clone(&file)));
+        let file = store.open(&run.place, run.offset + run.available).await?;
+        self.open = Some((run.place.clone(), Arc::clone(&file)));
         Ok(file)
     }
 
     /// Lends the rest of a file, if this process holds it open as a number and it is worth that.
-    fn loan_of(&self, file: &dyn StoredFile, stored: &Stored) -> Option<Loan> {
-        if !self.lends || stored.available < LOAN_BYTES_MIN {
+    fn loan_of(&self, file: &dyn StoredFile, run: &Run) -> Option<Loan> {
+        if !self.lends || run.available < LOAN_BYTES_MIN {
             return None;
         }
         let file = file.open_file()?;
@@ -215,9 +201,29 @@ impl OutgoingStream {
             file: file.number,
             device: file.device,
             inode: file.inode,
-            offset: stored.offset,
-            bytes: stored.available,
+            offset: run.offset,
+            bytes: run.available,
         })
+    }
+}
+
+/// How a stream reads from a place.
+struct FromFiles<'a> {
+    stream: &'a mut OutgoingStream,
+    store: &'a Store,
+    bytes_max: u64,
+}
+
+impl Reads for FromFiles<'_> {
+    type Found = Found;
+    type Failure = ReadError;
+
+    async fn read(&mut self, run: &Run) -> Result<Found, ReadError> {
+        self.stream.find_stored(self.store, run, self.bytes_max).await
+    }
+
+    fn is_gone(failure: &ReadError) -> bool {
+        matches!(failure, ReadError::Io(error) if error.kind() == io::ErrorKind::NotFound)
     }
 }
 
@@ -225,20 +231,20 @@ impl OutgoingStream {
 async fn read_stored(
     store: &Store,
     file: &Arc<dyn StoredFile>,
-    stored: &Stored,
+    run: &Run,
     bytes_max: u64,
 ) -> Result<Bytes, ReadError> {
-    let wanted = bytes_max.max(BATCH_HEADER_BYTES as u64).min(stored.available);
+    let wanted = bytes_max.max(BATCH_HEADER_BYTES as u64).min(run.available);
     let wanted = usize::try_from(wanted).map_err(io::Error::other)?;
-    let bytes = store.read_at(&stored.place, file, stored.offset, wanted).await?;
+    let bytes = store.read_at(&run.place, file, run.offset, wanted).await?;
     let (whole, next) = whole_batches(&bytes)?;
     if whole > 0 {
         return Ok(bytes.slice(..whole));
     }
-    let Some(first) = next.filter(|first| *first as u64 <= stored.available) else {
+    let Some(first) = next.filter(|first| *first as u64 <= run.available) else {
         return Err(ReadError::Damaged(FrameError::Truncated { field: "stored batch" }));
     };
-    Ok(store.read_at(&stored.place, file, stored.offset, first).await?)
+    Ok(store.read_at(&run.place, file, run.offset, first).await?)
 }
 
 /// What a stream reads, if its client may.
@@ -251,23 +257,16 @@ fn admit(open: &Open, store: &Store) -> Result<Arc<Location>, Refusal> {
     store.location(open.incarnation, open.shuffle, (open.partition, open.epoch))
 }
 
-/// A place in which the next batches lie.
-struct Stored {
-    place: Place,
-    offset: u64,
-    available: u64,
-}
-
-impl Stored {
-    fn is_still_in(&self, location: &Location, offset: u64) -> bool {
-        matches!(location.chunk(offset, 1), Ok(Chunk::Stored { place, .. }) if place == self.place)
-    }
-}
-
 enum ReadError {
     Refused(Refusal),
     Io(io::Error),
     Damaged(FrameError),
+}
+
+impl From<Refusal> for ReadError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 impl From<io::Error> for ReadError {

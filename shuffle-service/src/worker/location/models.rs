@@ -1,18 +1,25 @@
-//! Pushes, writes, commits, moves and reads of one location at the same time.
+//! Pushes, writes and commits of one location at the same time.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
-
-use penstock_protocol::shuffle::CommitVerdict;
+use penstock_protocol::{
+    frame::{Entry, FRAME_HEAD_BYTES, Push, PushHead, PushRecorder, PushVerdict},
+    ids::{AttemptNumber, BatchId, Epoch, JobId, PartitionIndex, ShuffleId, StageId, TaskIndex},
+    shuffle::CommitVerdict,
+    token::JobToken,
+};
 use shuttle::future::{JoinHandle, spawn};
+use uuid::Uuid;
 
 use super::*;
 use crate::worker::{
     config::Config,
+    link::OtherEnd,
     models::{check, switch},
+    store::{Pushed, accept},
 };
 
 const BATCH: &[u8] = b"batch";
+const SHUFFLE: ShuffleId = ShuffleId { job: JobId(Uuid::nil()), exchange: StageId(0), run: 0 };
 
 fn location() -> Location {
     Location::new(&Budget::new(&Config::default()), Incarnation(5))
@@ -31,18 +38,44 @@ fn stored(place: Place) -> Stored {
     Stored { place, crc32c: 0, synced: true }
 }
 
-/// Pushes a batch with a second copy that the other worker takes or not; the bytes that were acknowledged.
-async fn push(location: Arc<Location>, taken_there: bool) -> u64 {
-    if append(&location).is_err() {
+fn entry() -> Entry {
+    let mut recorder = PushRecorder::default();
+    let payload = Bytes::from_static(BATCH);
+    let header = BatchHeader::of(TaskIndex(0), AttemptNumber(0), BatchId(0), 1, &payload);
+    recorder.add(PartitionIndex(0), Epoch(0), &header, payload);
+    let head = PushHead { request: 0, incarnation: Incarnation(5), shuffle: SHUFFLE, token: JobToken::NONE };
+    let frame = Bytes::from(recorder.finish(head).concat());
+    Push::parse(frame.slice(FRAME_HEAD_BYTES..)).unwrap().entries.remove(0)
+}
+
+/// Pushes a batch, with its second copy; the bytes that were acknowledged.
+async fn push(location: Arc<Location>) -> u64 {
+    let (mut pushed, entry) = (Pushed::of(SHUFFLE, 1), entry());
+    let bytes = entry.batch.record.len() as u64;
+    let charge = Charge::none(&Budget::new(&Config::default()));
+    if accept(&mut pushed, 0, &location, entry, charge).is_err() {
         return 0;
     }
-    let pending = Pending::of(location);
     switch();
-    if !taken_there {
-        pending.refused(Refusal::ReplicaLost);
-        return 0;
+    let verdicts = match pushed.decided() {
+        Ok(verdicts) => verdicts,
+        Err(pushed) => {
+            let forwarded = pushed.forward().await;
+            switch();
+            forwarded.decide().await
+        }
+    };
+    if verdicts.iter().all(|verdict| verdict.is_accepted()) { bytes } else { 0 }
+}
+
+/// The worker with the second copies: says to one frame after the other whether it took it.
+async fn take_copies(mut frames: OtherEnd, verdicts: impl Iterator<Item = PushVerdict>) {
+    for verdict in verdicts {
+        switch();
+        if !frames.answer(verdict).await {
+            return;
+        }
     }
-    BATCH.len() as u64
 }
 
 fn write_out(location: &Location) {
@@ -72,9 +105,12 @@ fn committed_bytes(verdict: &CommitVerdict) -> u64 {
 #[test]
 fn a_close_covers_every_batch_that_is_acknowledged() {
     check(|| async {
-        let (link, _other_end) = Link::for_test();
+        let (link, other_end) = Link::for_test();
         let location = Arc::new(location().placed_by(Placement { number: 0, replica: Some(&link) }));
-        let pushes = (0..3).map(|nth| spawn(push(Arc::clone(&location), nth != 1))).collect();
+        let full = PushVerdict::Refused(Refusal::NoRoom);
+        let copies = take_copies(other_end, [PushVerdict::Accepted, full, PushVerdict::Accepted].into_iter());
+        let copies = spawn(copies);
+        let pushes = (0..3).map(|_| spawn(push(Arc::clone(&location)))).collect();
         let closing = Arc::clone(&location);
         let close = spawn(async move {
             let verdict = closing.decided().await;
@@ -89,6 +125,7 @@ fn a_close_covers_every_batch_that_is_acknowledged() {
         write.await.unwrap();
         assert!(committed_bytes(&verdict) >= acknowledged, "{acknowledged} bytes acknowledged: {verdict:?}");
         assert_eq!(append(&location), Err(Refusal::Closed));
+        copies.abort();
     });
 }
 
@@ -96,9 +133,10 @@ fn a_close_covers_every_batch_that_is_acknowledged() {
 #[test]
 fn an_early_and_the_final_commit_agree() {
     check(|| async {
-        let (link, _other_end) = Link::for_test();
+        let (link, other_end) = Link::for_test();
         let location = Arc::new(location().placed_by(Placement { number: 0, replica: Some(&link) }));
-        let pushes = (0..2).map(|_| spawn(push(Arc::clone(&location), true))).collect();
+        let copies = spawn(take_copies(other_end, std::iter::repeat(PushVerdict::Accepted)));
+        let pushes = (0..2).map(|_| spawn(push(Arc::clone(&location)))).collect();
         let splitting = Arc::clone(&location);
         let split = spawn(async move { splitting.split(Refusal::Full) });
         let commit = || {
@@ -111,6 +149,7 @@ fn an_early_and_the_final_commit_agree() {
         let (early, last) = (early.await.unwrap(), last.await.unwrap());
         assert_eq!(early, last);
         assert!(committed_bytes(&early) >= acknowledged);
+        copies.abort();
     });
 }
 
@@ -130,67 +169,5 @@ fn a_close_without_patience_is_never_taken_back() {
         let said = hurried.await.unwrap();
         write.await.unwrap();
         assert_eq!(location.state().try_commit(), Some(said));
-    });
-}
-
-/// Names of the files and objects that exist.
-type Disk = Arc<Mutex<BTreeSet<String>>>;
-
-fn exists(there: &Disk, place: &Place) -> bool {
-    switch();
-    let Place::Disk { file, .. } = place else { panic!("only files here") };
-    there.lock().unwrap().contains(file.to_str().unwrap())
-}
-
-/// Copies the only part, serves the copy, and only then removes the original.
-async fn evict(location: Arc<Location>, there: Disk) {
-    let part = location.parts().remove(0);
-    if !location.begin_move(&part) {
-        return;
-    }
-    there.lock().unwrap().insert("copy".to_owned());
-    switch();
-    if location.end_move(&part, Some(disk("copy"))) {
-        switch();
-        there.lock().unwrap().remove("file");
-    }
-}
-
-/// Reads what is stored, and asks again where a file has gone.
-async fn read(location: Arc<Location>, there: Disk) -> Result<u64, Refusal> {
-    loop {
-        let place = |location: &Location| match location.chunk(0, 100)? {
-            Chunk::Stored { place, available, .. } => Ok((place, available)),
-            chunk => panic!("it is on disk: {chunk:?}"),
-        };
-        let (at, available) = place(&location)?;
-        if exists(&there, &at) {
-            return Ok(available);
-        }
-        let (now, _) = place(&location)?;
-        assert_ne!(now, at, "a file is gone and nothing stands for it");
-    }
-}
-
-// Invariants 21, 22 and 28: whoever reads while data moves finds all of it, or hears that it was released.
-#[test]
-fn a_reader_finds_what_moves() {
-    check(|| async {
-        let location = Arc::new(location());
-        append(&location).unwrap();
-        write_out(&location);
-        assert!(matches!(location.state().try_commit(), Some(CommitVerdict::Committed { .. })));
-        let there = Disk::new(Mutex::new(["file".to_owned()].into()));
-        let moving = spawn(evict(Arc::clone(&location), Arc::clone(&there)));
-        let readers = [0; 2].map(|_| spawn(read(Arc::clone(&location), Arc::clone(&there))));
-        for reader in readers {
-            assert_eq!(reader.await.unwrap(), Ok(BATCH.len() as u64));
-        }
-        let released = Arc::clone(&location);
-        let release = spawn(async move { released.release().await });
-        let late = spawn(read(Arc::clone(&location), Arc::clone(&there)));
-        assert!(matches!(late.await.unwrap(), Ok(5) | Err(Refusal::Expired)));
-        moving.await.unwrap();
-        release.await.unwrap();
     });
 }

@@ -91,7 +91,8 @@ impl Store {
     }
 }
 
-fn accept(
+/// Stores one batch of a frame here; its second copy leaves with the frame.
+pub(in crate::worker) fn accept(
     pushed: &mut Pushed,
     position: usize,
     location: &Arc<Location>,

@@ -49,7 +49,7 @@ pub(in crate::worker) struct Forwarded {
 
 impl Pushed {
     /// All are accepted until something else is said.
-    pub(super) fn of(shuffle: ShuffleId, batches: usize) -> Self {
+    pub fn of(shuffle: ShuffleId, batches: usize) -> Self {
         Self { shuffle, batches, verdicts: Vec::new(), groups: Vec::new() }
     }
 

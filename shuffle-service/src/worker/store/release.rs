@@ -64,8 +64,7 @@ impl Store {
             for shuffle in shuffles {
                 shuffle.record.writing.lock().await.released = true;
                 for named in shuffle.named() {
-                    named.location.release().await;
-                    keys.extend(named.location.object_keys());
+                    keys.extend(named.location.release().await);
                 }
             }
             disks.remove_folders(folder).await;

@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -25,6 +28,7 @@ pub struct MemoryDisk {
     gate: Mutex<Option<Arc<Semaphore>>>,
     /// Ends when the next file may be opened.
     next_open: Mutex<Option<oneshot::Receiver<()>>>,
+    read_bytes: Arc<AtomicU64>,
 }
 
 /// What a loss of power leaves.
@@ -52,8 +56,8 @@ impl Default for MemoryDisk {
 impl MemoryDisk {
     pub fn with_bytes_max(bytes_max: u64) -> Self {
         let faults = Faults { bytes_max, write_error: None, writes: 0 };
-        let (files, durable, gate, next_open) = Default::default();
-        Self { files, durable, faults: Mutex::new(faults), gate, next_open }
+        let (files, durable, gate, next_open, read_bytes) = Default::default();
+        Self { files, durable, faults: Mutex::new(faults), gate, next_open, read_bytes }
     }
 
     /// Makes room, or takes it away.
@@ -87,6 +91,11 @@ impl MemoryDisk {
     /// Writes of data that were started; probes do not count.
     pub fn writes(&self) -> u64 {
         lock(&self.faults).writes
+    }
+
+    /// Bytes that were read so far.
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::Relaxed)
     }
 
     pub fn files(&self) -> Vec<PathBuf> {
@@ -217,7 +226,7 @@ impl Disk for MemoryDisk {
             let _ = held.await;
         }
         let content = lock(&self.files).get(file).cloned().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Arc::new(MemoryFile(content)))
+        Ok(Arc::new(MemoryFile { content, read_bytes: Arc::clone(&self.read_bytes) }))
     }
 
     async fn files(&self, folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
@@ -245,14 +254,18 @@ impl Disk for MemoryDisk {
 }
 
 #[derive(Debug)]
-struct MemoryFile(Content);
+struct MemoryFile {
+    content: Content,
+    read_bytes: Arc<AtomicU64>,
+}
 
 #[async_trait]
 impl StoredFile for MemoryFile {
     async fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
-        let content = lock(&self.0);
+        let content = lock(&self.content);
         let start = usize::try_from(offset).map_err(io::Error::other)?;
         let bytes = content.get(start..start + length).ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.read_bytes.fetch_add(length as u64, Ordering::Relaxed);
         Ok(Bytes::copy_from_slice(bytes))
     }
 }

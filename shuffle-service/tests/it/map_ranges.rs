@@ -1,6 +1,6 @@
 //! Several readers share one large partition by maps.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -15,6 +15,7 @@ use penstock_shuffle_client::{
     ClientOptions, FetchError,
     owner::{sources, totals_of},
 };
+use penstock_shuffle_service::disk::MemoryDisk;
 
 use crate::{
     cluster::{Cluster, SHUFFLE, Setup, cluster, payload, winner},
@@ -171,5 +172,40 @@ async fn a_reader_of_some_maps_that_changes_its_copy_begins_at_the_beginning() {
         let read = written.read(1, 5).await.unwrap();
         assert_eq!(sorted(read), sorted((1..5).flat_map(batches)), "damaged at {position}");
         disk.damage(&file, |bytes| bytes[position] ^= 0x10);
+    }
+}
+
+/// Bytes that the disk reads for one map after the other, each with those that its batches have.
+async fn read_for_each(written: &Written, disk: &MemoryDisk, maps: Range<u32>) -> Vec<(u64, u64)> {
+    let mut read = Vec::new();
+    for map in maps {
+        let before = disk.read_bytes();
+        assert_eq!(sorted(written.read(map, map + 1).await.unwrap()), sorted(batches(map)));
+        let wanted: usize = batches(map).map(|payload| BATCH_HEADER_BYTES + payload.len()).sum();
+        read.push((disk.read_bytes() - before, wanted as u64));
+    }
+    read
+}
+
+// A block of maps that nobody wants is not read either, for as long as the worker lives that took it.
+#[tokio::test]
+async fn a_range_of_maps_costs_the_disk_little_more_than_its_batches_until_the_worker_starts_again() {
+    let cluster = cluster(Setup { workers: 1, memory: ByteSize::mib(8), ..Setup::default() }).await;
+    let target = cluster.reserve(SHUFFLE, 1).await;
+    let mut outputs = Vec::new();
+    for index in 0..MAPS {
+        outputs.push(map(&cluster, &target, index).await);
+    }
+    let winners: Vec<_> = (0..MAPS).map(|map| winner(map, 0)).collect();
+    let source = cluster.sources(&target, &winners, &outputs).await.remove(0);
+    let written = Written { cluster, winners, outputs, source };
+    let worker = &written.cluster.workers[0];
+    for (read, wanted) in read_for_each(&written, &worker.disk, 0..3).await {
+        assert!(read > 0 && read < 2 * wanted, "{read} bytes read for {wanted}");
+    }
+    // What a former life took is not known by its maps: any range is picked out of all of it.
+    let again = written.cluster.restart(worker, Arc::clone(&worker.disk)).await;
+    for (read, wanted) in read_for_each(&written, &again.disk, 0..3).await {
+        assert!(read > 7 * wanted, "{read} bytes read for {wanted}: operations.md says that all is read");
     }
 }

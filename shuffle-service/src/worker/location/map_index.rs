@@ -1,5 +1,6 @@
 //! Which map tasks have batches where in a location, coarsely: enough to leave out most of what a reader of a few maps does
-//! not want, and a few bytes for each 256 KiB.
+//! not want, and a few bytes for each 256 KiB. Kept in memory only: of what a former life took nothing is known, and ranges of
+//! it are picked out of everything.
 //!
 //! A location is cut into blocks in the order in which it was written; each has the set of its maps. Whoever reads a block
 //! still has to pick its batches.

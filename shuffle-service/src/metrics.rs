@@ -54,6 +54,9 @@ const LENT_BYTES: &str = "penstock_shuffle_lent_bytes_total";
 const REFUSED_STREAMS: &str = "penstock_shuffle_refused_streams_total";
 /// Connections that the worker gave up; label `reason` is a [`Refusal`].
 const FAULTED_CONNECTIONS: &str = "penstock_shuffle_faulted_connections_total";
+/// Connections for which there was no room: `connections_max` were open. Their clients hear it, and come again or go to
+/// another worker.
+const TURNED_AWAY_CONNECTIONS: &str = "penstock_shuffle_turned_away_connections_total";
 /// Control calls that did not show the cluster's secret.
 const DENIED_CALLS: &str = "penstock_shuffle_denied_calls_total";
 /// Data connections that are open.
@@ -147,6 +150,10 @@ pub(crate) fn refused_stream(refusal: Refusal) {
 
 pub(crate) fn faulted_connection(refusal: Refusal) {
     metrics::counter!(FAULTED_CONNECTIONS, "reason" => format!("{refusal:?}")).increment(1);
+}
+
+pub(crate) fn turned_away() {
+    metrics::counter!(TURNED_AWAY_CONNECTIONS).increment(1);
 }
 
 pub(crate) fn denied_call() {

@@ -1,5 +1,7 @@
 //! Accepts data connections and says hello.
 
+mod turn_away;
+
 use std::{convert::Infallible, fmt, io, sync::Arc, time::Duration};
 
 use penstock_common::{
@@ -13,6 +15,7 @@ use penstock_protocol::{
     },
 };
 
+use self::turn_away::TurnedAway;
 use super::{
     fetch,
     memory::{REPLICAS_PART, Share},
@@ -72,6 +75,7 @@ pub(super) struct Connections {
     store: Arc<Store>,
     /// Held once here, and once by each connection.
     open: Arc<()>,
+    turned_away: TurnedAway,
     tasks: Tasks,
 }
 
@@ -85,7 +89,7 @@ pub(super) enum Side {
 
 impl Connections {
     pub fn new(store: Arc<Store>, tasks: Tasks) -> Arc<Self> {
-        Arc::new(Self { store, open: Arc::new(()), tasks })
+        Arc::new(Self { store, open: Arc::new(()), turned_away: TurnedAway::new(), tasks })
     }
 
     /// Accepts until the worker stops. Each connection is a task of its own whose end concerns nobody else.
@@ -108,11 +112,9 @@ impl Connections {
     }
 
     fn admit(&self, stream: Stream, side: Side, peer: String) {
-        // Beyond the limit a connection is closed at once; its client tries again later.
         let connections_max = self.store.settings.get().connections_max;
         if Arc::strong_count(&self.open) > connections_max {
-            tracing::warn!(peer, connections_max, "too many data connections");
-            return;
+            return self.turned_away.turn_away(stream, &peer, connections_max, &self.tasks);
         }
         let open = Arc::clone(&self.open);
         let (store, stop) = (Arc::clone(&self.store), self.tasks.stop_token());

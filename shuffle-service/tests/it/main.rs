@@ -35,4 +35,5 @@ mod splits;
 mod standby;
 mod tiers;
 mod tls;
+mod too_many;
 mod watch;

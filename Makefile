@@ -11,8 +11,6 @@ SHUFFLE_ARGS ?=
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/penstock
 VENV := $(CACHE)/airflow-venv
-# A server that speaks S3, for tests.
-S3_VENV := $(CACHE)/s3-venv
 UI := history-server/ui
 BUILD := cargo build --locked --package penstock-cli
 # Built with the binary: alone, the simulation would have build tools with other features, and all crates of ours again.
@@ -28,7 +26,7 @@ help: ## Show this list
 setup: ## Check the prerequisites and fetch dependencies
 	@scripts/prerequisites
 	@cargo fetch --locked
-	@$(MAKE) $(UI)/node_modules/.package-lock.json $(VENV)/.installed $(S3_VENV)/.installed
+	@$(MAKE) $(UI)/node_modules/.package-lock.json $(VENV)/.installed
 
 .PHONY: build
 build: prerequisites ui ## Build everything
@@ -91,7 +89,7 @@ lint: lint-rust layering metrics-reference mutants-check lint-ui lint-airflow ##
 .PHONY: clean
 clean: ## Remove what was built
 	cargo clean
-	rm -rf $(UI)/dist $(UI)/node_modules $(VENV) $(S3_VENV)
+	rm -rf $(UI)/dist $(UI)/node_modules $(VENV)
 
 .PHONY: test
 test: prerequisites ## Everything that CI runs
@@ -130,17 +128,11 @@ mutants-check:
 	scripts/mutants --check
 
 .PHONY: test-rust
-test-rust: ui $(S3_VENV)/.installed
+test-rust: ui
 	@scripts/prerequisites namespaces
 	$(BUILD)
 	scripts/config-reference --check "$(PENSTOCK)"
-	PENSTOCK_S3_SERVER="$(S3_VENV)/bin/moto_server" cargo test --workspace --locked
-
-$(S3_VENV)/.installed: shuffle-service/tests/s3-server.txt
-	@scripts/prerequisites python
-	python3 -m venv --clear $(S3_VENV)
-	$(S3_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
+	cargo test --workspace --locked
 
 .PHONY: sim
 sim: ## Simulate clusters under faults, or one of them again: make sim ARGS="--seed 17 --log"

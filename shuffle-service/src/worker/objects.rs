@@ -2,6 +2,8 @@
 //!
 //! One part of a location is one object, written whole and never changed. Not on the path of a push.
 
+mod error;
+
 use std::{
     collections::HashMap,
     io,
@@ -20,6 +22,7 @@ use opendal::{
 };
 use penstock_protocol::{frame, ids::WorkerId};
 
+use self::error::failed;
 use crate::disk::StoredFile;
 
 /// A request costs a round trip, so more is read than is asked for.
@@ -148,12 +151,5 @@ impl StoredFile for Object {
         let bytes = read.slice(..length);
         *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = (offset, read);
         Ok(bytes)
-    }
-}
-
-fn failed(error: opendal::Error) -> io::Error {
-    match error.kind() {
-        ErrorKind::NotFound => io::Error::new(io::ErrorKind::NotFound, error),
-        _ => io::Error::other(error),
     }
 }

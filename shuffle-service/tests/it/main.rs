@@ -28,6 +28,7 @@ mod replication;
 mod restart;
 mod restart_time;
 mod s3;
+mod s3_server;
 mod second_copy;
 mod short_circuit;
 mod silence;

@@ -1,80 +1,23 @@
-//! The object store tier on a server that speaks S3: `moto_server`, which `make test-rust` installs.
+//! The object store tier on a server that speaks S3 and checks signatures.
 
-use std::{
-    net::TcpListener,
-    process::{Child, Command, Stdio},
-};
-
-use penstock_common::net::{Network, Tcp};
+use penstock_protocol::shuffle::CommitVerdict;
 use penstock_shuffle_service::worker::{Fsync, Tier};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
-    cluster::{JOB, SHUFFLE, eventually},
+    cluster::{JOB, SHUFFLE, eventually, payload, winner},
     http::get,
+    s3_server::{SECRET, s3_server},
     tiers::{Tiers, tiers},
+    watch::Watch,
 };
 
-/// A server that ends with the test.
-struct Server {
-    process: Child,
-    address: String,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-async fn server() -> Server {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let program = std::env::var_os("PENSTOCK_S3_SERVER").unwrap_or_else(|| "moto_server".into());
-    let process = Command::new(program)
-        .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("no moto_server: `make test-rust` installs one, or PENSTOCK_S3_SERVER names it");
-    let server = Server { process, address: format!("127.0.0.1:{port}") };
-    eventually("the server answers", async || Tcp.connect(&server.address).await.is_ok()).await;
-    server.ask("PUT", "/bucket").await;
-    server
-}
-
-impl Server {
-    async fn ask(&self, method: &str, path: &str) -> String {
-        let mut stream = Tcp.connect(&self.address).await.unwrap();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            self.address
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        answer
-    }
-
-    /// How many objects there are.
-    async fn objects(&self) -> usize {
-        self.ask("GET", "/bucket?list-type=2").await.matches("<Key>").count()
-    }
-
-    fn location(&self) -> String {
-        let keys = "access_key_id=test&secret_access_key=test&disable_config_load=true";
-        format!("s3://bucket/shuffle?endpoint=http://{}&region=us-east-1&{keys}", self.address)
-    }
-}
-
-async fn on(server: &Server, create_in: Tier) -> Tiers {
-    let location = server.location();
+async fn on(location: String, create_in: Tier) -> Tiers {
     tiers(
         |config| {
             config.object_store = location;
             config.create_in = create_in;
             config.fsync = Fsync::Commit;
+            config.admin_listen = "127.0.0.1:0".into();
             (config.evict_from_percent, config.evict_to_percent) = (40, 5);
             config.disks = crate::tiers::quota(20 << 20);
         },
@@ -85,10 +28,10 @@ async fn on(server: &Server, create_in: Tier) -> Tiers {
 
 #[tokio::test]
 async fn s3_holds_new_data_through_a_restart_until_the_job_ends() {
-    let server = server().await;
-    let tiers = on(&server, Tier::Object).await;
+    let server = s3_server().await;
+    let tiers = on(server.location(), Tier::Object).await;
     let source = tiers.write(SHUFFLE).await;
-    assert!(server.objects().await > 0);
+    assert!(!server.objects().is_empty());
     assert_eq!(tiers.data_files(), 0);
     tiers.assert_readable(SHUFFLE, &source).await;
     let shown = get(tiers.cluster.master.admin.unwrap(), "/api/v1/workers/w0/settings").await;
@@ -97,15 +40,42 @@ async fn s3_holds_new_data_through_a_restart_until_the_job_ends() {
     let _again = tiers.cluster.restart(worker, worker.disk.after_power_loss().into()).await;
     tiers.assert_readable(SHUFFLE, &source).await;
     tiers.cluster.owner.release_job(JOB).await.unwrap();
-    eventually("the objects go", async || server.objects().await == 0).await;
+    eventually("the objects go", async || server.objects().is_empty()).await;
 }
 
 #[tokio::test]
 async fn s3_takes_what_a_full_disk_gives_away() {
-    let server = server().await;
-    let tiers = on(&server, Tier::Memory).await;
+    let server = s3_server().await;
+    let tiers = on(server.location(), Tier::Memory).await;
     let source = tiers.write(SHUFFLE).await;
     eventually("the data moves", async || tiers.data_files() == 0).await;
-    assert!(server.objects().await > 0);
+    assert!(!server.objects().is_empty());
     tiers.assert_readable(SHUFFLE, &source).await;
+}
+
+// What an operator has to change stands in the answer to the commit and in the log; the secret stands nowhere.
+#[tokio::test]
+async fn a_store_that_refuses_the_worker_is_told_with_what_to_do_and_without_the_secret() {
+    let watch = Watch::start();
+    let server = s3_server().await;
+    let wrong = "not-the-secret";
+    let tiers = on(server.location_with(wrong), Tier::Object).await;
+    let target = tiers.cluster.reserve(SHUFFLE, 1).await;
+    tiers.cluster.write(&target, 0, 0, [(0, payload(0, 0, 0, 100))]).await.unwrap();
+    let verdicts = tiers.cluster.commit(&target, &[winner(0, 0)]).await;
+    let CommitVerdict::Failed { reason } = &verdicts[0].1 else { panic!("{verdicts:?}") };
+    assert!(reason.contains("check its keys") && reason.contains("SignatureDoesNotMatch"), "{reason}");
+    assert!(!reason.contains(wrong) && !reason.contains(SECRET), "{reason}");
+    let is_told = |line: &String| line.contains("cannot be listed") && line.contains("check its keys");
+    eventually("the log says so", async || watch.warnings().iter().any(is_told)).await;
+    let logged = watch.everything_logged();
+    assert!(!logged.contains(wrong) && !logged.contains(SECRET), "{logged}");
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_not_there_is_told_when_the_worker_starts() {
+    let watch = Watch::start();
+    let server = s3_server().await;
+    let _tiers = on(server.location().replace("s3://bucket/", "s3://other-bucket/"), Tier::Memory).await;
+    eventually("the log says so", async || watch.warnings().join("\n").contains("no such bucket")).await;
 }

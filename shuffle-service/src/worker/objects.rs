@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use opendal::{
-    ErrorKind, Operator,
+    ErrorKind, Operator, Writer,
     layers::{RetryLayer, TimeoutLayer},
 };
 use penstock_protocol::{frame, ids::WorkerId};
@@ -64,31 +64,43 @@ impl Objects {
 
     pub async fn put(&self, key: &str, pieces: Vec<Bytes>) -> io::Result<()> {
         let pieces = opendal::Buffer::from_iter(pieces);
-        self.store.write(key, pieces).await.map_err(failed)?;
-        Ok(())
+        self.upload(key, async |writer| writer.write(pieces).await.map_err(failed)).await
     }
 
     /// Writes an object from a file, and returns the checksum of what went into it.
     pub async fn put_file(&self, key: &str, file: &dyn StoredFile, bytes: u64) -> io::Result<u32> {
+        let copy = async |writer: &mut Writer| {
+            let (mut checksum, mut offset) = (0, 0);
+            while offset < bytes {
+                let length = (bytes - offset).min(UPLOAD_CHUNK_BYTES as u64);
+                let chunk = file.read_at(offset, usize::try_from(length).map_err(io::Error::other)?).await?;
+                checksum = frame::crc32c_append(checksum, &chunk);
+                writer.write(chunk).await.map_err(failed)?;
+                offset += length;
+            }
+            Ok(checksum)
+        };
+        self.upload(key, copy).await
+    }
+
+    /// Makes an object of what `fill` writes, in chunks that each have the time of a call. What was uploaded of one that
+    /// fails is given back as far as the store is there to take it.
+    async fn upload<T>(
+        &self,
+        key: &str,
+        fill: impl AsyncFnOnce(&mut Writer) -> io::Result<T>,
+    ) -> io::Result<T> {
         let mut writer = self.store.writer_with(key).chunk(UPLOAD_CHUNK_BYTES).await.map_err(failed)?;
-        let (mut checksum, mut offset) = (0, 0);
-        while offset < bytes {
-            let length = (bytes - offset).min(UPLOAD_CHUNK_BYTES as u64);
-            let chunk = file.read_at(offset, usize::try_from(length).map_err(io::Error::other)?).await;
-            let chunk = match chunk {
-                Ok(chunk) => chunk,
-                Err(error) => {
-                    // What was uploaded so far never becomes an object.
-                    let _ = writer.abort().await;
-                    return Err(error);
-                }
-            };
-            checksum = frame::crc32c_append(checksum, &chunk);
-            writer.write(chunk).await.map_err(failed)?;
-            offset += length;
+        let filled = match fill(&mut writer).await {
+            Ok(filled) => writer.close().await.map(|_| filled).map_err(failed),
+            Err(error) => Err(error),
+        };
+        if filled.is_err()
+            && let Ok(Err(error)) = tokio::time::timeout(CALL_TIMEOUT, writer.abort()).await
+        {
+            tracing::debug!(key, %error, "what was uploaded of an object stays in the store");
         }
-        writer.close().await.map_err(failed)?;
-        Ok(checksum)
+        filled
     }
 
     pub fn file(&self, key: &str, bytes: u64) -> Arc<dyn StoredFile> {

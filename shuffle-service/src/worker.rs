@@ -185,7 +185,7 @@ pub async fn start_on(
     let tasks = tasks.child(format!("shuffle-worker {worker}"));
     let disks = Arc::new(Disks::new(&config, &worker, disk, tasks.clone()));
     disks.take_over().await.map_err(|(folder, source)| StartError::Folder { folder, source })?;
-    let objects = Objects::open(&config.object_store, &worker).map_err(|source| StartError::ObjectStore {
+    let objects = Objects::open(&config, &worker).map_err(|source| StartError::ObjectStore {
         location: config.shown().object_store,
         source: Box::new(source),
     })?;

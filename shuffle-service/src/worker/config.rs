@@ -68,6 +68,9 @@ pub struct Config {
     /// Object store below the disks: an OpenDAL URL such as `s3://bucket/folder`, or a folder that all disks' data fits in.
     /// Empty: none. Each worker uses a folder with its name.
     pub object_store: String,
+    /// Milliseconds that one call to the object store may take before it is tried again, which it is three times. What is
+    /// written goes in calls of 8 MiB; a read with all of its tries has about that time.
+    pub object_store_timeout_ms: u64,
     /// Where new data goes: `memory` (out of it when memory runs short, to the disks or, if they take nothing, to the
     /// object store), `disk` (the same, but at once) or `object` (at once to the object store). Can change at run time.
     pub create_in: Tier,
@@ -142,6 +145,7 @@ impl Default for Config {
             disk_hang_ms: 30_000,
             disk_errors_max: 3,
             object_store: String::new(),
+            object_store_timeout_ms: 60_000,
             create_in: Tier::Memory,
             evict_from_percent: 85,
             evict_to_percent: 70,
@@ -388,6 +392,7 @@ impl Config {
                 "must be less than `evict_from_percent`",
             ),
             ("evict_from_percent", self.evict_from_percent <= 100, "must be at most 100"),
+            ("object_store_timeout_ms", self.object_store_timeout_ms > 0, "must be at least 1"),
             (
                 "create_in",
                 self.create_in != Tier::Object || !self.object_store.is_empty(),

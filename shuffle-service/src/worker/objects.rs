@@ -18,31 +18,38 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use opendal::{
     ErrorKind, Operator, Writer,
-    layers::{RetryLayer, TimeoutLayer},
+    layers::{RetryEvent, RetryLayer, TimeoutLayer},
 };
 use penstock_protocol::{frame, ids::WorkerId};
 
 use self::error::failed;
+use super::config::Config;
 use crate::disk::StoredFile;
 
 /// A request costs a round trip, so more is read than is asked for.
 const READ_AHEAD_BYTES: u64 = 1 << 20;
 /// Above what S3 asks of a part of an upload at least.
 const UPLOAD_CHUNK_BYTES: usize = 8 << 20;
-const RETRIES: usize = 3;
-/// A store that is slow takes a chunk of an upload in less: 8 MiB within it are 0.14 MB/s.
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+const RETRIES: u32 = 3;
+/// The pause before the first retry is this part of a call's time; each further one is twice as long.
+const PAUSE_PART: u32 = 60;
 
 #[derive(Debug, Clone)]
 pub(super) struct Objects {
     store: Operator,
+    /// The same store for reads, which move little: all tries together have the time of one call. Others wait for the same
+    /// connection meanwhile.
+    reads: Operator,
+    /// Of one call.
+    timeout: Duration,
     /// Each worker has a folder of its own.
     folder: String,
 }
 
 impl Objects {
-    /// `location` is an OpenDAL URL or a folder; no store if it is empty.
-    pub fn open(location: &str, worker: &WorkerId) -> Result<Option<Self>, opendal::Error> {
+    /// `object_store` is an OpenDAL URL or a folder; no store if it is empty.
+    pub fn open(config: &Config, worker: &WorkerId) -> Result<Option<Self>, opendal::Error> {
+        let location = config.object_store.as_str();
         if location.is_empty() {
             return Ok(None);
         }
@@ -51,10 +58,9 @@ impl Objects {
         } else {
             Operator::new(opendal::services::Fs::default().root(location))?
         };
-        // Each try has its time, so what hangs is tried again like what failed.
-        let timeout = TimeoutLayer::new().with_timeout(CALL_TIMEOUT).with_io_timeout(CALL_TIMEOUT);
-        let store = store.layer(timeout).layer(RetryLayer::new().with_max_times(RETRIES));
-        Ok(Some(Self { store, folder: format!("{worker}/") }))
+        let timeout = Duration::from_millis(config.object_store_timeout_ms);
+        let reads = patient(store.clone(), timeout / (RETRIES + 1));
+        Ok(Some(Self { store: patient(store, timeout), reads, timeout, folder: format!("{worker}/") }))
     }
 
     /// Its name in the store; `name` is what a file would be called below the worker's folder on a disk.
@@ -96,7 +102,7 @@ impl Objects {
             Err(error) => Err(error),
         };
         if filled.is_err()
-            && let Ok(Err(error)) = tokio::time::timeout(CALL_TIMEOUT, writer.abort()).await
+            && let Ok(Err(error)) = tokio::time::timeout(self.timeout, writer.abort()).await
         {
             tracing::debug!(key, %error, "what was uploaded of an object stays in the store");
         }
@@ -104,7 +110,7 @@ impl Objects {
     }
 
     pub fn file(&self, key: &str, bytes: u64) -> Arc<dyn StoredFile> {
-        Arc::new(Object { store: self.store.clone(), key: key.to_owned(), bytes, ahead: Mutex::default() })
+        Arc::new(Object { store: self.reads.clone(), key: key.to_owned(), bytes, ahead: Mutex::default() })
     }
 
     /// One that is missing is fine.
@@ -127,6 +133,18 @@ impl Objects {
         }
         Ok(objects)
     }
+}
+
+/// Each try has its time, so what hangs is tried again like what failed.
+fn patient(store: Operator, timeout: Duration) -> Operator {
+    let told = |event: RetryEvent<'_>| {
+        let error = event.err.message();
+        tracing::info!(operation = %event.op, error, "a call to the object store is tried again");
+    };
+    let retries = RetryLayer::new().with_max_times(RETRIES as usize).with_min_delay(timeout / PAUSE_PART);
+    store
+        .layer(TimeoutLayer::new().with_timeout(timeout).with_io_timeout(timeout))
+        .layer(retries.with_jitter().with_notify(told))
 }
 
 /// An object, and what was read of it last.

@@ -1,7 +1,7 @@
 //! Opens and reads stored parts, whichever tier they lie in.
 //!
 //! A disk that hangs costs a reader its stream and nobody else anything: reads are given up after the time that a healthy disk
-//! may take.
+//! may take. Calls to the object store bring their own end.
 
 use std::{io, sync::Arc};
 
@@ -34,11 +34,12 @@ impl Store {
     }
 
     async fn in_time<T>(&self, place: &Place, call: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let Place::Disk { disk, .. } = place else { return call.await };
         let outcome = match tokio::time::timeout(self.disks.hang(), call).await {
             Ok(outcome) => outcome,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer")),
         };
-        if let (Place::Disk { disk, .. }, Err(error)) = (place, &outcome) {
+        if let Err(error) = &outcome {
             self.disks.volumes[*disk].call_failed(error);
         }
         outcome

@@ -6,7 +6,7 @@ use penstock_common::bytes::ByteSize;
 use penstock_protocol::shuffle::{CommitVerdict, PartitionSource};
 use penstock_shuffle_client::{ClientOptions, FetchError, PushError};
 use penstock_shuffle_service::{
-    disk::{Disk, Fault, Operation},
+    disk::{Disk, Fault, Operation, Rule},
     worker::Fsync,
 };
 
@@ -165,6 +165,11 @@ async fn data_whose_sync_was_lost_is_not_served_after_a_loss_of_power() {
 
 /// Commits with the policy `none`, waits until a manifest names what is on disk, and kills the worker.
 async fn killed_without_syncs(damage: impl FnOnce(&Worker)) -> (Cluster, PartitionSource) {
+    let (cluster, source, _again) = restarted_without_syncs(damage).await;
+    (cluster, source)
+}
+
+async fn restarted_without_syncs(damage: impl FnOnce(&Worker)) -> (Cluster, PartitionSource, Worker) {
     let cluster = cluster(small()).await;
     let source = committed(&cluster, 60).await;
     let worker = &cluster.workers[0];
@@ -174,8 +179,8 @@ async fn killed_without_syncs(damage: impl FnOnce(&Worker)) -> (Cluster, Partiti
     cluster.write(&more, 0, 0, all).await.unwrap();
     eventually("a manifest is written", async || manifest(worker).is_some()).await;
     damage(worker);
-    let _again = cluster.restart(worker, Arc::new(worker.disk.after_kill())).await;
-    (cluster, source)
+    let again = cluster.restart(worker, Arc::new(worker.disk.after_kill())).await;
+    (cluster, source, again)
 }
 
 #[tokio::test]
@@ -204,6 +209,23 @@ async fn without_syncs_what_cannot_be_proved_is_lost_by_name() {
     })
     .await;
     assert_lost(&cluster, &source).await;
+}
+
+// Data that is on its disk is not lost because the disk was busy once; data that was wrong once is not to be trusted.
+#[tokio::test]
+async fn what_could_not_be_read_for_its_proof_is_proved_later_and_what_was_wrong_is_lost_for_good() {
+    for (fault, is_served_later) in [(Fault::Error, true), (Fault::BitFlip, false)] {
+        let (cluster, source, again) = restarted_without_syncs(|_| {}).await;
+        let data = format!("data/w0/{JOB}/0-0").into();
+        again.faults.add(Rule { below: data, operation: Operation::Read, skip: 1, times: 1, fault });
+        assert_lost(&cluster, &source).await;
+        assert_eq!(again.faults.injected(), 1);
+        if is_served_later {
+            assert_eq!(read(&cluster, &source).await.unwrap(), 60);
+        } else {
+            assert_lost(&cluster, &source).await;
+        }
+    }
 }
 
 #[tokio::test]

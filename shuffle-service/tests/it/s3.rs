@@ -1,5 +1,6 @@
 //! The object store tier on a server that speaks S3 and checks signatures.
 
+use penstock_common::bytes::ByteSize;
 use penstock_protocol::shuffle::CommitVerdict;
 use penstock_shuffle_service::worker::{Fsync, Tier};
 
@@ -51,6 +52,32 @@ async fn s3_takes_what_a_full_disk_gives_away() {
     eventually("the data moves", async || tiers.data_files() == 0).await;
     assert!(!server.objects().is_empty());
     tiers.assert_readable(SHUFFLE, &source).await;
+}
+
+// Each request has its time: a large one over a slow line would never end in it.
+#[tokio::test]
+async fn s3_gets_large_parts_in_pieces() {
+    let server = s3_server().await;
+    let tiers = tiers(
+        |config| {
+            config.object_store = server.location();
+            config.memory_bytes_max = ByteSize::mib(512);
+            config.create_in = Tier::Object;
+            config.fsync = Fsync::Commit;
+        },
+        u64::MAX,
+    )
+    .await;
+    let target = tiers.cluster.reserve(SHUFFLE, 1).await;
+    let payloads: Vec<_> = (0..10).map(|batch| payload(0, 0, batch, 2_000_000)).collect();
+    let batches = payloads.iter().map(|payload| (0, payload.clone()));
+    let output = tiers.cluster.write(&target, 0, 0, batches).await.unwrap();
+    let source = tiers.cluster.sources(&target, &[winner(0, 0)], &[output]).await.remove(0);
+    let largest = server.objects().iter().map(|(_, bytes)| *bytes).max().unwrap();
+    assert!(largest > 16 << 20, "{largest}");
+    assert!(server.faults.largest_bytes() <= 8 << 20, "{}", server.faults.largest_bytes());
+    let read = tiers.cluster.read(SHUFFLE, &[winner(0, 0)], source).await.unwrap();
+    assert!(read == payloads);
 }
 
 // What an operator has to change stands in the answer to the commit and in the log; the secret stands nowhere.

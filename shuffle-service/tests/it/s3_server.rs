@@ -4,9 +4,11 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
-use hyper::server::conn::http1;
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use s3s::{
     auth::SimpleAuth,
@@ -15,11 +17,17 @@ use s3s::{
 use s3s_fs::FileSystem;
 use tokio::{net::TcpListener, task::JoinSet};
 
+use crate::s3_faults::{Faults, serve};
+
 const ACCESS_KEY: &str = "key-of-the-tests";
 pub const SECRET: &str = "secret-of-the-tests";
 
+/// How late a slow answer comes.
+pub const SLOW: Duration = Duration::from_millis(20);
+
 /// A server that ends with the test.
 pub struct S3Server {
+    pub faults: Arc<Faults>,
     address: SocketAddr,
     folder: tempfile::TempDir,
     _running: JoinSet<()>,
@@ -33,15 +41,18 @@ pub async fn s3_server() -> S3Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut running = JoinSet::new();
-    running.spawn(accept(listener, service.build()));
-    S3Server { address, folder, _running: running }
+    let faults = Arc::new(Faults::default());
+    running.spawn(accept(listener, service.build(), Arc::clone(&faults)));
+    S3Server { faults, address, folder, _running: running }
 }
 
-async fn accept(listener: TcpListener, service: S3Service) {
+async fn accept(listener: TcpListener, store: S3Service, faults: Arc<Faults>) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service.clone()));
+        let (store, faults) = (store.clone(), Arc::clone(&faults));
+        let serve = service_fn(move |request| serve(request, store.clone(), Arc::clone(&faults)));
+        connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), serve));
     }
 }
 

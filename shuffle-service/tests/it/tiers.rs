@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use penstock_common::bytes::ByteSize;
 use penstock_protocol::{ids::ShuffleId, shuffle::PartitionSource};
+use penstock_shuffle_client::{FetchError, owner::sources};
 use penstock_shuffle_service::worker::{Config, DiskConfig, EvictFirst, Fsync, Tier};
 
 use crate::cluster::{Cluster, JOB, SHUFFLE, Setup, cluster, eventually, payload, shuffle, winner};
@@ -44,16 +45,29 @@ pub async fn tiers(configure: impl FnOnce(&mut Config), disk: u64) -> Tiers {
 impl Tiers {
     /// A committed shuffle of one partition with 120 batches, which is more than memory holds.
     pub async fn write(&self, id: ShuffleId) -> PartitionSource {
+        self.try_write(id).await.unwrap()
+    }
+
+    /// Why it is not committed, if it is not.
+    pub async fn try_write(&self, id: ShuffleId) -> Result<PartitionSource, String> {
         let target = self.cluster.reserve(id, 1).await;
         let batches = (0..120).map(|batch| (0, payload(0, 0, batch, BATCH)));
-        let output = self.cluster.write(&target, 0, 0, batches).await.unwrap();
-        self.cluster.sources(&target, &[winner(0, 0)], &[output]).await.remove(0)
+        let output = self.cluster.write(&target, 0, 0, batches).await.map_err(|error| error.to_string())?;
+        let verdicts = self.cluster.commit(&target, &[winner(0, 0)]).await;
+        let committed = sources(id, &verdicts, [&output]).map_err(|error| error.to_string());
+        committed.map(|mut sources| sources.remove(0))
     }
 
     pub async fn assert_readable(&self, id: ShuffleId, source: &PartitionSource) {
+        self.try_read(id, source).await.unwrap();
+    }
+
+    /// Panics if anything else is read than was written.
+    pub async fn try_read(&self, id: ShuffleId, source: &PartitionSource) -> Result<(), FetchError> {
         let expected: Vec<Bytes> = (0..120).map(|batch| payload(0, 0, batch, BATCH)).collect();
-        let read = self.cluster.read(id, &[winner(0, 0)], source.clone()).await.unwrap();
+        let read = self.cluster.read(id, &[winner(0, 0)], source.clone()).await?;
         assert!(read == expected, "{} batches", read.len());
+        Ok(())
     }
 
     fn object_bytes(&self) -> u64 {

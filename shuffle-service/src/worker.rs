@@ -15,6 +15,7 @@ mod durable;
 mod evict;
 mod fetch;
 mod flush;
+mod forgotten;
 mod guard;
 mod heartbeat;
 mod jobs;
@@ -77,6 +78,7 @@ use self::{
     durable::Recorder,
     evict::Evictor,
     flush::Flusher,
+    forgotten::{NamedObjects, Sweeper, named_objects},
     guard::Guard,
     heartbeat::{Heartbeat, Reporter},
     link::Links,
@@ -185,12 +187,16 @@ pub async fn start_on(
     let tasks = tasks.child(format!("shuffle-worker {worker}"));
     let disks = Arc::new(Disks::new(&config, &worker, disk, tasks.clone()));
     disks.take_over().await.map_err(|(folder, source)| StartError::Folder { folder, source })?;
-    let objects = Objects::open(&config, &worker).map_err(|source| StartError::ObjectStore {
+    let object_store = objects::open(&config.object_store).map_err(|source| StartError::ObjectStore {
         location: config.shown().object_store,
         source: Box::new(source),
     })?;
-    let recovered = recover(&disks, objects.as_ref(), config.keep_data).await;
+    let (recovered, all_listed) = recover(&disks, config.keep_data).await;
     let life = next_life(clock.as_ref(), &recovered);
+    let timeout = Duration::from_millis(config.object_store_timeout_ms);
+    let objects = object_store.map(|store| Objects::new(store, timeout, &worker, life));
+    // A disk that does not answer now may hold the manifest of what looks forgotten.
+    let named = all_listed.then(|| named_objects(&recovered));
     let address =
         address(&config, worker, life, control.as_ref(), data.as_ref()).map_err(StartError::Bind)?;
     let mut store = Store::new(
@@ -226,8 +232,7 @@ pub async fn start_on(
     let flusher = Flusher { store: Arc::clone(&store) };
     tasks.spawn("flusher", OnFailure::StopAll, flusher.run(tasks.stop_token()));
     if let Some(objects) = objects {
-        let evictor = Evictor { store: Arc::clone(&store), objects };
-        tasks.spawn("evictor", OnFailure::StopAll, evictor.run(tasks.stop_token()));
+        tend_objects(&store, objects, named, &tasks);
     }
     let recorder = Recorder { store: Arc::clone(&store), interval: RECORD_INTERVAL };
     tasks.spawn("recorder", OnFailure::StopAll, recorder.run(tasks.stop_token()));
@@ -244,6 +249,16 @@ pub async fn start_on(
     let memory = ByteSize(config.memory_bytes());
     tracing::info!(worker = %address.worker, incarnation = %address.incarnation, data = %address.data, %memory, "shuffle worker started");
     Ok(handle)
+}
+
+/// Fills the object store from disks that run full, and deletes what former lives left there, if it is known what they did not.
+fn tend_objects(store: &Arc<Store>, objects: Objects, named: Option<NamedObjects>, tasks: &Tasks) {
+    if let Some(named) = named {
+        let sweeper = Sweeper { store: Arc::clone(store), objects: objects.clone(), named };
+        tasks.spawn("sweeper", OnFailure::Log, sweeper.run(tasks.stop_token()));
+    }
+    let evictor = Evictor { store: Arc::clone(store), objects };
+    tasks.spawn("evictor", OnFailure::StopAll, evictor.run(tasks.stop_token()));
 }
 
 /// Reports to each master, on a task of its own.

@@ -5,7 +5,7 @@
 mod error;
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     io,
     ops::Range,
     path::Path,
@@ -20,10 +20,12 @@ use opendal::{
     ErrorKind, Operator, Writer,
     layers::{RetryEvent, RetryLayer, TimeoutLayer},
 };
-use penstock_protocol::{frame, ids::WorkerId};
+use penstock_protocol::{
+    frame,
+    ids::{Incarnation, WorkerId},
+};
 
 use self::error::failed;
-use super::config::Config;
 use crate::disk::StoredFile;
 
 /// A request costs a round trip, so more is read than is asked for.
@@ -44,28 +46,42 @@ pub(super) struct Objects {
     timeout: Duration,
     /// Each worker has a folder of its own.
     folder: String,
+    /// Below it, so has each life: no late call that means an object of another life meets one of this.
+    own: String,
+}
+
+/// The store at `location`, which is an OpenDAL URL or a folder; none if it is empty.
+pub(super) fn open(location: &str) -> Result<Option<Operator>, opendal::Error> {
+    if location.is_empty() {
+        return Ok(None);
+    }
+    if location.contains("://") {
+        return Operator::from_uri(location).map(Some);
+    }
+    Operator::new(opendal::services::Fs::default().root(location)).map(Some)
 }
 
 impl Objects {
-    /// `object_store` is an OpenDAL URL or a folder; no store if it is empty.
-    pub fn open(config: &Config, worker: &WorkerId) -> Result<Option<Self>, opendal::Error> {
-        let location = config.object_store.as_str();
-        if location.is_empty() {
-            return Ok(None);
-        }
-        let store = if location.contains("://") {
-            Operator::from_uri(location)?
-        } else {
-            Operator::new(opendal::services::Fs::default().root(location))?
-        };
-        let timeout = Duration::from_millis(config.object_store_timeout_ms);
+    /// What one life of a worker makes of a store.
+    pub fn new(store: Operator, timeout: Duration, worker: &WorkerId, life: Incarnation) -> Self {
         let reads = patient(store.clone(), timeout / (RETRIES + 1));
-        Ok(Some(Self { store: patient(store, timeout), reads, timeout, folder: format!("{worker}/") }))
+        let (folder, own) = (format!("{worker}/"), format!("{worker}/{life}/"));
+        Self { store: patient(store, timeout), reads, timeout, folder, own }
+    }
+
+    /// Of one call.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Its name in the store; `name` is what a file would be called below the worker's folder on a disk.
     pub fn key(&self, name: &Path) -> String {
-        format!("{}{}", self.folder, name.display())
+        format!("{}{}", self.own, name.display())
+    }
+
+    /// Whether this life made it, or a former one with the same number of which nothing is known any more.
+    pub fn is_of_this_life(&self, key: &str) -> bool {
+        key.starts_with(&self.own)
     }
 
     pub async fn put(&self, key: &str, pieces: Vec<Bytes>) -> io::Result<()> {
@@ -118,17 +134,16 @@ impl Objects {
         self.store.delete_iter(keys).await.map_err(failed)
     }
 
-    /// Everything of this worker, with lengths as far as the store tells them.
-    pub async fn list(&self) -> io::Result<HashMap<String, Option<u64>>> {
-        let mut objects = HashMap::new();
+    /// Everything of this worker, whichever life made it.
+    pub async fn list(&self) -> io::Result<HashSet<String>> {
+        let mut objects = HashSet::new();
         let mut entries = match self.store.lister_with(&self.folder).recursive(true).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(objects),
             entries => entries.map_err(failed)?,
         };
         while let Some(entry) = entries.try_next().await.map_err(failed)? {
             if entry.metadata().is_file() {
-                let length = entry.metadata().content_length();
-                objects.insert(entry.path().to_owned(), (length > 0).then_some(length));
+                objects.insert(entry.path().to_owned());
             }
         }
         Ok(objects)

@@ -2,9 +2,11 @@
 //!
 //! Served is what a manifest names and whose files are there in full length; everything else nobody can ask for. Of files
 //! that were not synced the length proves nothing: their checksum is compared before they are read for the first time.
+//!
+//! What a manifest names in the object store is taken for there: a store that is slow must not hold up what is on the disks.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     io,
     path::{Path, PathBuf},
 };
@@ -15,7 +17,6 @@ use super::{
     disks::Disks,
     location::{Part, Place},
     manifest::{self, LocationEntry, Manifest, PartEntry, PartName},
-    objects::Objects,
     store::shuffle_folder,
 };
 
@@ -29,42 +30,21 @@ struct Found {
     bytes: u64,
 }
 
-/// Looks through all disks. What cannot be read is left out, and with it what it holds; all of it if nothing is to be kept.
-pub(super) async fn recover(disks: &Disks, objects: Option<&Objects>, keep: bool) -> Recovered {
+/// Looks through all disks, and says whether each of them could be. What cannot be read is left out, and with it what it
+/// holds; all of it if nothing is to be kept.
+pub(super) async fn recover(disks: &Disks, keep: bool) -> (Recovered, bool) {
     let (found, all_listed) = find_files(disks).await;
-    let listed = match objects {
-        None => Some(HashMap::new()),
-        Some(objects) => match objects.list().await {
-            Ok(listed) => Some(listed),
-            Err(error) => {
-                tracing::warn!(%error, "the object store cannot be listed: what manifests name is taken for there");
-                None
-            }
-        },
-    };
-    let found = Inventory { files: found, objects: listed };
     let recovered = if keep { by_manifests(disks, &found).await } else { Recovered::new() };
-    delete_the_rest(disks, &found.files, &recovered).await;
-    // A disk that does not answer now may hold the manifest of what looks forgotten.
-    if let (Some(store), Some(listed), true) = (objects, found.objects, all_listed) {
-        delete_forgotten_objects(store, listed, &recovered).await;
-    }
-    recovered
-}
-
-/// What was found of former lives.
-struct Inventory {
-    files: Files,
-    /// None if the store could not be listed.
-    objects: Option<HashMap<String, Option<u64>>>,
+    delete_the_rest(disks, &found, &recovered).await;
+    (recovered, all_listed)
 }
 
 /// Files by their names below the worker's folder, which may be there on several disks.
 type Files = BTreeMap<PathBuf, Vec<Found>>;
 
-async fn by_manifests(disks: &Disks, found: &Inventory) -> Recovered {
+async fn by_manifests(disks: &Disks, found: &Files) -> Recovered {
     let mut manifests: BTreeMap<ShuffleId, Manifest> = BTreeMap::new();
-    for file in found.files.values().flatten().filter(|found| found.file.ends_with(manifest::FILE_NAME)) {
+    for file in found.values().flatten().filter(|found| found.file.ends_with(manifest::FILE_NAME)) {
         match read_manifest(disks, file).await {
             Ok(manifest) => {
                 let newest = manifests.get(&manifest.shuffle).map(|known| known.version);
@@ -111,7 +91,7 @@ async fn read_manifest(disks: &Disks, found: &Found) -> io::Result<Manifest> {
 }
 
 /// The locations whose parts are all there.
-fn complete(manifest: Manifest, found: &Inventory) -> Vec<(LocationEntry, Vec<Part>)> {
+fn complete(manifest: Manifest, found: &Files) -> Vec<(LocationEntry, Vec<Part>)> {
     let with_parts = |entry: LocationEntry| {
         let mut end = 0;
         let mut parts = Vec::with_capacity(entry.parts.len());
@@ -133,19 +113,13 @@ fn complete(manifest: Manifest, found: &Inventory) -> Vec<(LocationEntry, Vec<Pa
     complete
 }
 
-fn find_part(part: &PartEntry, found: &Inventory) -> Option<Part> {
+fn find_part(part: &PartEntry, found: &Files) -> Option<Part> {
     let place = match &part.name {
         PartName::File(name) => {
-            let file = found.files.get(name)?.iter().find(|file| file.bytes >= part.bytes)?;
+            let file = found.get(name)?.iter().find(|file| file.bytes >= part.bytes)?;
             Place::Disk { disk: file.disk, file: file.file.clone() }
         }
-        PartName::Object(key) => {
-            if let Some(listed) = &found.objects {
-                let length = listed.get(key)?;
-                length.is_none_or(|length| length == part.bytes).then_some(())?;
-            }
-            Place::Object { key: key.clone() }
-        }
+        PartName::Object(key) => Place::Object { key: key.clone() },
     };
     Some(Part { start: part.start, bytes: part.bytes, crc32c: part.crc32c, synced: part.synced, place })
 }
@@ -167,25 +141,5 @@ async fn delete_the_rest(disks: &Disks, found: &Files, recovered: &Recovered) {
                 tracing::warn!(name = %name.display(), %error, "what a former life left was not deleted");
             }
         }
-    }
-}
-
-async fn delete_forgotten_objects(
-    store: &Objects,
-    listed: HashMap<String, Option<u64>>,
-    recovered: &Recovered,
-) {
-    let parts = recovered.values().flatten().flat_map(|(_, parts)| parts);
-    let kept: HashSet<&String> = parts
-        .filter_map(|part| match &part.place {
-            Place::Object { key } => Some(key),
-            Place::Disk { .. } => None,
-        })
-        .collect();
-    let forgotten: Vec<_> = listed.into_keys().filter(|key| !kept.contains(key)).collect();
-    if !forgotten.is_empty()
-        && let Err(error) = store.delete(forgotten).await
-    {
-        tracing::warn!(%error, "objects that a former life left were not deleted");
     }
 }

@@ -36,6 +36,7 @@ mod silence;
 mod splits;
 mod standby;
 mod store_faults;
+mod store_restart;
 mod tiers;
 mod tls;
 mod too_many;

@@ -93,7 +93,7 @@ async fn a_store_that_refuses_the_worker_is_told_with_what_to_do_and_without_the
     let CommitVerdict::Failed { reason } = &verdicts[0].1 else { panic!("{verdicts:?}") };
     assert!(reason.contains("check its keys") && reason.contains("SignatureDoesNotMatch"), "{reason}");
     assert!(!reason.contains(wrong) && !reason.contains(SECRET), "{reason}");
-    let is_told = |line: &String| line.contains("cannot be listed") && line.contains("check its keys");
+    let is_told = |line: &String| line.contains("former lives") && line.contains("check its keys");
     eventually("the log says so", async || watch.warnings().iter().any(is_told)).await;
     let logged = watch.everything_logged();
     assert!(!logged.contains(wrong) && !logged.contains(SECRET), "{logged}");

@@ -67,6 +67,11 @@ impl S3Server {
         format!("s3://bucket/shuffle?endpoint=http://{}&region=us-east-1&{keys}", self.address)
     }
 
+    /// Where an object of this name lies, or would.
+    pub fn file(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join("bucket/shuffle").join(name)
+    }
+
     /// The objects that there are, by name, with their lengths.
     pub fn objects(&self) -> Vec<(PathBuf, u64)> {
         let mut objects = Vec::new();

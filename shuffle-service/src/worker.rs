@@ -257,8 +257,10 @@ fn tend_objects(store: &Arc<Store>, objects: Objects, named: Option<NamedObjects
         let sweeper = Sweeper { store: Arc::clone(store), objects: objects.clone(), named };
         tasks.spawn("sweeper", OnFailure::Log, sweeper.run(tasks.stop_token()));
     }
-    let evictor = Evictor { store: Arc::clone(store), objects };
-    tasks.spawn("evictor", OnFailure::StopAll, evictor.run(tasks.stop_token()));
+    for disk in 0..store.disks.volumes.len() {
+        let evictor = Evictor { store: Arc::clone(store), objects: objects.clone(), disk };
+        tasks.spawn("evictor", OnFailure::StopAll, evictor.run(tasks.stop_token()));
+    }
 }
 
 /// Reports to each master, on a task of its own.

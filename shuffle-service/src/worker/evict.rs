@@ -3,6 +3,8 @@
 //! A reader never notices: a part is served from its file until its object is whole and written down, and whoever has the
 //! file open reads it to its end (invariant 28). A file goes only when a manifest names the object, so that a kill at any
 //! moment leaves one of the two.
+//!
+//! Each disk has an evictor of its own: one that hangs holds up nothing but itself.
 
 use std::{cmp::Reverse, convert::Infallible, io, sync::Arc, time::Duration};
 
@@ -20,6 +22,7 @@ use crate::metrics;
 pub(super) struct Evictor {
     pub store: Arc<Store>,
     pub objects: Objects,
+    pub disk: usize,
 }
 
 impl Evictor {
@@ -30,12 +33,10 @@ impl Evictor {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(self.interval()) => {}
             }
-            for disk in 0..self.store.disks.volumes.len() {
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => return Ok(()),
-                    () = self.relieve(disk) => {}
-                }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                () = self.relieve() => {}
             }
         }
     }
@@ -44,15 +45,15 @@ impl Evictor {
         Duration::from_millis(self.store.settings.get().disk_probe_interval_ms)
     }
 
-    async fn relieve(&self, disk: usize) {
+    async fn relieve(&self) {
         let settings = self.store.settings.get();
         let (from, to) = (settings.evict_from_percent, settings.evict_to_percent);
-        let mut goal = self.store.disks.volumes[disk].excess_bytes(from, to);
+        let mut goal = self.store.disks.volumes[self.disk].excess_bytes(from, to);
         if goal == 0 {
             return;
         }
-        for named in self.candidates(disk, settings.evict_first) {
-            for part in self.whole(&named, disk).await {
+        for named in self.candidates(settings.evict_first) {
+            for part in self.whole(&named).await {
                 if goal == 0 {
                     return;
                 }
@@ -70,10 +71,10 @@ impl Evictor {
     }
 
     /// Committed locations with something on the disk, in the order in which they go.
-    fn candidates(&self, disk: usize, first: EvictFirst) -> Vec<Named> {
+    fn candidates(&self, first: EvictFirst) -> Vec<Named> {
         let committed = self.store.each_location().filter(|named| named.location.is_committed());
         let mut here: Vec<_> = committed
-            .map(|named| (named.location.disk_bytes(disk), named))
+            .map(|named| (named.location.disk_bytes(self.disk), named))
             .filter(|(bytes, _)| *bytes > 0)
             .collect();
         match first {
@@ -86,12 +87,12 @@ impl Evictor {
 
     /// What a location has on the disk. Only what has left memory as a whole is written down and may go: a rest that memory
     /// has room for would hold the disk for as long as the job runs, so it is written out first.
-    async fn whole(&self, named: &Named, disk: usize) -> Vec<Part> {
+    async fn whole(&self, named: &Named) -> Vec<Part> {
         if named.location.has_memory() {
             // If it stays where it is, so does the location.
             self.store.write_out(named.clone()).await;
         }
-        let here = |part: &Part| matches!(part.place, Place::Disk { disk: on, .. } if on == disk);
+        let here = |part: &Part| matches!(part.place, Place::Disk { disk, .. } if disk == self.disk);
         named.location.complete_parts().unwrap_or_default().into_iter().filter(here).collect()
     }
 

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use penstock_common::bytes::ByteSize;
 use penstock_protocol::{ids::ShuffleId, shuffle::PartitionSource};
 use penstock_shuffle_client::{FetchError, owner::sources};
+use penstock_shuffle_service::disk::{Fault, Operation};
 use penstock_shuffle_service::worker::{Config, DiskConfig, EvictFirst, Fsync, Tier};
 
 use crate::cluster::{Cluster, JOB, SHUFFLE, Setup, cluster, eventually, payload, shuffle, winner};
@@ -152,6 +153,48 @@ async fn committed_data_leaves_a_full_disk_with_what_is_still_in_memory() {
     eventually("all of it moves", async || tiers.object_bytes() > 12_000_000 && tiers.data_files() == 0)
         .await;
     tiers.assert_readable(SHUFFLE, &source).await;
+}
+
+// Each of them is filled and over its mark.
+#[tokio::test]
+async fn a_disk_that_hangs_does_not_keep_another_one_full() {
+    for hanging in ["a", "b"] {
+        let tiers = tiers(
+            |config| {
+                let disk = |path: &str| DiskConfig {
+                    path: path.into(),
+                    quota: ByteSize(20 << 20),
+                    ..DiskConfig::default()
+                };
+                config.disks = vec![disk("a"), disk("b")];
+                config.create_in = Tier::Disk;
+            },
+            u64::MAX,
+        )
+        .await;
+        let mut written = Vec::new();
+        for exchange in 0..2 {
+            written.push((shuffle(exchange), tiers.write(shuffle(exchange)).await));
+        }
+        let worker = &tiers.cluster.workers[0];
+        let is_full = |disk: &str| worker.disk.files().iter().any(|file| is_data_on(file, disk));
+        assert!(is_full("a") && is_full("b"));
+        worker.faults.always(hanging, Operation::Read, Fault::Hang);
+        let moving = Config { evict_from_percent: 1, evict_to_percent: 0, ..worker.config.clone() };
+        worker.handle.reload(moving).unwrap();
+        let other = if hanging == "a" { "b" } else { "a" };
+        eventually("the other one is relieved", async || !is_full(other)).await;
+        assert!(is_full(hanging));
+        worker.faults.heal();
+        eventually("so is the one that hung", async || !is_full(hanging)).await;
+        for (id, source) in &written {
+            tiers.assert_readable(*id, source).await;
+        }
+    }
+}
+
+fn is_data_on(file: &Path, disk: &str) -> bool {
+    file.starts_with(disk) && !file.ends_with("manifest")
 }
 
 // Invariant 28: what moved, or was written there, stays while something names it.

@@ -107,7 +107,7 @@ async fn what_cannot_be_read_is_an_error_with_a_name_until_the_store_is_back() {
 /// Writes, moves, starts again and reads on a store that goes wrong by chance; what was read and what was not.
 async fn by_chance(seed: u64) -> (u64, u64, u64) {
     let server = s3_server().await;
-    let create_in = if seed % 2 == 0 { Tier::Object } else { Tier::Memory };
+    let create_in = if seed.is_multiple_of(2) { Tier::Object } else { Tier::Memory };
     let tiers = on(&server, create_in, soon).await;
     server.faults.by_chance(seed, 35, &ALL);
     let Ok(source) = tiers.try_write(SHUFFLE).await else { return (0, 1, server.faults.injected()) };

@@ -114,7 +114,7 @@ struct Tiers<'a> {
 
 impl Places for Tiers<'_> {
     async fn copy(&self, part: &Part) -> io::Result<Place> {
-        let Evictor { store, objects } = self.evictor;
+        let Evictor { store, objects, .. } = self.evictor;
         let key = objects.key(&file_name(self.named, part.start));
         let file = store.open(&part.place, part.bytes).await?;
         let checksum = objects.put_file(&key, file.as_ref(), part.bytes).await?;

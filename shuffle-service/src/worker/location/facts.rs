@@ -78,7 +78,7 @@ impl Location {
         self.state().parts.clone()
     }
 
-    pub(super) fn object_keys(&self) -> Vec<String> {
+    pub fn object_keys(&self) -> Vec<String> {
         let key = |part: &Part| match &part.place {
             Place::Object { key } => Some(key.clone()),
             Place::Disk { .. } => None,

@@ -37,6 +37,9 @@ pub struct Config {
     /// Milliseconds without any sign of life after which a shuffle worker is left for another one that can do the same.
     /// Default 1000.
     pub shuffle_silence_ms: u64,
+    /// Milliseconds for which a shuffle worker that has the only copy of a result is tried to be reached before the result counts as
+    /// lost: the worker may be starting again. Default 10000.
+    pub shuffle_absence_ms: u64,
     /// Settings that every job starts from, below its own.
     pub settings: BTreeMap<String, String>,
     /// How often an executor reports, in milliseconds. Default 1000.
@@ -80,6 +83,7 @@ impl Default for Config {
             shuffle_wait_seconds: 60,
             shuffle_copies: 1,
             shuffle_silence_ms: 1_000,
+            shuffle_absence_ms: 10_000,
             settings: BTreeMap::new(),
             heartbeat_interval_ms: 1_000,
             executor_timeout_ms: 10_000,

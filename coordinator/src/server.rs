@@ -261,7 +261,8 @@ fn remote_shuffles(
         .with_patience(Duration::from_secs(config.shuffle_wait_seconds))
         .with_placements_from(first_placement(now))
         .with_secret(secret.as_ref());
-    let options = ClientOptions { silence_ms: config.shuffle_silence_ms, ..ClientOptions::default() };
+    let (silence_ms, absence_ms) = (config.shuffle_silence_ms, config.shuffle_absence_ms);
+    let options = ClientOptions { silence_ms, absence_ms, ..ClientOptions::default() };
     let client = ShuffleClient::new(network, options, tasks.clone()).with_secret(secret);
     Ok(Arc::new(RemoteShuffles::new(owner, client)))
 }

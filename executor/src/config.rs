@@ -31,6 +31,9 @@ pub struct Config {
     /// Milliseconds without any sign of life after which a shuffle worker that owes an answer is left for the one that has the
     /// second copy. Longer for whoever did so before. Default 1000.
     pub shuffle_silence_ms: u64,
+    /// Milliseconds for which tasks try to reach a shuffle worker that has the only copy of what they read, before it counts as lost:
+    /// the worker may be starting again. Default 10000.
+    pub shuffle_absence_ms: u64,
     /// Certificates for talking to the shuffle service. Off while nothing is set.
     pub shuffle_tls: TlsFiles,
 }
@@ -48,6 +51,7 @@ impl Default for Config {
             scratch_quota: ByteSize::gib(64),
             drain_seconds: 30,
             shuffle_silence_ms: 1_000,
+            shuffle_absence_ms: 10_000,
             shuffle_tls: TlsFiles::default(),
         }
     }

@@ -60,7 +60,7 @@ impl Budget {
         session::runtime_env(Some(self.operators), Some(scratch.dir()), scratch.quota_bytes())
     }
 
-    pub fn client_options(&self, silence_ms: u64) -> ClientOptions {
+    pub fn client_options(&self) -> ClientOptions {
         let defaults = ClientOptions::default();
         let (push, fetch) = (bytes(self.push), bytes(self.fetch));
         ClientOptions {
@@ -68,7 +68,6 @@ impl Budget {
             push_window_bytes: defaults.push_window_bytes.min(push / 2),
             fetch_bytes_total: fetch,
             fetch_stream_bytes_max: defaults.fetch_stream_bytes_max.min(fetch / 2),
-            silence_ms,
             ..defaults
         }
     }

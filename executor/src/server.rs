@@ -15,7 +15,7 @@ use penstock_common::{
 };
 use penstock_engine::exchange::store::ShuffleStore;
 use penstock_protocol::ids::{ExecutorId, Incarnation};
-use penstock_shuffle_client::{Reviver, ShuffleClient};
+use penstock_shuffle_client::{ClientOptions, Reviver, ShuffleClient};
 use tokio::{runtime::Handle as RuntimeHandle, sync::watch};
 use tokio_util::sync::DropGuard;
 use tracing::info;
@@ -236,7 +236,11 @@ fn remote_shuffle(
 ) -> Result<Arc<dyn ShuffleStore>, TlsError> {
     let network = tls::wrap(Arc::clone(network), &config.shuffle_tls, &work)?;
     let reviver = Arc::clone(epochs) as Arc<dyn Reviver>;
-    let options = budget.client_options(config.shuffle_silence_ms);
+    let options = ClientOptions {
+        silence_ms: config.shuffle_silence_ms,
+        absence_ms: config.shuffle_absence_ms,
+        ..budget.client_options()
+    };
     let client = ShuffleClient::with_reviver(network, options, reviver, work);
     Ok(Arc::new(RemoteShuffle::new(client, RuntimeHandle::current())))
 }

@@ -13,6 +13,7 @@ mod oracle;
 mod outputs;
 mod own;
 mod rerun;
+mod restart;
 mod run;
 mod shuffle;
 mod soak;

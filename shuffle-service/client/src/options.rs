@@ -29,6 +29,9 @@ pub struct ClientOptions {
     pub silence_ms: u64,
     /// Tries to reach a worker in a row before the operation fails.
     pub connect_tries: u32,
+    /// A worker that cannot be reached may be starting again, with all that it has committed: what can be read nowhere else is
+    /// asked for again, beyond `connect_tries`, until the waits have come to so much.
+    pub absence_ms: u64,
     /// Tries in a row before pushes go to a new epoch and fetches to the other copy, if there is one.
     pub revive_after_tries: u32,
 }
@@ -46,6 +49,7 @@ impl Default for ClientOptions {
             answer_timeout_ms: 20_000,
             silence_ms: 1_000,
             connect_tries: 6,
+            absence_ms: 10_000,
             revive_after_tries: 2,
         }
     }
@@ -54,6 +58,10 @@ impl Default for ClientOptions {
 impl ClientOptions {
     pub(crate) fn answer_timeout(&self) -> Duration {
         Duration::from_millis(self.answer_timeout_ms)
+    }
+
+    pub(crate) fn absence(&self) -> Duration {
+        Duration::from_millis(self.absence_ms)
     }
 
     /// The silence after which the other copy is turned to. It is longer for whoever did so before: if several workers fall

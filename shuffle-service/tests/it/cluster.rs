@@ -85,7 +85,8 @@ impl Default for Setup {
             memory: ByteSize::mib(64),
             disk: u64::MAX,
             locations_max: 1000,
-            options: ClientOptions::default(),
+            // Workers that go are not waited for.
+            options: ClientOptions { absence_ms: 0, ..ClientOptions::default() },
             network: Arc::new(Tcp),
             worker_network: Arc::new(Tcp),
             masters: 1,

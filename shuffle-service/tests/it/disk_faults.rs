@@ -24,7 +24,7 @@ fn setup() -> Setup {
         config.commit_timeout_ms = 500;
         config.fsync = Fsync::Batch;
     }
-    let options = ClientOptions { connect_tries: 2, ..ClientOptions::default() };
+    let options = ClientOptions { connect_tries: 2, absence_ms: 0, ..ClientOptions::default() };
     Setup { workers: 1, memory: ByteSize::mib(8), options, configure, ..Setup::default() }
 }
 

@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, JOB, SHUFFLE, Setup, Worker, cluster, eventually, 
 const BATCH: usize = 100_000;
 
 fn one_worker() -> Setup {
-    let options = ClientOptions { connect_tries: 2, ..ClientOptions::default() };
+    let options = ClientOptions { connect_tries: 2, absence_ms: 0, ..ClientOptions::default() };
     Setup { workers: 1, options, ..Setup::default() }
 }
 

@@ -1,6 +1,6 @@
 //! Reads one epoch of a partition: from one copy, or when that fails from the beginning of the other (invariant 19).
 
-use std::{collections::VecDeque, ops::Range, sync::Arc};
+use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use penstock_protocol::{
@@ -101,9 +101,13 @@ fn order(
     unanswered: Option<&Location>,
     options: &ClientOptions,
 ) -> VecDeque<(Location, Persistence)> {
-    let patient = Persistence { tries: options.connect_tries, patience: options.answer_timeout() };
+    let (tries, patience) = (options.connect_tries, options.answer_timeout());
+    let patient = Persistence { tries, patience, absence: options.absence() };
     let few = options.revive_after_tries.min(options.connect_tries);
-    let hurried = |round| Persistence { tries: few, patience: options.silence(round) };
+    let hurried = |round| {
+        let (patience, absence) = (options.silence(round), Duration::ZERO);
+        Persistence { tries: few, patience, absence }
+    };
     if let Some(unanswered) = unanswered {
         let once = copies.iter().chain([unanswered]).map(|copy| (copy.clone(), hurried(0)));
         return once.chain(copies.iter().map(|copy| (copy.clone(), patient))).collect();
@@ -133,7 +137,8 @@ mod tests {
         let options =
             ClientOptions { silence_ms: 1_000, answer_timeout_ms: 3_000, ..ClientOptions::default() };
         let show = |(copy, how): (Location, Persistence)| {
-            format!("{}: {} tries, {:?}", copy.worker.worker, how.tries, how.patience)
+            let Persistence { tries, patience, absence } = how;
+            format!("{}: {tries} tries, {patience:?}, {absence:?}", copy.worker.worker)
         };
         order(copies, unanswered, &options).into_iter().map(show).collect()
     }
@@ -141,24 +146,24 @@ mod tests {
     #[test]
     fn two_copies_are_tried_in_turn_with_growing_patience() {
         let expected = [
-            "a: 2 tries, 1s",
-            "b: 2 tries, 1s",
-            "a: 2 tries, 2s",
-            "b: 2 tries, 2s",
-            "a: 6 tries, 3s",
-            "b: 6 tries, 3s",
+            "a: 2 tries, 1s, 0ns",
+            "b: 2 tries, 1s, 0ns",
+            "a: 2 tries, 2s, 0ns",
+            "b: 2 tries, 2s, 0ns",
+            "a: 6 tries, 3s, 10s",
+            "b: 6 tries, 3s, 10s",
         ];
         assert_eq!(shown(vec![copy("a"), copy("b")], None), expected);
     }
 
     #[test]
     fn a_single_copy_is_tried_with_all_patience_at_once() {
-        assert_eq!(shown(vec![copy("a")], None), ["a: 6 tries, 3s"]);
+        assert_eq!(shown(vec![copy("a")], None), ["a: 6 tries, 3s, 10s"]);
     }
 
     #[test]
     fn a_copy_without_an_answer_is_tried_once() {
-        let expected = ["a: 2 tries, 1s", "b: 2 tries, 1s", "a: 6 tries, 3s"];
+        let expected = ["a: 2 tries, 1s, 0ns", "b: 2 tries, 1s, 0ns", "a: 6 tries, 3s, 10s"];
         assert_eq!(shown(vec![copy("a")], Some(&copy("b"))), expected);
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Persistence {
     pub tries: u32,
     /// How long it may say nothing at all.
     pub patience: Duration,
+    /// How long it is tried again at least, however few tries there are.
+    pub absence: Duration,
 }
 
 pub(super) struct LocationReader {
@@ -40,10 +42,7 @@ pub(super) struct LocationReader {
     maps: Option<Range<TaskIndex>>,
     /// Bytes received so far: always the end of a batch.
     offset: u64,
-    /// Tries to reach the worker in a row.
-    tries: u32,
-    /// How long the worker may be silent.
-    patience: Duration,
+    persistence: Persistence,
     opened: Option<Opened>,
     /// Of what the worker may send.
     share: Share,
@@ -93,18 +92,17 @@ impl LocationReader {
         shuffle: ShuffleId,
         location: Location,
         maps: Option<Range<TaskIndex>>,
-        Persistence { tries, patience }: Persistence,
+        persistence: Persistence,
         effort: Arc<FetchEffort>,
     ) -> Self {
-        let (share, waits) = (fetchers.shares.take(), waits(&location, tries));
+        let (share, waits) = (fetchers.shares.take(), waits(&location, persistence));
         Self {
             fetchers,
             shuffle,
             location,
             maps,
             offset: 0,
-            tries,
-            patience,
+            persistence,
             opened: None,
             share,
             loan: None,
@@ -156,12 +154,12 @@ impl LocationReader {
             Broken::because("no answer in time")
         };
         let shortest = self.fetchers.options.silence(0);
-        let silent = opened.connection.heard.nothing_for(self.patience, shortest);
+        let silent = opened.connection.heard.nothing_for(self.persistence.patience, shortest);
         tokio::select! {
             biased;
             event = opened.inbox.take() => event,
             // Others may go on waiting, so the connection stays.
-            () = silent, if self.patience < answer_timeout => Event::Broken(Broken::silent(self.patience)),
+            () = silent, if self.persistence.patience < answer_timeout => Event::Broken(Broken::silent(self.persistence.patience)),
             broken = overdue => Event::Broken(broken),
         }
     }
@@ -233,7 +231,7 @@ impl LocationReader {
 
     fn advance(&mut self, bytes: usize) {
         self.offset += bytes as u64;
-        self.waits = waits(&self.location, self.tries);
+        self.waits = waits(&self.location, self.persistence);
     }
 
     fn consumed(&mut self, bytes: usize) {
@@ -248,7 +246,8 @@ impl LocationReader {
 
     async fn wait_to_reopen(&mut self, broken: Broken) -> Result<(), FetchError> {
         let worker = self.location.worker.worker.as_str();
-        let is_silent = broken.silence.is_some() && self.patience < self.fetchers.options.answer_timeout();
+        let is_silent =
+            broken.silence.is_some() && self.persistence.patience < self.fetchers.options.answer_timeout();
         if is_silent {
             self.fetchers.suspects.add(&self.location.worker);
         }
@@ -269,9 +268,10 @@ impl LocationReader {
     }
 }
 
-fn waits(location: &Location, tries: u32) -> Backoff {
+fn waits(location: &Location, persistence: Persistence) -> Backoff {
     let seed = location.worker.incarnation.0 ^ u64::from(location.partition.0);
-    Backoff::new(BACKOFF_BASE, BACKOFF_CAP).with_seed(seed).tries(tries)
+    let waits = Backoff::new(BACKOFF_BASE, BACKOFF_CAP).with_seed(seed);
+    waits.tries(persistence.tries).lasting(persistence.absence)
 }
 
 impl Drop for LocationReader {

@@ -32,8 +32,8 @@ pub enum Role {
     TcpReader { addr: String, block: usize },
     /// A shuffle master.
     Master { protection: Protection },
-    /// A shuffle worker of that master.
-    Worker { master: String, name: String, settings: WorkerSettings },
+    /// A shuffle worker of that master, where it was before or anywhere.
+    Worker { master: String, name: String, settings: WorkerSettings, listen: Option<Listen> },
     /// Pushes, fetches, exchanges; keeps everything on `copies` workers.
     Client { master: String, protection: Protection, copies: u32, work: Work },
 }
@@ -44,6 +44,13 @@ pub struct Protection {
     pub tls: TlsFiles,
     /// Switches tokens on.
     pub cluster_secret_file: PathBuf,
+}
+
+/// Where a worker is known.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Listen {
+    pub control: String,
+    pub data: String,
 }
 
 /// What scenarios want of their workers.
@@ -89,7 +96,9 @@ pub fn run(role: Role) -> anyhow::Result<()> {
         Role::FileServer { folder, block, bytes } => plain::serve_file(&folder, block, bytes),
         Role::TcpReader { addr, block } => plain::read(&addr, block),
         Role::Master { protection } => service::run_master(protection),
-        Role::Worker { master, name, settings } => service::run_worker(master, name, settings),
+        Role::Worker { master, name, settings, listen } => {
+            service::run_worker(master, name, settings, listen)
+        }
         Role::Client { master, protection, copies, work } => client::run(master, &protection, copies, work),
     }
 }

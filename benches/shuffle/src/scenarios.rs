@@ -3,6 +3,7 @@
 mod local;
 mod numbers;
 mod pauses;
+mod restart;
 mod service;
 mod transfers;
 

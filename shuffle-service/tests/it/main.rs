@@ -26,7 +26,6 @@ mod operations;
 mod quotas;
 mod replication;
 mod restart;
-mod restart_time;
 mod s3;
 mod s3_faults;
 mod s3_server;

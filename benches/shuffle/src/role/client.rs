@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -223,13 +223,15 @@ impl Client {
         bytes: u64,
         Committed { shuffle, sources }: Committed,
     ) -> anyhow::Result<Value> {
-        let read = &AtomicU64::new(0);
+        let (read, first) = (&AtomicU64::new(0), &OnceLock::new());
+        let started = Instant::now();
         let readers = sources.into_iter().map(|source| {
             let mut payloads = Box::pin(self.client.read(shuffle, [WINNER].into(), source));
             async move {
                 let mut pauses = Pauses::new();
                 while let Some(payload) = payloads.try_next().await? {
                     pauses.went_on();
+                    first.get_or_init(|| started.elapsed());
                     let before = read.fetch_add(payload.len() as u64, Ordering::Relaxed);
                     if before < bytes / 2 && before + payload.len() as u64 >= bytes / 2 {
                         say(&json!({ "half": true }))?;
@@ -238,11 +240,11 @@ impl Client {
                 anyhow::Ok(pauses.longest)
             }
         });
-        let started = Instant::now();
         let pauses = try_join_all(readers).await?;
         Ok(json!({
             "seconds": started.elapsed().as_secs_f64(),
             "bytes": read.load(Ordering::Relaxed),
+            "first_payload_ms": first.get().copied().map(millis),
             "longest_pause_ms": pauses.into_iter().max().map(millis),
         }))
     }

@@ -17,7 +17,7 @@ use penstock_shuffle_service::{
 };
 use serde_json::{Value, json};
 
-use super::{Protection, WorkerSettings, next, say};
+use super::{Listen, Protection, WorkerSettings, next, say};
 
 /// How long a worker that is asked to leave may take to write everything down.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
@@ -36,22 +36,24 @@ pub fn run_master(protection: Protection) -> anyhow::Result<()> {
     })
 }
 
-pub fn run_worker(master: String, name: String, settings: WorkerSettings) -> anyhow::Result<()> {
-    let WorkerSettings {
-        folder,
-        memory_bytes,
-        disk_writes,
-        protection,
-        short_circuit,
-        keeps_data,
-        syncs_commits,
-    } = settings;
+pub fn run_worker(
+    master: String,
+    name: String,
+    settings: WorkerSettings,
+    listen: Option<Listen>,
+) -> anyhow::Result<()> {
+    let any = || Listen { control: "127.0.0.1:0".to_owned(), data: "127.0.0.1:0".to_owned() };
+    let Listen { control, data } = listen.unwrap_or_else(any);
+    let WorkerSettings { folder, memory_bytes, disk_writes, protection, short_circuit, keeps_data, syncs_commits } =
+        settings;
     let disk: Arc<dyn Disk> = match &folder {
         Some(_) => Arc::new(LocalDisk::new(disk_writes)),
         None => Arc::new(NoDisk),
     };
     let config = worker::Config {
         name,
+        control_listen: control,
+        data_listen: data,
         masters: vec![master],
         data_dirs: vec![folder.unwrap_or_else(|| PathBuf::from("nowhere"))],
         admin_listen: String::new(),
@@ -68,7 +70,7 @@ pub fn run_worker(master: String, name: String, settings: WorkerSettings) -> any
     serve(async |tasks| {
         let worker = worker::start_on(config, Arc::new(Tcp), Arc::new(SystemClock), disk, tasks).await?;
         worker.registered().await;
-        Ok(json!({ "worker": worker.address.worker.as_str() }))
+        Ok(json!({ "control": worker.control.to_string(), "data": worker.data.to_string() }))
     })
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 
-use super::{Service, Setup, measured, pauses, step};
+use super::{Service, Setup, measured, pauses, restart, step};
 use crate::{
     child::Child,
     report::{Limit, Number, Sample},
@@ -28,7 +28,7 @@ pub fn all(setup: &Setup<'_>) -> anyhow::Result<Vec<Number>> {
         ("a small exchange", exchanges),
         ("pauses of a writer", pauses::of_writer),
         ("pauses of readers", pauses::of_readers),
-        ("restart", pauses::of_restart),
+        ("restart", restart::all),
     ];
     let mut all = Vec::new();
     for (name, measure) in measurements {

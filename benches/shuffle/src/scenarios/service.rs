@@ -1,8 +1,10 @@
 //! A shuffle master and its workers, each in a process of its own.
 
+use std::time::{Duration, Instant};
+
 use crate::{
     child::Child,
-    role::{Role, Work, WorkerSettings},
+    role::{Listen, Role, Work, WorkerSettings},
 };
 
 /// What each worker is called in a report.
@@ -20,17 +22,31 @@ impl Service {
         let master = Child::start(&Role::Master { protection: settings.protection.clone() })?;
         let mut service = Self { master, workers: Vec::new(), settings };
         for name in &NAMES[..workers] {
-            let worker = service.start_worker(name)?;
+            let worker = service.start_worker(name, None)?;
             service.workers.push(worker);
         }
         Ok(service)
     }
 
-    /// Starts a worker in its folder, whatever is in it.
-    pub fn start_worker(&self, name: &str) -> anyhow::Result<Child> {
+    fn start_worker(&self, name: &str, listen: Option<Listen>) -> anyhow::Result<Child> {
         let mut settings = self.settings.clone();
         settings.folder = settings.folder.map(|folder| folder.join(name));
-        Child::start(&Role::Worker { master: self.master.text("master")?, name: name.to_owned(), settings })
+        let (master, name) = (self.master.text("master")?, name.to_owned());
+        Child::start(&Role::Worker { master, name, settings, listen })
+    }
+
+    /// Ends the worker of this position and starts it again where it was, on what it left.
+    pub fn restart(
+        &mut self,
+        position: usize,
+        end: impl FnOnce(Child) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Duration> {
+        let worker = self.workers.remove(position);
+        let listen = Listen { control: worker.text("control")?, data: worker.text("data")? };
+        end(worker)?;
+        let started = Instant::now();
+        self.workers.insert(position, self.start_worker(NAMES[position], Some(listen))?);
+        Ok(started.elapsed())
     }
 
     pub fn client(&self, copies: u32, work: Work) -> anyhow::Result<Child> {

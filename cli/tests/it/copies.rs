@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::{
     cluster::{LONG_JOIN, get, tasks_finished},
-    oracle, rerun,
+    oracle,
+    rerun::{self, Rest},
     support::{ProcessCluster, World, signal, until},
     tpch,
 };
@@ -104,6 +105,44 @@ fn each_shuffle_worker_stands_still_while_tasks_push_and_no_task_runs_again() {
 #[test]
 fn each_shuffle_worker_stands_still_while_tasks_read_and_no_task_runs_again() {
     survives_in_turn(Signal::SIGSTOP, rerun::some_task_reads);
+}
+
+/// Tasks push and are not all done yet.
+fn some_stage_is_half_done(stages: &[Value]) -> bool {
+    stages.iter().any(|stage| stage["output"] == "shuffle" && rerun::is_half_done(stage))
+}
+
+fn has_new_epochs(stages: &[Value]) -> bool {
+    stages.iter().any(|stage| stage["epochs_added"].as_u64() > Some(0))
+}
+
+/// Two exchanges with something in every partition; what lies between them takes a while.
+const DIGESTS: &str = "select l_suppkey % 100 as part, count(*) as suppliers, max(digest) as digest from \
+    (select l_suppkey, sum(l_quantity) as quantity, md5(repeat(cast(l_suppkey as varchar), 200000)) as digest \
+    from lineitem group by l_suppkey) where quantity > 0 group by l_suppkey % 100";
+
+// It comes back with what it was sent before it stood still, and to writers and readers that have left it.
+#[test]
+fn each_shuffle_worker_stands_still_and_comes_back_while_the_job_runs_and_no_task_runs_again() {
+    let world = World::new();
+    let cluster = with_one_slot(&world);
+    let data = create_tables(&world);
+    let executor = cluster.pid_of("executor-1");
+    for (worker, name) in WORKERS.into_iter().zip(["worker-1", "worker-2", "worker-3"]) {
+        let victim = cluster.pid_of(worker);
+        let is = |state: &str| {
+            until(&format!("{name} is {state}"), || (cluster.state_of_worker(name) == state).then_some(()));
+        };
+        let stop = || signal(victim, Signal::SIGSTOP);
+        let job = rerun::halted_when(&world, &cluster, DIGESTS, some_stage_is_half_done, stop);
+        let goes_on_without_it = |stages: &[Value]| has_new_epochs(stages) && some_stage_is_half_done(stages);
+        rerun::halt_when(executor, &Rest::new(&cluster, &job), goes_on_without_it, || {
+            is("silent");
+            signal(victim, Signal::SIGCONT);
+            is("serving");
+        });
+        assert_right_at_once(&world, &cluster, &job, DIGESTS, &data);
+    }
 }
 
 /// A job of which a task has finished.

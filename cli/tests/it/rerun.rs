@@ -36,7 +36,7 @@ pub fn some_task_pushes(stages: &[Value]) -> bool {
     stages.iter().any(|stage| stage["output"] == "shuffle" && reads_nothing(stage) && is_half_done(stage))
 }
 
-fn is_half_done(stage: &Value) -> bool {
+pub fn is_half_done(stage: &Value) -> bool {
     let number = |key: &str| stage[key].as_u64().expect("a number");
     stage["state"] == "RUNNING"
         && number("tasks_finished") > 0
@@ -87,8 +87,12 @@ pub fn halted_when(
         ["--set", "penstock.partitions=8", "--set", "datafusion.optimizer.repartition_file_min_size=0"];
     let submit = [&["submit", "--json", "-e", sql][..], &split[..]].concat();
     let job = world.json(&submit)["job_id"].as_str().expect("an id").to_owned();
-    let executor = cluster.pid_of("executor-1");
-    let rest = Rest::new(cluster, &job);
+    halt_when(cluster.pid_of("executor-1"), &Rest::new(cluster, &job), wanted, act);
+    job
+}
+
+/// The same for a job that runs already, with the process of its only executor.
+pub fn halt_when(executor: i32, rest: &Rest, wanted: impl Fn(&[Value]) -> bool, act: impl Fn()) {
     until("the job is where it is wanted", || {
         assert_ne!(rest.job()["state"], "SUCCEEDED", "the job was faster than the test");
         if !wanted(&rest.stages()) {
@@ -102,18 +106,17 @@ pub fn halted_when(
         signal(executor, Signal::SIGCONT);
         still.then_some(())
     });
-    job
 }
 
 /// Asks the coordinator without starting a process each time.
-struct Rest {
+pub struct Rest {
     runtime: tokio::runtime::Runtime,
     client: reqwest::Client,
     url: String,
 }
 
 impl Rest {
-    fn new(cluster: &ProcessCluster<'_>, job: &str) -> Self {
+    pub fn new(cluster: &ProcessCluster<'_>, job: &str) -> Self {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         Self { runtime, client: reqwest::Client::new(), url: format!("{}/api/v1/jobs/{job}", cluster.url) }
     }

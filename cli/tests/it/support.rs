@@ -195,6 +195,14 @@ impl<'a> ProcessCluster<'a> {
         processes.into_iter().find(|process| process["name"] == name).expect("a process of this name")
     }
 
+    /// What the shuffle masters say of a worker.
+    pub fn state_of_worker(&self, name: &str) -> String {
+        let listed = self.world.json(&["shuffle", "workers", "--json"]);
+        let mut workers = listed["workers"].as_array().expect("a list").iter();
+        let worker = workers.find(|worker| worker["worker"] == name).expect("a worker of this name");
+        worker["state"].as_str().expect("a state").to_owned()
+    }
+
     pub fn processes(&self) -> Vec<Value> {
         let status = self.world.json(&["cluster", "status", "--json"]);
         status["processes"].as_array().expect("a list").clone()

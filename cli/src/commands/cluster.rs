@@ -26,6 +26,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(30);
 #[command(after_help = "Examples:
   penstock cluster up
   penstock cluster up --executors 4 --memory 1GiB
+  penstock cluster up --shuffle-masters 2 --shuffle-workers 3
   penstock cluster status
   penstock cluster restart shuffle-worker-1 shuffle-worker-2
   penstock cluster down")]
@@ -36,7 +37,7 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start coordinator, executors, shuffle master, shuffle workers and history server, and wait until they are ready
+    /// Start coordinator, executors, shuffle masters, shuffle workers and history server, and wait until they are ready
     Up(UpArgs),
     /// Stop all of them
     Down {
@@ -85,14 +86,17 @@ pub struct UpArgs {
     executors: u32,
     #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     shuffle_workers: u32,
+    /// Masters of the shuffle service: with more than one, another takes over when one goes
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4))]
+    shuffle_masters: u32,
     /// Tasks that each executor runs at the same time [default: the processors divided by the executors]
     #[arg(long, value_name = "TASKS")]
     slots: Option<u32>,
     /// Memory of each executor, such as 1GiB
     #[arg(long, value_name = "SIZE")]
     memory: Option<ByteSize>,
-    /// Port of the coordinator's REST; gRPC takes the next one, the shuffle master the one after, the history server
-    /// the tenth. 0 takes free ones
+    /// Port of the coordinator's REST; gRPC takes the next one, shuffle masters two each from the one after, the history
+    /// server the tenth. 0 takes free ones
     #[arg(long, value_name = "PORT", default_value_t = 7070)]
     port: u16,
     /// TOML file for all roles; the flags of this command win

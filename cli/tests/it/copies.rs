@@ -15,7 +15,7 @@ use crate::{
 
 const WORKERS: [&str; 3] = ["shuffle-worker-1", "shuffle-worker-2", "shuffle-worker-3"];
 
-fn two_copies<'a>(world: &'a World, more: &[&str]) -> ProcessCluster<'a> {
+pub fn two_copies<'a>(world: &'a World, more: &[&str]) -> ProcessCluster<'a> {
     // Executors that a test halts are not lost for that.
     let settings = "[coordinator]\nshuffle_copies = 2\nexecutor_timeout_ms = 600000\n";
     let config = world.file("two-copies.toml", settings);
@@ -29,7 +29,7 @@ fn with_one_slot(world: &World) -> ProcessCluster<'_> {
 }
 
 /// The tables of all queries; where their files are.
-fn create_tables(world: &World) -> PathBuf {
+pub fn create_tables(world: &World) -> PathBuf {
     let data = tpch::data();
     world.ok(&["submit", "--wait", "-e", &tpch::create_tables(&data)]);
     data
@@ -50,7 +50,7 @@ fn assert_nothing_ran_twice(cluster: &ProcessCluster<'_>, job: &str) -> u64 {
 }
 
 /// Waits for a job. Each of its tasks ran once, and its answer is right; the new epochs of its shuffles.
-fn assert_right_at_once(
+pub fn assert_right_at_once(
     world: &World,
     cluster: &ProcessCluster<'_>,
     job: &str,
@@ -108,7 +108,7 @@ fn each_shuffle_worker_stands_still_while_tasks_read_and_no_task_runs_again() {
 }
 
 /// Tasks push and are not all done yet.
-fn some_stage_is_half_done(stages: &[Value]) -> bool {
+pub fn some_stage_is_half_done(stages: &[Value]) -> bool {
     stages.iter().any(|stage| stage["output"] == "shuffle" && rerun::is_half_done(stage))
 }
 
@@ -117,7 +117,7 @@ fn has_new_epochs(stages: &[Value]) -> bool {
 }
 
 /// Two exchanges with something in every partition; what lies between them takes a while.
-const DIGESTS: &str = "select l_suppkey % 100 as part, count(*) as suppliers, max(digest) as digest from \
+pub const DIGESTS: &str = "select l_suppkey % 100 as part, count(*) as suppliers, max(digest) as digest from \
     (select l_suppkey, sum(l_quantity) as quantity, md5(repeat(cast(l_suppkey as varchar), 200000)) as digest \
     from lineitem group by l_suppkey) where quantity > 0 group by l_suppkey % 100";
 

@@ -19,4 +19,5 @@ mod shuffle;
 mod soak;
 mod spread;
 mod support;
+mod takeover;
 mod tpch;

@@ -61,7 +61,9 @@ pub async fn run(global: &Global, arguments: &UpArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Where the history server listens, from the first port of the cluster.
+/// Where the first shuffle master listens, from the first port of the cluster.
+const MASTERS_OFFSET: u16 = 2;
+/// Where the history server listens.
 const HISTORY_OFFSET: u16 = 10;
 
 struct Starter<'a> {
@@ -80,16 +82,14 @@ impl Starter<'_> {
         let flags = [("listen", self.addr(HISTORY_OFFSET)), ("event-log", events.clone())];
         let history = self.start(progress, "history-server", 1, &flags).await?;
         let history_url = format!("http://{}", of(&history, "http")?);
-        let flags = [("control-listen", self.addr(2)), ("admin-listen", self.addr(3))];
-        let master = self.start(progress, "shuffle-master", 1, &flags).await?;
-        let master = of(&master, "control")?;
+        let masters = self.start_masters(progress).await?;
         for number in 1..=self.arguments.shuffle_workers {
             let flags = [
                 ("name", format!("worker-{number}")),
                 // What it has committed is looked for where it was, also when it was started again.
                 ("control-listen", self.ports.free_address()),
                 ("data-listen", self.ports.free_address()),
-                ("masters", master.clone()),
+                ("masters", masters.clone()),
                 ("data-dirs", self.path("shuffle")),
             ];
             self.start(progress, "shuffle-worker", number, &flags).await?;
@@ -97,7 +97,7 @@ impl Starter<'_> {
         let flags = [
             ("rest-addr", self.addr(0)),
             ("grpc-addr", self.addr(1)),
-            ("shuffle-masters", master),
+            ("shuffle-masters", masters),
             ("history-url", history_url.clone()),
             ("event-log", events),
             ("state-dir", self.path("coordinator")),
@@ -112,6 +112,17 @@ impl Starter<'_> {
         progress.message("waiting for the executors to connect");
         self.until_executors_are_connected(&url).await?;
         self.record(url, history_url)
+    }
+
+    /// Where they are called, in the same order for everybody.
+    async fn start_masters(&mut self, progress: &Progress) -> anyhow::Result<String> {
+        let mut masters = Vec::new();
+        for (number, port) in (1..=self.arguments.shuffle_masters).zip((MASTERS_OFFSET..).step_by(2)) {
+            let flags = [("control-listen", self.addr(port)), ("admin-listen", self.addr(port + 1))];
+            let master = self.start(progress, "shuffle-master", number, &flags).await?;
+            masters.push(of(&master, "control")?);
+        }
+        Ok(masters.join(","))
     }
 
     fn executor_flags(&self, number: u32, coordinator: &str) -> Vec<(&'static str, String)> {

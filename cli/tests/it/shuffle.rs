@@ -1,9 +1,14 @@
 //! The shuffle service from an operator's chair.
 
+use std::collections::BTreeSet;
+
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::{ProcessCluster, World, signal, until};
+use crate::{
+    copies, rerun,
+    support::{ProcessCluster, World, signal, until},
+};
 
 #[test]
 fn workers_are_listed_excluded_and_decommissioned_by_name() {
@@ -37,6 +42,43 @@ fn workers_are_listed_excluded_and_decommissioned_by_name() {
     assert!(unknown.stderr.contains("nobody"), "{unknown:?}");
     let nowhere = world.penstock(&["shuffle", "workers", "--masters", "127.0.0.1:1"]);
     assert_eq!(nowhere.exit, 6, "{nowhere:?}");
+}
+
+/// Its committed exchange is read while its only executor is halted, so that nothing changes while the test looks.
+#[test]
+fn what_a_running_job_holds_is_listed_by_job_and_by_partition() {
+    let world = World::new();
+    let config = world.file("penstock.toml", "[coordinator]\nexecutor_timeout_ms = 600000\n");
+    let config = config.display().to_string();
+    let cluster = ProcessCluster::up(&world, &["--executors", "1", "--slots", "1", "--config", &config]);
+    copies::create_tables(&world);
+    let job = rerun::halted_when(&world, &cluster, copies::DIGESTS, rerun::some_task_reads, || {
+        let running = world.json(&["jobs", "--json", "--state", "running"]);
+        let job = running["jobs"][0]["job_id"].as_str().expect("an id").to_owned();
+        let held = world.json(&["shuffle", "partitions", &job, "--json"]);
+        let held = held["locations"].as_array().expect("a list");
+        let committed: BTreeSet<_> = held
+            .iter()
+            .filter(|location| location["exchange"] == 0 && location["phase"] == "committed")
+            .filter_map(|location| location["partition"].as_u64())
+            .collect();
+        assert!(committed.into_iter().eq(0..8), "{held:?}");
+        let bytes: u64 = held.iter().filter_map(|location| location["bytes"].as_u64()).sum();
+        assert!(bytes > 0);
+        until("the workers have reported all of it", || {
+            let jobs = world.json(&["shuffle", "jobs", "--json"]);
+            let listed = jobs["jobs"].as_array()?.iter().find(|listed| listed["job"] == job)?;
+            let is_all = listed["bytes"] == bytes && listed["locations"] == held.len();
+            (is_all && listed["workers"] == 2).then_some(())
+        });
+        assert!(world.ok(&["shuffle", "jobs"]).contains(&job));
+        let table = world.ok(&["shuffle", "partitions", &job]);
+        assert!(table.contains("committed") && table.contains("worker-1") && table.contains("worker-2"));
+    });
+    assert_eq!(world.ok(&["wait", &job]), "SUCCEEDED\n");
+    until("nothing is held any more", || {
+        (world.ok(&["shuffle", "jobs"]) == "nothing is held of any job\n").then_some(())
+    });
 }
 
 const GROUPED: &str = "select value % 7 as k, count(*) as n from generate_series(1, 1000) group by value % 7";

@@ -1,11 +1,21 @@
 //! A worker's settings.
 
-use std::{collections::BTreeSet, fmt, path::PathBuf, time::Duration};
+mod kinds;
+mod rules;
+mod shown;
 
-use penstock_common::{bytes::ByteSize, config, machine, net::tls::TlsFiles, telemetry};
-use penstock_protocol::frame::SIGN_OF_LIFE;
+use std::path::PathBuf;
+
+use penstock_common::{bytes::ByteSize, config, machine, net::tls::TlsFiles};
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::kinds::Durability;
+pub use self::{
+    kinds::{DiskClass, DiskConfig, EvictFirst, Fsync, Tier},
+    rules::InvalidConfig,
+};
+
+use self::rules::MEMORY_BYTES_MIN;
 use crate::disk::Writes;
 
 /// Table `[shuffle-worker]` of the configuration file.
@@ -167,95 +177,6 @@ impl Default for Config {
     }
 }
 
-/// One disk of a worker.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DiskConfig {
-    pub path: PathBuf,
-    pub class: DiskClass,
-    /// Bytes that this worker may use there; 0: all.
-    pub quota: ByteSize,
-    /// Bytes that stay free there; in place of `disk_reserve_bytes`.
-    pub reserve: Option<ByteSize>,
-}
-
-/// Where data lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Tier {
-    #[default]
-    Memory,
-    Disk,
-    Object,
-}
-
-/// What leaves a full disk first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EvictFirst {
-    #[default]
-    Oldest,
-    Largest,
-}
-
-/// When data is made to survive a loss of power.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Fsync {
-    #[default]
-    None,
-    Commit,
-    Batch,
-}
-
-/// What kind of disk it is: the faster ones are used first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DiskClass {
-    Nvme,
-    #[default]
-    Ssd,
-    Hdd,
-}
-
-impl fmt::Display for DiskClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nvme => "nvme",
-            Self::Ssd => "ssd",
-            Self::Hdd => "hdd",
-        })
-    }
-}
-
-/// What is done for the next life of this worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Durability {
-    pub keep: bool,
-    fsync: Fsync,
-}
-
-impl Durability {
-    /// Whether a commit is answered only when its data is durable.
-    pub fn at_commit(self) -> bool {
-        self.keep && self.fsync != Fsync::None
-    }
-
-    pub fn at_each_write(self) -> bool {
-        self.keep && self.fsync == Fsync::Batch
-    }
-}
-
-/// A setting that makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("setting `{setting}` of the shuffle worker {problem}")]
-pub struct InvalidConfig {
-    pub setting: &'static str,
-    pub problem: &'static str,
-}
-
-/// Less than this and a single frame could not get in.
-const MEMORY_BYTES_MIN: u64 = 8 << 20;
 /// Of the machine's memory where nobody said how much: executors beside it take 60 %.
 const MACHINE_PART: u64 = 10;
 const MEMORY_BYTES_DEFAULT_MIN: u64 = 512 << 20;
@@ -265,17 +186,6 @@ fn share_of(machine: Option<ByteSize>) -> u64 {
     let Some(machine) = machine else { return MEMORY_BYTES_DEFAULT_MIN };
     let half = (machine.as_u64() / 2).max(MEMORY_BYTES_MIN);
     (machine.as_u64() / MACHINE_PART).max(MEMORY_BYTES_DEFAULT_MIN).min(half)
-}
-
-/// A URL without what may be a secret: user and password before the host, and all that is said after `?`.
-fn without_credentials(url: &str) -> String {
-    const MASK: &str = "******";
-    let (place, has_options) = url.split_once('?').map_or((url, false), |(place, _)| (place, true));
-    let place = match place.split_once("://").map(|(scheme, host)| (scheme, host.rsplit_once('@'))) {
-        Some((scheme, Some((_, host)))) => format!("{scheme}://{MASK}@{host}"),
-        _ => place.to_owned(),
-    };
-    if has_options { format!("{place}?{MASK}") } else { place }
 }
 
 impl Config {
@@ -323,19 +233,6 @@ impl Config {
         self.data_dirs.iter().map(plain).collect()
     }
 
-    /// What people may see: credentials in the object store's URL are hidden.
-    pub(super) fn shown(&self) -> Self {
-        Self { object_store: without_credentials(&self.object_store), ..self.clone() }
-    }
-
-    /// With what is hidden of `present` where it stands as it is shown: settings may be read, edited and sent back whole.
-    pub(super) fn with_hidden_of(self, present: &Self) -> Self {
-        match self.object_store == present.shown().object_store {
-            true => Self { object_store: present.object_store.clone(), ..self },
-            false => self,
-        }
-    }
-
     /// The percents between which memory is kept: what may not rest there leaves it as soon as there is enough to write.
     pub(super) fn memory_marks(&self) -> (u8, u8) {
         match self.create_in {
@@ -355,67 +252,6 @@ impl Config {
     pub(super) fn durability(&self) -> Durability {
         Durability { keep: self.keep_data, fsync: self.fsync }
     }
-
-    fn disks_are_distinct(&self) -> bool {
-        let disks = self.disks();
-        let paths: BTreeSet<_> = disks.iter().map(|disk| &disk.path).collect();
-        paths.len() == disks.len()
-    }
-
-    pub fn validate(&self) -> Result<(), InvalidConfig> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        let rules = [
-            (
-                "name",
-                self.name.chars().all(allowed) && !self.name.starts_with('.'),
-                "may only hold letters, digits, `-`, `_` and `.`, and not begin with `.`",
-            ),
-            ("masters", !self.masters.is_empty(), "must name at least one master"),
-            ("data_dirs", !self.disks().is_empty(), "must name at least one folder"),
-            ("disks", self.disks_are_distinct(), "must not name a path twice"),
-            ("disk_probe_interval_ms", self.disk_probe_interval_ms > 0, "must be at least 1"),
-            ("disk_hang_ms", self.disk_hang_ms > 0, "must be at least 1"),
-            ("disk_errors_max", self.disk_errors_max > 0, "must be at least 1"),
-            (
-                "memory_bytes_max",
-                self.memory_bytes_max.as_u64() == 0 || self.memory_bytes_max.as_u64() >= MEMORY_BYTES_MIN,
-                "must be 0 or at least 8MiB",
-            ),
-            (
-                "flush_to_percent",
-                self.flush_to_percent < self.flush_from_percent,
-                "must be less than `flush_from_percent`",
-            ),
-            (
-                "evict_to_percent",
-                self.evict_to_percent < self.evict_from_percent,
-                "must be less than `evict_from_percent`",
-            ),
-            ("evict_from_percent", self.evict_from_percent <= 100, "must be at most 100"),
-            ("object_store_timeout_ms", self.object_store_timeout_ms > 0, "must be at least 1"),
-            (
-                "create_in",
-                self.create_in != Tier::Object || !self.object_store.is_empty(),
-                "is `object`, but `object_store` is not set",
-            ),
-            ("flush_from_percent", self.flush_from_percent <= 95, "must be at most 95"),
-            ("flush_parallelism", self.flush_parallelism > 0, "must be at least 1"),
-            ("weight", self.weight > 0, "must be at least 1"),
-            ("split_from_bytes", self.split_from_bytes.as_u64() > 0, "must be at least 1"),
-            ("connections_max", self.connections_max > 0, "must be at least 1"),
-            (
-                "silence_ms",
-                Duration::from_millis(self.silence_ms) >= 2 * SIGN_OF_LIFE,
-                "must be at least 500, or signs of life come too late",
-            ),
-            ("heartbeat_interval_ms", self.heartbeat_interval_ms > 0, "must be at least 1"),
-            ("log_filter", telemetry::is_log_filter(&self.log_filter), "is not a log filter"),
-        ];
-        match rules.into_iter().find(|(_, holds, _)| !holds) {
-            Some((setting, _, problem)) => Err(InvalidConfig { setting, problem }),
-            None => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -433,25 +269,6 @@ mod tests {
         let file = folder.path().join("penstock.toml");
         std::fs::write(&file, text).unwrap();
         load_with_env("shuffle-worker", Some(&file), [], &BTreeMap::new()).unwrap().value
-    }
-
-    #[test]
-    fn credentials_of_the_object_store_are_not_shown() {
-        for (location, shown) in [
-            ("", ""),
-            ("/mnt/store", "/mnt/store"),
-            ("/mnt/a@b", "/mnt/a@b"),
-            ("s3://bucket/folder", "s3://bucket/folder"),
-            ("s3://bucket/folder?region=x&secret_access_key=abc", "s3://bucket/folder?******"),
-            ("webdav://me:p@ss@host/folder", "webdav://******@host/folder"),
-        ] {
-            let config = Config { object_store: location.to_owned(), ..Config::default() };
-            assert_eq!(config.shown().object_store, shown);
-            assert_eq!(config.object_store, location);
-            assert_eq!(config.shown().with_hidden_of(&config), config, "as it was read");
-            let other = Config { object_store: "s3://other".to_owned(), ..config.clone() };
-            assert_eq!(other.clone().with_hidden_of(&config), other);
-        }
     }
 
     #[test]
@@ -508,15 +325,5 @@ mod tests {
         assert_eq!(share(ByteSize::gib(2)), ByteSize::mib(512));
         assert_eq!(share(ByteSize::mib(256)), ByteSize::mib(128));
         assert_eq!(share_of(None), 512 << 20);
-    }
-
-    #[test]
-    fn settings_that_make_no_sense_are_named() {
-        let refused = |config: Config| config.validate().unwrap_err().setting;
-        let same = || DiskConfig { path: "/mnt/a".into(), ..DiskConfig::default() };
-        assert_eq!(refused(Config { disks: vec![same(), same()], ..Config::default() }), "disks");
-        assert_eq!(refused(Config { create_in: Tier::Object, ..Config::default() }), "create_in");
-        assert_eq!(refused(Config { data_dirs: Vec::new(), ..Config::default() }), "data_dirs");
-        assert_eq!(refused(Config { evict_to_percent: 90, ..Config::default() }), "evict_to_percent");
     }
 }

@@ -1,5 +1,5 @@
-//! Talks to the admin views of shuffle masters. A question goes to the first that answers; an order to all of them, since
-//! each keeps its own soft state.
+//! Talks to the admin views of shuffle masters. A question goes to the first that answers; an order to all of them, so
+//! that each knows it at once.
 
 use std::time::Duration;
 

@@ -3,7 +3,10 @@
 //! An executor asks because an epoch takes nothing more. It is answered when the next one is reserved and journaled; all
 //! who ask for the successor of one epoch get the same. Not here: reserving, journaling.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use penstock_common::clock::Timestamp;
 use penstock_protocol::{
@@ -17,6 +20,9 @@ use super::{
     history::{Asked, Reasons},
 };
 
+/// After so long there may be another worker for what had nowhere else to go.
+const ASK_AWAY_AGAIN: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 pub struct Growth {
     epochs: Epochs,
@@ -26,8 +32,8 @@ pub struct Growth {
     left: BTreeSet<(PartitionIndex, Epoch)>,
     /// Those of them that were handed out to be closed.
     closed: BTreeSet<(PartitionIndex, Epoch)>,
-    /// Partitions that were asked away from workers that leave. One that comes back has nowhere else to go.
-    asked_away: BTreeSet<(PartitionIndex, WorkerId)>,
+    /// When partitions were asked away from workers that leave. One that comes back has nowhere else to go for now.
+    asked_away: BTreeMap<(PartitionIndex, WorkerId), Timestamp>,
 }
 
 /// Somebody who waits for the next epochs of some partitions.
@@ -95,17 +101,18 @@ impl Growth {
     /// the moment would keep them waiting until the end of the stage.
     pub fn leave(&mut self, now: Timestamp, workers: &BTreeSet<WorkerId>) -> Wanted {
         let newest = self.epochs.newest();
-        self.asked_away.retain(|(_, worker)| workers.contains(worker));
-        let asked_away = &mut self.asked_away;
-        let mut asks = |location: &&Location| {
+        self.asked_away.retain(|_, at| now - *at < ASK_AWAY_AGAIN);
+        let asks = |location: &Location| {
             let leaving = location.workers().filter(|address| workers.contains(&address.worker));
-            let pairs: Vec<_> = leaving.map(|address| (location.partition, address.worker.clone())).collect();
-            pairs.into_iter().filter(|pair| asked_away.insert(pair.clone())).count() > 0
+            let pairs = leaving.map(|address| (location.partition, address.worker.clone()));
+            pairs.filter(|pair| !self.asked_away.contains_key(pair)).collect::<Vec<_>>()
         };
+        let pairs: Vec<_> = newest.locations.iter().flat_map(asks).collect();
+        let partitions: BTreeSet<_> = pairs.iter().map(|(partition, _)| *partition).collect();
         let ended: Vec<_> = newest
             .locations
             .iter()
-            .filter(|location| asks(location))
+            .filter(|location| partitions.contains(&location.partition))
             .map(|location| EndedEpoch {
                 partition: location.partition,
                 epoch: location.epoch,
@@ -114,6 +121,10 @@ impl Growth {
             .collect();
         let wanted = self.epochs.wanted(&ended).expect("they were handed out");
         wanted.iter().for_each(|(partition, _)| self.asked.wants(*partition, EpochEnd::Closing, now));
+        // Not those whose next epoch is on its way: nobody knows yet where that will be.
+        let is_asked = |partition| wanted.iter().any(|(wanted, _)| *wanted == partition);
+        let asked = pairs.into_iter().filter(|(partition, _)| is_asked(*partition));
+        self.asked_away.extend(asked.map(|pair| (pair, now)));
         let former = self.epochs.former().filter(|location| is_on(location, workers));
         self.left.extend(former.map(|location| (location.partition, location.epoch)));
         wanted
@@ -162,7 +173,7 @@ impl Growth {
         self.epochs.not_reserved(wanted);
         let partitions: BTreeSet<_> = wanted.iter().map(|(partition, _)| *partition).collect();
         self.asked.take(partitions.iter().copied());
-        self.asked_away.retain(|(partition, _)| !partitions.contains(partition));
+        self.asked_away.retain(|(partition, _), _| !partitions.contains(partition));
         let concerned = |asker: &Asker| asker.ended.iter().any(|ended| partitions.contains(&ended.partition));
         let (refused, left) = std::mem::take(&mut self.waiting).into_iter().partition(concerned);
         self.waiting = left;
@@ -196,7 +207,7 @@ impl Asker {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, sync::Arc};
+    use std::sync::Arc;
 
     use penstock_protocol::{
         ids::{Incarnation, JobId, ShuffleId, StageId},
@@ -292,7 +303,7 @@ mod tests {
 
     // The only worker that may have it, say for its tags.
     #[test]
-    fn what_comes_back_to_a_worker_that_leaves_stays_there_until_it_leaves_again() {
+    fn what_comes_back_to_a_worker_that_leaves_stays_there_for_a_while() {
         let shuffle = ShuffleId { job: JobId(uuid::Uuid::nil()), exchange: StageId(0), run: 0 };
         let mut growth = Growth::new(&ShuffleTarget { shuffle, locations: vec![location(0, 0)] });
         let leaving = BTreeSet::from(["w".into()]);
@@ -302,7 +313,10 @@ mod tests {
         assert_eq!(leave(&mut growth), [(PartitionIndex(0), Epoch(2))]);
         growth.extended(&[location(0, 2)]);
         assert_eq!(leave(&mut growth), []);
-        assert_eq!(growth.leave(Timestamp::from_millis(2), &BTreeSet::from(["other".into()])), []);
-        assert_eq!(leave(&mut growth), [(PartitionIndex(0), Epoch(3))]);
+        assert_eq!(growth.leave(Timestamp::from_millis(60_000), &leaving), []);
+        assert_eq!(growth.leave(Timestamp::from_millis(60_001), &leaving), [(PartitionIndex(0), Epoch(3))]);
+        assert_eq!(growth.leave(Timestamp::from_millis(120_001), &leaving), [], "it is being reserved");
+        growth.extended(&[location(0, 3)]);
+        assert_eq!(growth.leave(Timestamp::from_millis(120_002), &leaving), [(PartitionIndex(0), Epoch(4))]);
     }
 }

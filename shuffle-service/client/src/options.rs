@@ -30,7 +30,7 @@ pub struct ClientOptions {
     /// Tries to reach a worker in a row before the operation fails.
     pub connect_tries: u32,
     /// A worker that cannot be reached may be starting again, with all that it has committed: what can be read nowhere else is
-    /// asked for again, beyond `connect_tries`, until the waits have come to so much.
+    /// asked for again, beyond `connect_tries`, until so much has passed since it was last heard.
     pub absence_ms: u64,
     /// Tries in a row before pushes go to a new epoch and fetches to the other copy, if there is one.
     pub revive_after_tries: u32,

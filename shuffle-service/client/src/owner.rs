@@ -186,7 +186,7 @@ impl Owner {
             .ask_master(async |mut master| master.list_workers(pb::ListWorkersRequest {}).await)
             .await?
             .into_inner();
-        let others = listed.workers.iter().any(|worker| worker.alive && !worker.draining && !worker.leaving);
+        let others = listed.workers.iter().any(|worker| worker.serving);
         let leaves = |worker: &pb::WorkerInfo| worker.draining || worker.leaving && others;
         let leaving = listed.workers.into_iter().filter(|worker| worker.alive && leaves(worker));
         Ok(leaving.filter_map(|worker| Some(WorkerId::new(worker.address?.worker))).collect())

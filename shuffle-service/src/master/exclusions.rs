@@ -67,7 +67,14 @@ impl Exclusions {
 
     /// An operator's word.
     pub fn exclude(&mut self, now: Timestamp, worker: WorkerId, exclusion: Exclusion) {
-        self.ordered.insert(worker, Word { at: now, exclusion: Some(exclusion) });
+        let word = Word { at: self.after_all(now, &worker), exclusion: Some(exclusion) };
+        self.ordered.insert(worker, word);
+    }
+
+    /// Later than what is known, even if another master's clock is ahead.
+    fn after_all(&self, now: Timestamp, worker: &WorkerId) -> Timestamp {
+        let known = self.ordered.get(worker).map(|word| word.at + Duration::from_millis(1));
+        known.map_or(now, |known| known.max(now))
     }
 
     /// Takes the last word that a worker heard. Returns a later one if there is one, which the worker is to hear.
@@ -86,9 +93,9 @@ impl Exclusions {
     /// Ends whatever speaks against a worker; false if nothing did.
     pub fn lift(&mut self, now: Timestamp, worker: &WorkerId) -> bool {
         let spoke = self.ordered(now, worker).is_some() || self.suspected(now, worker).is_some();
-        if let Some(word) = self.ordered.get_mut(worker) {
-            *word = Word { at: now, exclusion: None };
-        }
+        // Also if none is known: the worker may carry one that this master has not heard yet.
+        let word = Word { at: self.after_all(now, worker), exclusion: None };
+        self.ordered.insert(worker.clone(), word);
         self.failing.remove(worker);
         spoke
     }
@@ -207,6 +214,16 @@ mod tests {
         assert_eq!(taken_back, Some(Word { at: at(3), exclusion: None }));
         assert_eq!(one.hear(&worker, taken_back), None);
         assert_eq!(one.ordered(at(4), &worker), None);
+        // On a master whose clock is behind, and on one that knows of no word yet.
+        other.exclude(at(9), worker.clone(), order.clone());
+        assert_eq!(one.hear(&worker, other.hear(&worker, None)), None);
+        assert!(one.lift(at(5), &worker));
+        assert_eq!(other.hear(&worker, one.hear(&worker, None)), None);
+        assert_eq!((one.ordered(at(6), &worker), other.ordered(at(6), &worker)), (None, None));
+        let mut new = Exclusions::new(RULES);
+        assert!(!new.lift(at(7), &worker));
+        assert!(new.hear(&worker, carried.clone()).is_some());
+        assert_eq!(new.ordered(at(8), &worker), None);
         // A worker that starts again, and a master that has not heard the last word.
         assert!(one.hear(&worker, carried).is_some());
         assert_eq!(one.ordered(at(4), &worker), None);

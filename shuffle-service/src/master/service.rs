@@ -195,6 +195,8 @@ fn info(now: Timestamp, standing: Standing) -> pb::WorkerInfo {
         "suspected" => standing.suspected_until,
         _ => None,
     };
+    let leaving = standing.member.report.leaves_at.is_some_and(|at| now <= at);
+    let is_excluded = standing.excluded.is_some();
     let because = standing.excluded.filter(|_| state == "excluded").map(|exclusion| exclusion.reason);
     let report = standing.member.report;
     pb::WorkerInfo {
@@ -203,7 +205,8 @@ fn info(now: Timestamp, standing: Standing) -> pb::WorkerInfo {
         last_heartbeat_ms: standing.member.reported_at.as_millis(),
         alive: standing.alive,
         draining: standing.draining,
-        leaving: state == "leaving",
+        leaving,
+        serving: standing.alive && !standing.draining && !leaving && !is_excluded,
         state: state.to_owned(),
         because: because.unwrap_or_default(),
         until_ms: until.map_or(0, |until| until.as_millis()),

@@ -125,8 +125,10 @@ impl Store {
             Ok(()) => {
                 metrics::flushed(write.bytes, started.elapsed());
                 self.pace.flush.record(write.bytes, started.elapsed());
+                let place = write.place.clone();
                 let written =
                     named.location.end_write(Ok(Stored { place: write.place, crc32c, synced: sync }));
+                self.delete_unless_held(&named, &place).await;
                 if named.location.is_committed() {
                     self.record_soon(named.shuffle);
                 }
@@ -138,6 +140,19 @@ impl Store {
                 tracing::warn!(%shuffle, %partition, reason, "writing shuffle data failed");
                 named.location.end_write(Err((refusal, reason)))
             }
+        }
+    }
+}
+
+impl Store {
+    /// A location may have been released, or have failed, while an object of it was on its way: nobody else knows that one.
+    async fn delete_unless_held(&self, named: &Named, place: &Place) {
+        let (Place::Object { key }, Some(objects)) = (place, &self.objects) else { return };
+        if named.location.object_keys().contains(key) {
+            return;
+        }
+        if let Err(error) = objects.delete(vec![key.clone()]).await {
+            tracing::warn!(key, %error, "an object that nobody needs stays until the worker starts again");
         }
     }
 }

@@ -226,10 +226,10 @@ async fn whatever_becomes_of_frames_what_is_read_is_what_was_written() {
     println!("{frame_faults:?}");
     let fine_disks = outcomes.iter().filter(|(plan, _)| !plan.disks_fail);
     let (whole, failed): (Vec<_>, Vec<_>) = fine_disks.partition(|(_, outcome)| outcome.whole);
-    // A network like this costs time and seldom more: a batch may come back from one epoch too many, which is the more likely the
-    // slower the machine is.
-    assert!(whole.len() > failed.len(), "{failed:?}");
     if seeds.len() > 1 {
+        // A network like this costs time and seldom more: a batch may come back from one epoch too many, which is the more
+        // likely the slower the machine is.
+        assert!(whole.len() > failed.len(), "{failed:?}");
         assert_all_kinds(&frame_faults);
         let faults: u64 = frame_faults.values().sum();
         assert!(faults >= 1_000 && disk_faults > 0 && spilled > 0, "{faults}, {disk_faults}, {spilled}");

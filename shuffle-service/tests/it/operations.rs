@@ -154,7 +154,7 @@ async fn a_master_passes_on_that_the_machine_of_a_worker_goes() {
     assert_eq!((status, &answer["state"]), (200, &json!("leaving")), "{answer}");
     assert_eq!(get(own, "/api/v1/worker").await["leaves_at"], answer["leaves_at"]);
     assert_eq!(delete(admin, path).await, 200);
-    assert_eq!(worker(admin, "w0").await["state"], "serving");
+    until_state(&cluster, "w0", "serving").await;
     assert_eq!(get(own, "/api/v1/worker").await["leaves_at"], json!(null));
     assert_eq!(post(admin, "/api/v1/workers/nobody/interruption", json!({ "seconds": 1 })).await.0, 404);
     assert_eq!(post(admin, path, json!({ "seconds": -1 })).await.0, 422);

@@ -44,8 +44,15 @@ pub fn run_worker(
 ) -> anyhow::Result<()> {
     let any = || Listen { control: "127.0.0.1:0".to_owned(), data: "127.0.0.1:0".to_owned() };
     let Listen { control, data } = listen.unwrap_or_else(any);
-    let WorkerSettings { folder, memory_bytes, disk_writes, protection, short_circuit, keeps_data, syncs_commits } =
-        settings;
+    let WorkerSettings {
+        folder,
+        memory_bytes,
+        disk_writes,
+        protection,
+        short_circuit,
+        keeps_data,
+        syncs_commits,
+    } = settings;
     let disk: Arc<dyn Disk> = match &folder {
         Some(_) => Arc::new(LocalDisk::new(disk_writes)),
         None => Arc::new(NoDisk),

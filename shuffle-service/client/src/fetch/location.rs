@@ -10,6 +10,7 @@ use penstock_protocol::{
     ids::{ShuffleId, TaskIndex},
     shuffle::Location,
 };
+use tokio::time::Instant;
 
 use super::{
     Fetchers,
@@ -49,6 +50,8 @@ pub(super) struct LocationReader {
     /// What is read before anything else that comes.
     loan: Option<LoanReader>,
     waits: Backoff,
+    /// When the first of the failures since then came.
+    failing_since: Option<Instant>,
     effort: Arc<FetchEffort>,
 }
 
@@ -107,6 +110,7 @@ impl LocationReader {
             share,
             loan: None,
             waits,
+            failing_since: None,
             effort,
         }
     }
@@ -232,6 +236,7 @@ impl LocationReader {
     fn advance(&mut self, bytes: usize) {
         self.offset += bytes as u64;
         self.waits = waits(&self.location, self.persistence);
+        self.failing_since = None;
     }
 
     fn consumed(&mut self, bytes: usize) {
@@ -244,14 +249,21 @@ impl LocationReader {
         }
     }
 
+    /// None once the tries are used up and the worker was away for as long as it may be.
+    fn next_wait(&mut self) -> Option<Duration> {
+        let failing_for = self.failing_since.get_or_insert_with(Instant::now).elapsed();
+        let may_come_back = failing_for < self.persistence.absence;
+        self.waits.next().or_else(|| may_come_back.then(|| self.waits.one_more()))
+    }
+
     async fn wait_to_reopen(&mut self, broken: Broken) -> Result<(), FetchError> {
-        let worker = self.location.worker.worker.as_str();
         let is_silent =
             broken.silence.is_some() && self.persistence.patience < self.fetchers.options.answer_timeout();
         if is_silent {
             self.fetchers.suspects.add(&self.location.worker);
         }
-        let wait = if broken.is_final() || is_silent { None } else { self.waits.next() };
+        let wait = if broken.is_final() || is_silent { None } else { self.next_wait() };
+        let worker = self.location.worker.worker.as_str();
         let Some(wait) = wait else {
             return Err(match broken.refusal {
                 Some(refusal) => FetchError::refused(self.shuffle, refusal, &broken.reason, worker),
@@ -270,8 +282,7 @@ impl LocationReader {
 
 fn waits(location: &Location, persistence: Persistence) -> Backoff {
     let seed = location.worker.incarnation.0 ^ u64::from(location.partition.0);
-    let waits = Backoff::new(BACKOFF_BASE, BACKOFF_CAP).with_seed(seed);
-    waits.tries(persistence.tries).lasting(persistence.absence)
+    Backoff::new(BACKOFF_BASE, BACKOFF_CAP).with_seed(seed).tries(persistence.tries)
 }
 
 impl Drop for LocationReader {

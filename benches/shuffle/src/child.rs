@@ -46,11 +46,24 @@ impl Child {
 
     /// As [`Self::step`], and calls `half_way` when the role says that it has done half of it.
     pub fn step_with(&mut self, half_way: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Value> {
+        self.half_step()?;
+        half_way()?;
+        self.line()
+    }
+
+    /// As [`Self::step_with`] for work that goes on until `half_way` is over.
+    pub fn step_through(&mut self, half_way: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Value> {
+        self.half_step()?;
+        half_way()?;
+        self.begin_step()?;
+        self.line()
+    }
+
+    fn half_step(&mut self) -> anyhow::Result<()> {
         self.begin_step()?;
         let half = self.line()?;
         anyhow::ensure!(half["half"] == true, "a role says when it is half way, not {half}");
-        half_way()?;
-        self.line()
+        Ok(())
     }
 
     fn begin_step(&mut self) -> anyhow::Result<()> {

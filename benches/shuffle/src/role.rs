@@ -1,6 +1,7 @@
 //! What one process of a measurement does.
 
 mod client;
+mod network;
 mod plain;
 mod service;
 
@@ -32,10 +33,10 @@ pub enum Role {
     TcpReader { addr: String, block: usize },
     /// A shuffle master.
     Master { protection: Protection },
-    /// A shuffle worker of that master, where it was before or anywhere.
-    Worker { master: String, name: String, settings: WorkerSettings, listen: Option<Listen> },
+    /// A shuffle worker of these masters, where it was before or anywhere.
+    Worker { masters: Vec<String>, name: String, settings: WorkerSettings, listen: Option<Listen> },
     /// Pushes, fetches, exchanges; keeps everything on `copies` workers.
-    Client { master: String, protection: Protection, copies: u32, work: Work },
+    Client { masters: Vec<String>, protection: Protection, copies: u32, work: Work },
 }
 
 /// What keeps others out; by default nothing.
@@ -67,6 +68,20 @@ pub struct WorkerSettings {
     pub keeps_data: bool,
     /// Whether data is synced before a commit is answered.
     pub syncs_commits: bool,
+    /// What its step is.
+    pub step: WorkerStep,
+}
+
+/// What happens to a worker when the run says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum WorkerStep {
+    /// It takes nothing more and waits until a stop loses nothing.
+    #[default]
+    Drain,
+    /// Its disk is full from now on.
+    FillDisk,
+    /// Nothing goes over its network any more, and no connection ends.
+    CutNetwork,
 }
 
 /// What a client does.
@@ -80,10 +95,13 @@ pub enum Work {
     OpenPartitions { partitions: u32, block: usize },
     /// Whole exchanges, one after the other, and the same batches handed over in memory.
     Exchanges { rounds: u32, partitions: u32, block: usize },
-    /// Pushes, commits and reads; says when it has pushed half of it.
+    /// Pushes, commits and reads; says when it has pushed half of it, and pushes more until it is told that all is over.
     PushThrough { block: usize, bytes: u64, partitions: u32 },
     /// The first step pushes and commits; every further one reads all partitions at once and says when it has read half.
     ReadThrough { block: usize, bytes: u64, partitions: u32 },
+    /// Whole exchanges, one after the other; says when it has made half of them, and makes more until it is told that all is
+    /// over. What the first one left is read once more at the end.
+    ExchangeThrough { rounds: u32, partitions: u32, block: usize },
 }
 
 pub fn run(role: Role) -> anyhow::Result<()> {
@@ -96,10 +114,10 @@ pub fn run(role: Role) -> anyhow::Result<()> {
         Role::FileServer { folder, block, bytes } => plain::serve_file(&folder, block, bytes),
         Role::TcpReader { addr, block } => plain::read(&addr, block),
         Role::Master { protection } => service::run_master(protection),
-        Role::Worker { master, name, settings, listen } => {
-            service::run_worker(master, name, settings, listen)
+        Role::Worker { masters, name, settings, listen } => {
+            service::run_worker(masters, name, settings, listen)
         }
-        Role::Client { master, protection, copies, work } => client::run(master, &protection, copies, work),
+        Role::Client { masters, protection, copies, work } => client::run(masters, &protection, copies, work),
     }
 }
 

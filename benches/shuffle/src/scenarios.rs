@@ -5,6 +5,7 @@ mod numbers;
 mod pauses;
 mod restart;
 mod service;
+mod takeover;
 mod transfers;
 
 use std::{fs, path::PathBuf};

@@ -1,5 +1,7 @@
 //! A client of the service: one map task or one reduce task at a time, as an executor runs them.
 
+mod progress;
+
 use std::{
     sync::{
         Arc, OnceLock,
@@ -27,14 +29,15 @@ use penstock_shuffle_client::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use self::progress::{Pauses, Through, millis, percentile};
 use super::{Protection, Work, block_of, next, say};
 
 const WINNER: Winner = Winner { map: TaskIndex(0), attempt: AttemptNumber(0) };
 
-pub fn run(master: String, protection: &Protection, copies: u32, mut work: Work) -> anyhow::Result<()> {
+pub fn run(masters: Vec<String>, protection: &Protection, copies: u32, mut work: Work) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Certificates are read again at a signal, in a task of the runtime.
-    let mut client = runtime.block_on(async { Client::new(master, protection, copies) })?;
+    let mut client = runtime.block_on(async { Client::new(masters, protection, copies) })?;
     say(&json!({}))?;
     while next()? {
         // On a thread of the runtime, as tasks run, not on one that has to be woken for every answer.
@@ -61,8 +64,6 @@ struct Client {
 struct Pushed {
     target: Arc<ShuffleTarget>,
     output: MapOutput,
-    /// Between two batches that were taken.
-    longest_pause: Duration,
 }
 
 /// What the parts of a step took.
@@ -78,13 +79,13 @@ struct Committed {
 }
 
 impl Client {
-    fn new(master: String, protection: &Protection, copies: u32) -> anyhow::Result<Self> {
+    fn new(masters: Vec<String>, protection: &Protection, copies: u32) -> anyhow::Result<Self> {
         let tasks = Tasks::new("bench");
         let network = tls::wrap(Arc::new(Tcp), &protection.tls, &tasks)?;
         let secret = ClusterSecret::load(&protection.cluster_secret_file)?;
-        let owner = Owner::new(Arc::clone(&network), vec![master]).with_copies(copies);
+        let owner = Owner::new(Arc::clone(&network), masters).with_copies(copies);
         let owner = Arc::new(owner.with_secret(secret.as_ref()));
-        let ledger = Arc::new(Ledger::new(Arc::clone(&owner)));
+        let ledger = Arc::new(Ledger::new(Arc::clone(&owner)).closing_early(tasks.clone()));
         let reviver = Arc::clone(&ledger) as Arc<dyn Reviver>;
         let client = ShuffleClient::with_reviver(network, ClientOptions::default(), reviver, tasks);
         let client = client.with_secret(secret);
@@ -107,6 +108,9 @@ impl Client {
             (Work::PushThrough { block, bytes, partitions }, _) => {
                 self.push_through(block, bytes, partitions).await
             }
+            (Work::ExchangeThrough { rounds, partitions, block }, _) => {
+                self.exchange_through(rounds, partitions, block).await
+            }
             (Work::ReadThrough { block, bytes, partitions }, None) => {
                 self.prepare(block, bytes, partitions).await
             }
@@ -117,7 +121,8 @@ impl Client {
     async fn push_and_forget(&mut self, block: usize, bytes: u64, partitions: u32) -> anyhow::Result<Value> {
         self.forget().await?;
         let batches = bytes / block as u64;
-        let (pushed, times) = self.reserve_and_push(block, batches, partitions, |_| Ok(())).await?;
+        let some = |batch| Ok(batch < batches);
+        let (pushed, times) = self.reserve_and_push(block, partitions, some).await?;
         self.pushed = Some(pushed);
         Ok(json!({
             "seconds": times.push.as_secs_f64(),
@@ -137,38 +142,35 @@ impl Client {
     async fn reserve_and_push(
         &self,
         block: usize,
-        batches: u64,
         partitions: u32,
-        each: impl FnMut(u64) -> anyhow::Result<()>,
+        wants: impl FnMut(u64) -> anyhow::Result<bool>,
     ) -> anyhow::Result<(Pushed, Times)> {
         let payload = Bytes::from(block_of(block));
         let started = Instant::now();
         let target = Arc::new(self.ledger.reserve(new_shuffle(), partitions).await?);
         let reserve = started.elapsed();
-        let pushed = self.push(target, &payload, batches, each).await?;
+        let pushed = self.push(target, &payload, wants).await?;
         Ok((pushed, Times { reserve, push: started.elapsed() - reserve }))
     }
 
+    /// Pushes as long as `wants`, which gets the number of the next batch, says so.
     async fn push(
         &self,
         target: Arc<ShuffleTarget>,
         payload: &Bytes,
-        batches: u64,
-        mut each: impl FnMut(u64) -> anyhow::Result<()>,
+        mut wants: impl FnMut(u64) -> anyhow::Result<bool>,
     ) -> anyhow::Result<Pushed> {
         let task = TaskId { job: target.shuffle.job, stage: StageId(0), index: WINNER.map };
         let attempt = AttemptId { task, number: WINNER.attempt };
         let mut writer = self.client.writer(attempt, Arc::clone(&target)).await?;
         let partitions = target.locations.len() as u64;
-        let mut pauses = Pauses::new();
-        for batch in 0..batches {
-            each(batch)?;
+        let mut batch = 0;
+        while wants(batch)? {
             writer.push(PartitionIndex((batch % partitions) as u32), 1, payload.clone()).await?;
-            pauses.went_on();
+            batch += 1;
         }
         let output = writer.finish().await?;
-        pauses.went_on();
-        Ok(Pushed { target, output, longest_pause: pauses.longest })
+        Ok(Pushed { target, output })
     }
 
     async fn commit(&self, pushed: &Pushed) -> anyhow::Result<Committed> {
@@ -199,20 +201,29 @@ impl Client {
 
     async fn push_through(&mut self, block: usize, bytes: u64, partitions: u32) -> anyhow::Result<Value> {
         self.forget().await?;
-        let batches = bytes / block as u64;
-        let half_way = |batch| if batch == batches / 2 { say(&json!({ "half": true })) } else { Ok(()) };
-        let (pushed, times) = self.reserve_and_push(block, batches, partitions, half_way).await?;
+        let (batches, mut pushed) = (bytes / block as u64, 0);
+        let (mut pauses, mut through) = (None::<Pauses>, Through::new(batches));
+        let wants = |batch| {
+            pauses.get_or_insert_with(Pauses::new).went_on();
+            pushed = batch;
+            through.goes_on(batch)
+        };
+        let (output, times) = self.reserve_and_push(block, partitions, wants).await?;
+        let mut pauses = pauses.context("it was asked at least once")?;
+        // All is acknowledged.
+        pauses.went_on();
+        let (bytes, pushed) = (pushed * block as u64, output);
         let started = Instant::now();
         let committed = self.commit(&pushed).await?;
         let commit = started.elapsed();
         let read = self.fetch(committed).await?;
-        anyhow::ensure!(read["bytes"] == batches * block as u64, "all that was pushed is read");
-        let longest_pause_ms = millis(pushed.longest_pause);
+        anyhow::ensure!(read["bytes"] == bytes, "all that was pushed is read");
         self.pushed = Some(pushed);
         Ok(json!({
             "seconds": times.push.as_secs_f64(),
-            "bytes": batches * block as u64,
-            "longest_pause_ms": longest_pause_ms,
+            "bytes": bytes,
+            "longest_pause_ms": millis(pauses.longest()),
+            "p99_pause_ms": millis(percentile(&mut pauses.all, 99)),
             "commit_ms": millis(commit),
         }))
     }
@@ -237,7 +248,7 @@ impl Client {
                         say(&json!({ "half": true }))?;
                     }
                 }
-                anyhow::Ok(pauses.longest)
+                anyhow::Ok(pauses.longest())
             }
         });
         let pauses = try_join_all(readers).await?;
@@ -270,46 +281,55 @@ impl Client {
         }))
     }
 
+    async fn exchange_through(
+        &mut self,
+        rounds: u32,
+        partitions: u32,
+        block: usize,
+    ) -> anyhow::Result<Value> {
+        self.prepare(block, u64::from(partitions) * block as u64, partitions).await?;
+        let (payload, mut through, mut round) =
+            (Bytes::from(block_of(block)), Through::new(rounds.into()), 0);
+        let mut pauses = Pauses::new();
+        while through.goes_on(round)? {
+            self.exchange(partitions, &payload).await?;
+            pauses.went_on();
+            round += 1;
+        }
+        let first = self.committed.take().context("it was prepared")?;
+        self.read_whole(partitions, first).await?;
+        Ok(json!({
+            "seconds": pauses.all.iter().sum::<Duration>().as_secs_f64(),
+            "bytes": round * u64::from(partitions) * block as u64,
+            "longest_pause_ms": millis(pauses.longest()),
+        }))
+    }
+
     /// Everything between two stages: reserve, push, report, commit, read.
     async fn exchange(&self, partitions: u32, payload: &Bytes) -> anyhow::Result<()> {
         let target = Arc::new(self.ledger.reserve(new_shuffle(), partitions).await?);
-        let pushed = self.push(target, payload, partitions.into(), |_| Ok(())).await?;
-        let Committed { shuffle, sources } = self.commit(&pushed).await?;
+        let pushed = self.push(target, payload, |batch| Ok(batch < partitions.into())).await?;
+        let committed = self.commit(&pushed).await?;
+        let shuffle = committed.shuffle;
+        self.read_whole(partitions, committed).await?;
+        self.ledger.forget(shuffle);
+        Ok(())
+    }
+
+    /// An exchange with one batch in each partition.
+    async fn read_whole(
+        &self,
+        partitions: u32,
+        Committed { shuffle, sources }: Committed,
+    ) -> anyhow::Result<()> {
+        anyhow::ensure!(sources.len() == partitions as usize, "all partitions are there");
         for source in sources {
             let payloads = self.client.read(shuffle, [WINNER].into(), source);
             let payloads: Vec<_> = payloads.try_collect().await?;
             anyhow::ensure!(payloads.len() == 1, "one batch for each partition");
         }
-        self.ledger.forget(shuffle);
         Ok(())
     }
-}
-
-/// The longest time between two signs of progress.
-struct Pauses {
-    last: Instant,
-    longest: Duration,
-}
-
-impl Pauses {
-    fn new() -> Self {
-        Self { last: Instant::now(), longest: Duration::ZERO }
-    }
-
-    fn went_on(&mut self) {
-        let now = Instant::now();
-        self.longest = self.longest.max(now - self.last);
-        self.last = now;
-    }
-}
-
-fn percentile(times: &mut [Duration], percent: usize) -> Duration {
-    times.sort();
-    times[(times.len() - 1) * percent / 100]
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }
 
 /// The same batches from one task to another through a channel.

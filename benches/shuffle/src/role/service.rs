@@ -9,15 +9,20 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use penstock_common::{bytes::ByteSize, clock::SystemClock, lifecycle::Tasks, net::Tcp};
+use penstock_common::{
+    bytes::ByteSize,
+    clock::SystemClock,
+    lifecycle::Tasks,
+    net::{Network, Tcp},
+};
 use penstock_shuffle_service::{
-    disk::{Disk, LocalDisk, StoredFile},
+    disk::{Disk, Fault, FaultyDisk, LocalDisk, Operation, StoredFile},
     master,
     worker::{self, Fsync},
 };
 use serde_json::{Value, json};
 
-use super::{Listen, Protection, WorkerSettings, next, say};
+use super::{Listen, Protection, WorkerSettings, WorkerStep, network::Cuttable, next, say};
 
 /// How long a worker that is asked to leave may take to write everything down.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
@@ -30,38 +35,38 @@ pub fn run_master(protection: Protection) -> anyhow::Result<()> {
         cluster_secret_file: protection.cluster_secret_file,
         ..master::Config::default()
     };
-    serve(async |tasks| {
+    serve(nothing, async |tasks| {
         let master = master::start(config, Arc::new(Tcp), Arc::new(SystemClock), tasks).await?;
-        Ok(json!({ "master": master.control.to_string() }))
+        Ok((json!({ "master": master.control.to_string() }), ()))
     })
 }
 
 pub fn run_worker(
-    master: String,
+    masters: Vec<String>,
     name: String,
     settings: WorkerSettings,
     listen: Option<Listen>,
 ) -> anyhow::Result<()> {
     let any = || Listen { control: "127.0.0.1:0".to_owned(), data: "127.0.0.1:0".to_owned() };
     let Listen { control, data } = listen.unwrap_or_else(any);
-    let WorkerSettings {
-        folder,
-        memory_bytes,
-        disk_writes,
-        protection,
-        short_circuit,
-        keeps_data,
-        syncs_commits,
-    } = settings;
+    let WorkerSettings { folder, memory_bytes, disk_writes, protection, short_circuit, .. } =
+        settings.clone();
     let disk: Arc<dyn Disk> = match &folder {
         Some(_) => Arc::new(LocalDisk::new(disk_writes)),
         None => Arc::new(NoDisk),
+    };
+    // In the way only of those that are to meet them.
+    let (full, cut) = (Arc::new(FaultyDisk::new(Arc::clone(&disk))), Cuttable::default());
+    let disk = if settings.step == WorkerStep::FillDisk { Arc::clone(&full) as Arc<dyn Disk> } else { disk };
+    let network: Arc<dyn Network> = match settings.step {
+        WorkerStep::CutNetwork => Arc::new(cut.clone()),
+        _ => Arc::new(Tcp),
     };
     let config = worker::Config {
         name,
         control_listen: control,
         data_listen: data,
-        masters: vec![master],
+        masters,
         data_dirs: vec![folder.unwrap_or_else(|| PathBuf::from("nowhere"))],
         admin_listen: String::new(),
         memory_bytes_max: ByteSize(memory_bytes),
@@ -70,24 +75,44 @@ pub fn run_worker(
         tls: protection.tls,
         cluster_secret_file: protection.cluster_secret_file,
         short_circuit,
-        keep_data: keeps_data,
-        fsync: if syncs_commits { Fsync::Commit } else { Fsync::None },
+        keep_data: settings.keeps_data,
+        fsync: if settings.syncs_commits { Fsync::Commit } else { Fsync::None },
         ..worker::Config::default()
     };
-    serve(async |tasks| {
-        let worker = worker::start_on(config, Arc::new(Tcp), Arc::new(SystemClock), disk, tasks).await?;
+    let step = async |worker: &worker::Handle| {
+        match settings.step {
+            WorkerStep::Drain => worker.drain().await,
+            WorkerStep::FillDisk => full.always("", Operation::Write, Fault::NoSpace),
+            WorkerStep::CutNetwork => cut.cut(),
+        }
+        json!({ "calls_failed": full.injected() })
+    };
+    serve(step, async |tasks| {
+        let worker = worker::start_on(config, network, Arc::new(SystemClock), disk, tasks).await?;
         worker.registered().await;
-        Ok(json!({ "control": worker.control.to_string(), "data": worker.data.to_string() }))
+        let said = json!({ "control": worker.control.to_string(), "data": worker.data.to_string() });
+        Ok((said, worker))
     })
 }
 
-/// Says what `start` found once it serves, and stops in order when there is no next step.
-fn serve(start: impl AsyncFnOnce(Tasks) -> anyhow::Result<Value>) -> anyhow::Result<()> {
+/// Says what `start` found once it serves, takes steps, and stops in order when there is no next one.
+fn serve<R>(
+    step: impl AsyncFn(&R) -> Value,
+    start: impl AsyncFnOnce(Tasks) -> anyhow::Result<(Value, R)>,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let tasks = Tasks::new("bench");
-    say(&runtime.block_on(start(tasks.clone()))?)?;
-    while next()? {}
+    let (said, role) = runtime.block_on(start(tasks.clone()))?;
+    say(&said)?;
+    while next()? {
+        say(&runtime.block_on(step(&role)))?;
+    }
     Ok(runtime.block_on(tasks.stop(STOP_DEADLINE))?)
+}
+
+/// Masters take no steps.
+async fn nothing((): &()) -> Value {
+    json!({})
 }
 
 /// Takes everything at once and keeps nothing: what is measured is the way there.

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 
-use super::{Service, Setup, measured, pauses, restart, step};
+use super::{Service, Setup, measured, pauses, restart, step, takeover};
 use crate::{
     child::Child,
     report::{Limit, Number, Sample},
@@ -22,13 +22,14 @@ const EXCHANGE_BATCH_BYTES: usize = 4 << 10;
 type Measurement = fn(&Setup<'_>) -> anyhow::Result<Vec<Number>>;
 
 pub fn all(setup: &Setup<'_>) -> anyhow::Result<Vec<Number>> {
-    let measurements: [(&str, Measurement); 6] = [
+    let measurements: [(&str, Measurement); 7] = [
         ("1 KiB batches in merged pushes", small_batches),
         ("100,000 open partitions", open_partitions),
         ("a small exchange", exchanges),
         ("pauses of a writer", pauses::of_writer),
         ("pauses of readers", pauses::of_readers),
         ("restart", restart::all),
+        ("takeover", takeover::all),
     ];
     let mut all = Vec::new();
     for (name, measure) in measurements {

@@ -11,7 +11,7 @@ use crate::{
 const NAMES: [&str; 3] = ["worker", "worker-2", "worker-3"];
 
 pub struct Service {
-    master: Child,
+    pub masters: Vec<Child>,
     pub workers: Vec<Child>,
     settings: WorkerSettings,
 }
@@ -19,8 +19,14 @@ pub struct Service {
 impl Service {
     /// Starts a master and so many workers.
     pub fn start(workers: usize, settings: WorkerSettings) -> anyhow::Result<Self> {
-        let master = Child::start(&Role::Master { protection: settings.protection.clone() })?;
-        let mut service = Self { master, workers: Vec::new(), settings };
+        Self::start_with(1, workers, settings)
+    }
+
+    /// Starts so many masters and workers.
+    pub fn start_with(masters: usize, workers: usize, settings: WorkerSettings) -> anyhow::Result<Self> {
+        let master = || Child::start(&Role::Master { protection: settings.protection.clone() });
+        let masters = (0..masters).map(|_| master()).collect::<anyhow::Result<_>>()?;
+        let mut service = Self { masters, workers: Vec::new(), settings };
         for name in &NAMES[..workers] {
             let worker = service.start_worker(name, None)?;
             service.workers.push(worker);
@@ -31,8 +37,8 @@ impl Service {
     fn start_worker(&self, name: &str, listen: Option<Listen>) -> anyhow::Result<Child> {
         let mut settings = self.settings.clone();
         settings.folder = settings.folder.map(|folder| folder.join(name));
-        let (master, name) = (self.master.text("master")?, name.to_owned());
-        Child::start(&Role::Worker { master, name, settings, listen })
+        let (masters, name) = (self.addresses()?, name.to_owned());
+        Child::start(&Role::Worker { masters, name, settings, listen })
     }
 
     /// Ends the worker of this position and starts it again where it was, on what it left.
@@ -51,7 +57,11 @@ impl Service {
 
     pub fn client(&self, copies: u32, work: Work) -> anyhow::Result<Child> {
         let protection = self.settings.protection.clone();
-        Child::start(&Role::Client { master: self.master.text("master")?, protection, copies, work })
+        Child::start(&Role::Client { masters: self.addresses()?, protection, copies, work })
+    }
+
+    fn addresses(&self) -> anyhow::Result<Vec<String>> {
+        self.masters.iter().map(|master| master.text("master")).collect()
     }
 
     /// The workers with the names that a report gives them.

@@ -55,6 +55,11 @@ fn what_a_running_job_holds_is_listed_by_job_and_by_partition() {
     let job = rerun::halted_when(&world, &cluster, copies::DIGESTS, rerun::some_task_reads, || {
         let running = world.json(&["jobs", "--json", "--state", "running"]);
         let job = running["jobs"][0]["job_id"].as_str().expect("an id").to_owned();
+        let listed = || {
+            let jobs = world.json(&["shuffle", "jobs", "--json"]);
+            jobs["jobs"].as_array()?.iter().find(|listed| listed["job"] == job).cloned()
+        };
+        until("both workers have reported the job", || (listed()?["workers"] == 2).then_some(()));
         let held = world.json(&["shuffle", "partitions", &job, "--json"]);
         let held = held["locations"].as_array().expect("a list");
         let committed: BTreeSet<_> = held
@@ -66,10 +71,8 @@ fn what_a_running_job_holds_is_listed_by_job_and_by_partition() {
         let bytes: u64 = held.iter().filter_map(|location| location["bytes"].as_u64()).sum();
         assert!(bytes > 0);
         until("the workers have reported all of it", || {
-            let jobs = world.json(&["shuffle", "jobs", "--json"]);
-            let listed = jobs["jobs"].as_array()?.iter().find(|listed| listed["job"] == job)?;
-            let is_all = listed["bytes"] == bytes && listed["locations"] == held.len();
-            (is_all && listed["workers"] == 2).then_some(())
+            let listed = listed()?;
+            (listed["bytes"] == bytes && listed["locations"] == held.len()).then_some(())
         });
         assert!(world.ok(&["shuffle", "jobs"]).contains(&job));
         let table = world.ok(&["shuffle", "partitions", &job]);

@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use penstock_protocol::ids::ShuffleId;
 
 use super::{
@@ -30,22 +31,37 @@ struct Found {
     bytes: u64,
 }
 
-/// Looks through all disks, and says whether each of them could be. What cannot be read is left out, and with it what it
+/// Looks through all disks, and says whether all manifests are known. What cannot be read is left out, and with it what it
 /// holds; all of it if nothing is to be kept.
 pub(super) async fn recover(disks: &Disks, keep: bool) -> (Recovered, bool) {
     let (found, all_listed) = find_files(disks).await;
-    let recovered = if keep { by_manifests(disks, &found).await } else { Recovered::new() };
-    delete_the_rest(disks, &found, &recovered).await;
-    (recovered, all_listed)
+    let (recovered, unread) = if keep { by_manifests(disks, &found).await } else { Default::default() };
+    delete_the_rest(disks, &found, &recovered, &unread).await;
+    (recovered, all_listed && unread.is_empty())
 }
 
 /// Files by their names below the worker's folder, which may be there on several disks.
 type Files = BTreeMap<PathBuf, Vec<Found>>;
 
-async fn by_manifests(disks: &Disks, found: &Files) -> Recovered {
+/// What manifests name, and the folders of those that could not be read. A damaged one names nothing; one that a disk does
+/// not give now may name anything, and the next life may read it.
+async fn by_manifests(disks: &Disks, found: &Files) -> (Recovered, HashSet<PathBuf>) {
     let mut manifests: BTreeMap<ShuffleId, Manifest> = BTreeMap::new();
-    for file in found.values().flatten().filter(|found| found.file.ends_with(manifest::FILE_NAME)) {
-        match read_manifest(disks, file).await {
+    let mut unread = HashSet::new();
+    let mut all = Vec::new();
+    for (name, files) in found.iter().filter(|(name, _)| name.ends_with(manifest::FILE_NAME)) {
+        all.extend(files.iter().map(|file| (name, file)));
+    }
+    for (name, file) in all {
+        let bytes = match read_whole(disks, file).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::warn!(file = %file.file.display(), %error, "a manifest cannot be read");
+                unread.extend(name.parent().map(Path::to_owned));
+                continue;
+            }
+        };
+        match Manifest::parse(&bytes) {
             Ok(manifest) => {
                 let newest = manifests.get(&manifest.shuffle).map(|known| known.version);
                 if newest < Some(manifest.version) {
@@ -56,7 +72,7 @@ async fn by_manifests(disks: &Disks, found: &Files) -> Recovered {
         }
     }
     let recovered = manifests.into_iter().map(|(id, manifest)| (id, complete(manifest, found)));
-    recovered.filter(|(_, locations)| !locations.is_empty()).collect()
+    (recovered.filter(|(_, locations)| !locations.is_empty()).collect(), unread)
 }
 
 /// All files, and whether every disk could be looked through.
@@ -83,11 +99,10 @@ async fn find_files(disks: &Disks) -> (Files, bool) {
     (found, all_listed)
 }
 
-async fn read_manifest(disks: &Disks, found: &Found) -> io::Result<Manifest> {
+async fn read_whole(disks: &Disks, found: &Found) -> io::Result<Bytes> {
     let length = usize::try_from(found.bytes).map_err(io::Error::other)?;
     let read = async { disks.disk.open(&found.file).await?.read_at(0, length).await };
-    let bytes = disks.volumes[found.disk].watched(disks.hang(), read).await?;
-    Manifest::parse(&bytes).map_err(io::Error::other)
+    disks.volumes[found.disk].watched(disks.hang(), read).await
 }
 
 /// The locations whose parts are all there.
@@ -124,7 +139,7 @@ fn find_part(part: &PartEntry, found: &Files) -> Option<Part> {
     Some(Part { start: part.start, bytes: part.bytes, crc32c: part.crc32c, synced: part.synced, place })
 }
 
-async fn delete_the_rest(disks: &Disks, found: &Files, recovered: &Recovered) {
+async fn delete_the_rest(disks: &Disks, found: &Files, recovered: &Recovered, unread: &HashSet<PathBuf>) {
     let parts = recovered.values().flatten().flat_map(|(_, parts)| parts);
     let kept: HashSet<&PathBuf> = parts
         .filter_map(|part| match &part.place {
@@ -134,12 +149,53 @@ async fn delete_the_rest(disks: &Disks, found: &Files, recovered: &Recovered) {
         .collect();
     let manifests: HashSet<_> =
         recovered.keys().map(|id| shuffle_folder(*id).join(manifest::FILE_NAME)).collect();
-    for (name, files) in found.iter().filter(|(name, _)| !manifests.contains(*name)) {
+    let is_unread = |name: &Path| name.parent().is_some_and(|folder| unread.contains(folder));
+    for (name, files) in found.iter().filter(|(name, _)| !manifests.contains(*name) && !is_unread(name)) {
         for found in files.iter().filter(|found| !kept.contains(&found.file)) {
             let volume = &disks.volumes[found.disk];
             if let Err(error) = volume.watched(disks.hang(), disks.disk.remove_file(&found.file)).await {
                 tracing::warn!(name = %name.display(), %error, "what a former life left was not deleted");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+
+    use penstock_common::lifecycle::Tasks;
+
+    use super::*;
+    use crate::{
+        disk::{Disk, Fault, FaultyDisk, MemoryDisk, Operation},
+        worker::config::Config,
+    };
+
+    const MANIFEST: &str = "data/w/shuffle/manifest";
+    const DATA: &str = "data/w/shuffle/0-0-0";
+
+    // What it names in the object store may not go either.
+    #[tokio::test]
+    async fn what_belongs_to_a_manifest_that_cannot_be_read_stays_for_the_next_life() {
+        for (fault, is_known) in [(Some(Fault::Error), false), (None, true)] {
+            let disk = Arc::new(FaultyDisk::new(Arc::new(MemoryDisk::default())));
+            let config = Config { data_dirs: vec!["data".into()], ..Config::default() };
+            let disks = Disks::new(&config, &"w".into(), Arc::clone(&disk) as _, Tasks::new("test"));
+            disks.take_over().await.unwrap();
+            for file in [MANIFEST, DATA] {
+                disk.replace(Path::new(file), Bytes::from_static(b"no manifest"), true).await.unwrap();
+            }
+            if let Some(fault) = fault {
+                disk.always("data", Operation::Read, fault);
+            }
+            assert_eq!(recover(&disks, true).await, (Recovered::new(), is_known));
+            disk.heal();
+            let stays =
+                disk.open(Path::new(DATA)).await.is_ok() && disk.open(Path::new(MANIFEST)).await.is_ok();
+            assert_eq!(stays, !is_known, "{fault:?}");
         }
     }
 }

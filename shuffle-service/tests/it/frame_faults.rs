@@ -227,9 +227,9 @@ async fn whatever_becomes_of_frames_what_is_read_is_what_was_written() {
     let fine_disks = outcomes.iter().filter(|(plan, _)| !plan.disks_fail);
     let (whole, failed): (Vec<_>, Vec<_>) = fine_disks.partition(|(_, outcome)| outcome.whole);
     if seeds.len() > 1 {
-        // How many depends on the machine: the slower it is, the more likely a batch comes back from one epoch too many, or the
-        // network seems to say nothing for too long.
-        assert!(!whole.is_empty(), "{failed:?}");
+        // A network like this costs time and seldom more: a batch may come back from one epoch too many, which is the more
+        // likely the slower the machine is.
+        assert!(whole.len() > failed.len(), "{failed:?}");
         assert_all_kinds(&frame_faults);
         let faults: u64 = frame_faults.values().sum();
         assert!(faults >= 1_000 && disk_faults > 0 && spilled > 0, "{faults}, {disk_faults}, {spilled}");

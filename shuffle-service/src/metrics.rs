@@ -38,6 +38,10 @@ const FLUSH_FAILURES: &str = "penstock_shuffle_flush_failures_total";
 const EVICTED_BYTES: &str = "penstock_shuffle_evicted_bytes_total";
 /// Seconds of one such move.
 const EVICT_SECONDS: &str = "penstock_shuffle_evict_seconds";
+/// Objects that nobody wants any more and that wait for their deletion from the object store.
+const UNWANTED_OBJECTS: &str = "penstock_shuffle_unwanted_objects";
+/// Objects for which there was no more room to wait: they stay in the object store until the worker starts again.
+const ABANDONED_OBJECTS: &str = "penstock_shuffle_abandoned_objects_total";
 /// Seconds of one read of stored data for a reader.
 const READ_SECONDS: &str = "penstock_shuffle_read_seconds";
 /// 1 for the state that a disk is in; labels `disk` (its folder) and `state`.
@@ -130,6 +134,14 @@ pub(crate) fn disk(path: &str, state: DiskState, used_bytes: u64, room_bytes: u6
 pub(crate) fn evicted(bytes: u64, took: Duration) {
     metrics::counter!(EVICTED_BYTES).increment(bytes);
     metrics::histogram!(EVICT_SECONDS).record(took.as_secs_f64());
+}
+
+pub(crate) fn unwanted_objects(waiting: usize) {
+    metrics::gauge!(UNWANTED_OBJECTS).set(waiting as f64);
+}
+
+pub(crate) fn abandoned_objects(objects: usize) {
+    metrics::counter!(ABANDONED_OBJECTS).increment(objects as u64);
 }
 
 pub(crate) fn read_back(took: Duration) {

@@ -36,6 +36,7 @@ mod short_circuit;
 mod site;
 mod standing;
 mod store;
+mod unwanted;
 mod usage;
 mod write_out;
 
@@ -78,7 +79,7 @@ use self::{
     durable::Recorder,
     evict::Evictor,
     flush::Flusher,
-    forgotten::{NamedObjects, Sweeper, named_objects},
+    forgotten::{Named, Sweeper},
     guard::Guard,
     heartbeat::{Heartbeat, Reporter},
     link::Links,
@@ -88,6 +89,7 @@ use self::{
     recovery::{Recovered, recover},
     settings::Settings,
     store::Store,
+    unwanted::Remover,
 };
 use crate::{
     disk::{Disk, LocalDisk},
@@ -191,12 +193,11 @@ pub async fn start_on(
         location: config.shown().object_store,
         source: Box::new(source),
     })?;
-    let (recovered, all_listed) = recover(&disks, config.keep_data).await;
+    let (recovered, are_all_known) = recover(&disks, config.keep_data).await;
     let life = next_life(clock.as_ref(), &recovered);
     let timeout = Duration::from_millis(config.object_store_timeout_ms);
     let objects = object_store.map(|store| Objects::new(store, timeout, &worker, life));
-    // A disk that does not answer now may hold the manifest of what looks forgotten.
-    let named = all_listed.then(|| named_objects(&recovered));
+    let named = Named::new(&recovered, are_all_known);
     let address =
         address(&config, worker, life, control.as_ref(), data.as_ref()).map_err(StartError::Bind)?;
     let mut store = Store::new(
@@ -251,12 +252,12 @@ pub async fn start_on(
     Ok(handle)
 }
 
-/// Fills the object store from disks that run full, and deletes what former lives left there, if it is known what they did not.
-fn tend_objects(store: &Arc<Store>, objects: Objects, named: Option<NamedObjects>, tasks: &Tasks) {
-    if let Some(named) = named {
-        let sweeper = Sweeper { store: Arc::clone(store), objects: objects.clone(), named };
-        tasks.spawn("sweeper", OnFailure::Log, sweeper.run(tasks.stop_token()));
-    }
+/// Fills the object store from disks that run full, and deletes what nobody wants there and what former lives forgot.
+fn tend_objects(store: &Arc<Store>, objects: Objects, named: Named, tasks: &Tasks) {
+    let remover = Remover { objects: objects.clone() };
+    tasks.spawn("remover", OnFailure::StopAll, remover.run(tasks.stop_token()));
+    let sweeper = Sweeper { store: Arc::clone(store), objects: objects.clone(), named };
+    tasks.spawn("sweeper", OnFailure::Log, sweeper.run(tasks.stop_token()));
     for disk in 0..store.disks.volumes.len() {
         let evictor = Evictor { store: Arc::clone(store), objects: objects.clone(), disk };
         tasks.spawn("evictor", OnFailure::StopAll, evictor.run(tasks.stop_token()));

@@ -121,7 +121,7 @@ impl Places for Tiers<'_> {
         if checksum == part.crc32c {
             return Ok(Place::Object { key });
         }
-        objects.delete(vec![key]).await?;
+        objects.discard([key]);
         Err(io::Error::other("the file does not match its checksum and stays where it is"))
     }
 
@@ -135,7 +135,10 @@ impl Places for Tiers<'_> {
     async fn delete(&self, place: &Place) -> io::Result<()> {
         match place {
             Place::Disk { file, .. } => self.evictor.store.disks.disk.remove_file(file).await,
-            Place::Object { key } => self.evictor.objects.delete(vec![key.clone()]).await,
+            Place::Object { key } => {
+                self.evictor.objects.discard([key.clone()]);
+                Ok(())
+            }
         }
     }
 }

@@ -9,7 +9,10 @@ use std::{
     io,
     ops::Range,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,6 +29,7 @@ use penstock_protocol::{
 };
 
 use self::error::failed;
+use super::unwanted::Unwanted;
 use crate::disk::StoredFile;
 
 /// A request costs a round trip, so more is read than is asked for.
@@ -48,6 +52,9 @@ pub(super) struct Objects {
     folder: String,
     /// Below it, so has each life: no late call that means an object of another life meets one of this.
     own: String,
+    /// Names that this life has given.
+    given: Arc<AtomicU64>,
+    unwanted: Arc<Unwanted>,
 }
 
 /// The store at `location`, which is an OpenDAL URL or a folder; none if it is empty.
@@ -66,7 +73,8 @@ impl Objects {
     pub fn new(store: Operator, timeout: Duration, worker: &WorkerId, life: Incarnation) -> Self {
         let reads = patient(store.clone(), timeout / (RETRIES + 1));
         let (folder, own) = (format!("{worker}/"), format!("{worker}/{life}/"));
-        Self { store: patient(store, timeout), reads, timeout, folder, own }
+        let (given, unwanted) = Default::default();
+        Self { store: patient(store, timeout), reads, timeout, folder, own, given, unwanted }
     }
 
     /// Of one call.
@@ -74,9 +82,10 @@ impl Objects {
         self.timeout
     }
 
-    /// Its name in the store; `name` is what a file would be called below the worker's folder on a disk.
+    /// A name in the store that was never given before: what is deleted late is nothing that was made since. `name` is what
+    /// a file would be called below the worker's folder on a disk.
     pub fn key(&self, name: &Path) -> String {
-        format!("{}{}", self.own, name.display())
+        format!("{}{}-{}", self.own, name.display(), self.given.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Whether this life made it, or a former one with the same number of which nothing is known any more.
@@ -105,8 +114,18 @@ impl Objects {
         self.upload(key, copy).await
     }
 
-    /// Makes an object of what `fill` writes, in chunks that each have the time of a call. What was uploaded of one that
-    /// fails is given back as far as the store is there to take it.
+    /// Has objects deleted that nobody will ask for any more, or that may be there. Those that are missing are fine.
+    pub fn discard(&self, keys: impl IntoIterator<Item = String>) {
+        self.unwanted.add(keys);
+    }
+
+    /// What waits for its deletion.
+    pub fn unwanted(&self) -> &Unwanted {
+        &self.unwanted
+    }
+
+    /// Makes an object of what `fill` writes, in chunks that each have the time of a call. Of one that fails nothing stays:
+    /// neither pieces, as far as the store is there to give them up, nor what it made although its answer was lost.
     async fn upload<T>(
         &self,
         key: &str,
@@ -117,10 +136,11 @@ impl Objects {
             Ok(filled) => writer.close().await.map(|_| filled).map_err(failed),
             Err(error) => Err(error),
         };
-        if filled.is_err()
-            && let Ok(Err(error)) = tokio::time::timeout(self.timeout, writer.abort()).await
-        {
-            tracing::debug!(key, %error, "what was uploaded of an object stays in the store");
+        if filled.is_err() {
+            if let Ok(Err(error)) = tokio::time::timeout(self.timeout, writer.abort()).await {
+                tracing::debug!(key, %error, "what was uploaded of an object stays in the store");
+            }
+            self.discard([key.to_owned()]);
         }
         filled
     }

@@ -40,14 +40,37 @@ pub(super) async fn recover(disks: &Disks, keep: bool) -> (Recovered, bool) {
     (recovered, all_listed && unread.is_empty())
 }
 
+/// The manifests that there are now, if every disk can be looked through: one that was away at the start may be back.
+pub(super) async fn manifests(disks: &Disks) -> Option<Vec<Manifest>> {
+    if !disks.volumes.iter().all(|volume| volume.is_taken_over()) {
+        return None;
+    }
+    let (found, all_listed) = find_files(disks).await;
+    let (manifests, unread) = read_manifests(disks, &found).await;
+    (all_listed && unread.is_empty()).then_some(manifests)
+}
+
 /// Files by their names below the worker's folder, which may be there on several disks.
 type Files = BTreeMap<PathBuf, Vec<Found>>;
 
-/// What manifests name, and the folders of those that could not be read. A damaged one names nothing; one that a disk does
-/// not give now may name anything, and the next life may read it.
+/// What manifests name, and the folders of those that could not be read.
 async fn by_manifests(disks: &Disks, found: &Files) -> (Recovered, HashSet<PathBuf>) {
+    let (all, unread) = read_manifests(disks, found).await;
     let mut manifests: BTreeMap<ShuffleId, Manifest> = BTreeMap::new();
-    let mut unread = HashSet::new();
+    for manifest in all {
+        let newest = manifests.get(&manifest.shuffle).map(|known| known.version);
+        if newest < Some(manifest.version) {
+            manifests.insert(manifest.shuffle, manifest);
+        }
+    }
+    let recovered = manifests.into_iter().map(|(id, manifest)| (id, complete(manifest, found)));
+    (recovered.filter(|(_, locations)| !locations.is_empty()).collect(), unread)
+}
+
+/// All manifests, and the folders of those that could not be read. A damaged one names nothing; one that a disk does not give
+/// now may name anything, and the next life may read it.
+async fn read_manifests(disks: &Disks, found: &Files) -> (Vec<Manifest>, HashSet<PathBuf>) {
+    let (mut manifests, mut unread) = (Vec::new(), HashSet::new());
     let mut all = Vec::new();
     for (name, files) in found.iter().filter(|(name, _)| name.ends_with(manifest::FILE_NAME)) {
         all.extend(files.iter().map(|file| (name, file)));
@@ -62,17 +85,11 @@ async fn by_manifests(disks: &Disks, found: &Files) -> (Recovered, HashSet<PathB
             }
         };
         match Manifest::parse(&bytes) {
-            Ok(manifest) => {
-                let newest = manifests.get(&manifest.shuffle).map(|known| known.version);
-                if newest < Some(manifest.version) {
-                    manifests.insert(manifest.shuffle, manifest);
-                }
-            }
+            Ok(manifest) => manifests.push(manifest),
             Err(error) => tracing::warn!(file = %file.file.display(), %error, "a manifest is not usable"),
         }
     }
-    let recovered = manifests.into_iter().map(|(id, manifest)| (id, complete(manifest, found)));
-    (recovered.filter(|(_, locations)| !locations.is_empty()).collect(), unread)
+    (manifests, unread)
 }
 
 /// All files, and whether every disk could be looked through.

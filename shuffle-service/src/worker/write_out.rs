@@ -128,7 +128,7 @@ impl Store {
                 let place = write.place.clone();
                 let written =
                     named.location.end_write(Ok(Stored { place: write.place, crc32c, synced: sync }));
-                self.delete_unless_held(&named, &place).await;
+                self.discard_unless_held(&named, &place);
                 if named.location.is_committed() {
                     self.record_soon(named.shuffle);
                 }
@@ -146,13 +146,10 @@ impl Store {
 
 impl Store {
     /// A location may have been released, or have failed, while an object of it was on its way: nobody else knows that one.
-    async fn delete_unless_held(&self, named: &Named, place: &Place) {
+    fn discard_unless_held(&self, named: &Named, place: &Place) {
         let (Place::Object { key }, Some(objects)) = (place, &self.objects) else { return };
-        if named.location.object_keys().contains(key) {
-            return;
-        }
-        if let Err(error) = objects.delete(vec![key.clone()]).await {
-            tracing::warn!(key, %error, "an object that nobody needs stays until the worker starts again");
+        if !named.location.object_keys().contains(key) {
+            objects.discard([key.clone()]);
         }
     }
 }

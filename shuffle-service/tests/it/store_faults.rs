@@ -5,7 +5,7 @@ use penstock_shuffle_client::FetchError;
 use penstock_shuffle_service::worker::{Config, Fsync, Tier};
 
 use crate::{
-    cluster::{JOB, SHUFFLE, eventually, shuffle},
+    cluster::{JOB, SHUFFLE, eventually, payload, shuffle, winner},
     s3_faults::{Fault, Operation},
     s3_server::{S3Server, s3_server},
     tiers::{Tiers, quota, tiers},
@@ -88,6 +88,57 @@ async fn what_cannot_be_moved_is_served_from_its_disk_and_moves_when_the_store_i
         eventually("the data moves", async || tiers.data_files() == 0).await;
         tiers.assert_readable(SHUFFLE, &source).await;
     }
+}
+
+#[tokio::test]
+async fn what_was_released_while_the_store_was_away_goes_when_it_is_back() {
+    for fault in LASTING {
+        let server = s3_server().await;
+        let tiers = on(&server, Tier::Object, soon).await;
+        tiers.write(SHUFFLE).await;
+        assert!(!server.objects().is_empty());
+        server.faults.always(Operation::Delete, fault);
+        tiers.cluster.owner.release_job(JOB).await.unwrap();
+        let tries = TRIES as usize;
+        eventually("it is tried again", async || server.faults.requests(Operation::Delete) > tries).await;
+        server.faults.heal();
+        eventually("the objects go", async || server.objects().is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_stays_of_an_upload_that_took_effect_unheard() {
+    let server = s3_server().await;
+    server.faults.always(Operation::Upload, Fault::CutAnswer);
+    server.faults.always(Operation::Delete, Fault::Broken);
+    let tiers = on(&server, Tier::Object, soon).await;
+    tiers.try_write(SHUFFLE).await.unwrap_err();
+    assert!(!server.objects().is_empty());
+    server.faults.heal();
+    eventually("the objects go", async || server.objects().is_empty()).await;
+}
+
+// Invariant 28: the deletion comes late, when the same data has moved again.
+#[tokio::test]
+async fn what_moved_again_outlives_the_deletion_of_what_moved_unheard() {
+    let server = s3_server().await;
+    server.faults.add(Operation::Upload, TRIES, Fault::CutAnswer);
+    server.faults.always(Operation::Delete, Fault::Hang);
+    let small = |config: &mut Config| {
+        soon(config);
+        config.disks = quota(1 << 20);
+    };
+    let tiers = on(&server, Tier::Disk, small).await;
+    let target = tiers.cluster.reserve(SHUFFLE, 1).await;
+    let payloads: Vec<_> = (0..5).map(|batch| payload(0, 0, batch, 100_000)).collect();
+    let batches = payloads.iter().map(|payload| (0, payload.clone()));
+    let output = tiers.cluster.write(&target, 0, 0, batches).await.unwrap();
+    let source = tiers.cluster.sources(&target, &[winner(0, 0)], &[output]).await.remove(0);
+    eventually("the data moves", async || tiers.data_files() == 0).await;
+    assert_eq!(server.objects().len(), 2);
+    server.faults.heal();
+    eventually("the first one goes", async || server.objects().len() < 2).await;
+    assert!(tiers.cluster.read(SHUFFLE, &[winner(0, 0)], source).await.unwrap() == payloads);
 }
 
 #[tokio::test]

@@ -95,8 +95,10 @@ async fn what_moves_to_the_store_outlives_the_deletion_of_what_a_former_life_lef
     let source = tiers.write(SHUFFLE).await;
     // As if it had been killed between the upload of its parts and the manifests that name them.
     let files = data_files(&tiers.cluster.workers[0]);
-    let names = files.iter().map(|file| file.strip_prefix("data").unwrap().to_owned());
-    let forgotten = forget(&server, names);
+    let numbered = |number: u32| files.iter().map(move |file| format!("{}-{number}", file.display()));
+    let names: Vec<PathBuf> = (0..10).flat_map(numbered).map(PathBuf::from).collect();
+    let below = names.iter().map(|name| name.strip_prefix("data").unwrap().to_owned());
+    let forgotten = forget(&server, below);
     server.faults.always(Operation::Delete, Fault::Hang);
     let again = restart(&tiers).await;
     eventually("the deletion begins", async || server.faults.requests(Operation::Delete) > 0).await;

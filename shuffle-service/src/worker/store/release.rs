@@ -68,10 +68,8 @@ impl Store {
                 }
             }
             disks.remove_folders(folder).await;
-            if let Some(objects) = objects.filter(|_| !keys.is_empty())
-                && let Err(error) = objects.delete(keys).await
-            {
-                tracing::warn!(%error, "released objects were not deleted");
+            if let Some(objects) = objects {
+                objects.discard(keys);
             }
         };
         if self.disks.carry("release", delete).await.is_err() {

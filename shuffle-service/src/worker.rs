@@ -259,7 +259,7 @@ fn tend_objects(store: &Arc<Store>, objects: Objects, named: Named, tasks: &Task
     let sweeper = Sweeper { store: Arc::clone(store), objects: objects.clone(), named };
     tasks.spawn("sweeper", OnFailure::Log, sweeper.run(tasks.stop_token()));
     for disk in 0..store.disks.volumes.len() {
-        let evictor = Evictor { store: Arc::clone(store), objects: objects.clone(), disk };
+        let evictor = Evictor::new(Arc::clone(store), objects.clone(), disk);
         tasks.spawn("evictor", OnFailure::StopAll, evictor.run(tasks.stop_token()));
     }
 }

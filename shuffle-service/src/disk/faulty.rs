@@ -38,6 +38,8 @@ pub enum Operation {
     Write,
     Sync,
     Read,
+    /// Of a file. Only by a rule, never by chance.
+    Remove,
 }
 
 /// A line of the script: `times` matching calls go wrong after `skip` that do not.
@@ -211,7 +213,10 @@ impl Disk for FaultyDisk {
     }
 
     async fn remove_file(&self, file: &Path) -> io::Result<()> {
-        self.inner.remove_file(file).await
+        match self.fault(Operation::Remove, file).await {
+            None => self.inner.remove_file(file).await,
+            Some(fault) => Err(error(fault)),
+        }
     }
 
     async fn remove_folder(&self, folder: &Path) -> io::Result<()> {
@@ -284,10 +289,14 @@ impl Plan {
             Operation::Sync => {
                 vec![(odds.error, Fault::Error), (odds.lost_sync, Fault::LostSync), (odds.hang, Fault::Hang)]
             }
+            Operation::Remove => vec![],
             Operation::Read => {
                 vec![(odds.error, Fault::Error), (odds.bit_flip, Fault::BitFlip), (odds.hang, Fault::Hang)]
             }
         };
+        if possible.is_empty() {
+            return None;
+        }
         let mut drawn = u32::try_from(self.random.next() % 10_000).expect("below 10 000");
         possible.into_iter().find_map(|(odds, fault)| {
             let hit = drawn < odds;

@@ -6,13 +6,13 @@
 //!
 //! Each disk has an evictor of its own: one that hangs holds up nothing but itself.
 
-use std::{cmp::Reverse, convert::Infallible, io, sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::VecDeque, convert::Infallible, io, sync::Arc, time::Duration};
 
 use penstock_common::lifecycle::CancellationToken;
 
 use super::{
     config::EvictFirst,
-    location::{Part, Place, Places},
+    location::{Part, Place, Places, clear},
     objects::Objects,
     store::Store,
     write_out::{Named, file_name},
@@ -20,13 +20,24 @@ use super::{
 use crate::metrics;
 
 pub(super) struct Evictor {
-    pub store: Arc<Store>,
-    pub objects: Objects,
-    pub disk: usize,
+    store: Arc<Store>,
+    objects: Objects,
+    disk: usize,
+    left: VecDeque<Left>,
+}
+
+/// A file that holds room on the disk although its data has moved: it could not be deleted yet.
+struct Left {
+    named: Named,
+    place: Place,
 }
 
 impl Evictor {
-    pub async fn run(self, stop: CancellationToken) -> Result<(), Infallible> {
+    pub fn new(store: Arc<Store>, objects: Objects, disk: usize) -> Self {
+        Self { store, objects, disk, left: VecDeque::new() }
+    }
+
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), Infallible> {
         loop {
             tokio::select! {
                 biased;
@@ -45,7 +56,8 @@ impl Evictor {
         Duration::from_millis(self.store.settings.get().disk_probe_interval_ms)
     }
 
-    async fn relieve(&self) {
+    async fn relieve(&mut self) {
+        self.clear_left().await;
         let settings = self.store.settings.get();
         let (from, to) = (settings.evict_from_percent, settings.evict_to_percent);
         let mut goal = self.store.disks.volumes[self.disk].excess_bytes(from, to);
@@ -96,13 +108,34 @@ impl Evictor {
         named.location.complete_parts().unwrap_or_default().into_iter().filter(here).collect()
     }
 
-    async fn evict(&self, named: &Named, part: Part) -> io::Result<bool> {
+    async fn evict(&mut self, named: &Named, part: Part) -> io::Result<bool> {
         let started = tokio::time::Instant::now();
-        let moved = named.location.move_part(&part, &Tiers { evictor: self, named }).await?;
-        if moved {
-            metrics::evicted(part.bytes, started.elapsed());
+        let tiers = Tiers { evictor: self, named };
+        let Some(place) = named.location.move_part(&part, &tiers).await? else { return Ok(false) };
+        metrics::evicted(part.bytes, started.elapsed());
+        self.clear(Left { named: named.clone(), place }).await?;
+        Ok(true)
+    }
+
+    /// What is not deleted now is remembered.
+    async fn clear(&mut self, left: Left) -> io::Result<()> {
+        let cleared = clear(&left.place, &Tiers { evictor: self, named: &left.named }).await;
+        if cleared.is_err() {
+            self.left.push_back(left);
         }
-        Ok(moved)
+        cleared
+    }
+
+    /// Until one fails, which has its turn again after the others: it holds them up no longer than this round.
+    async fn clear_left(&mut self) {
+        for _ in 0..self.left.len() {
+            let Some(left) = self.left.pop_front() else { return };
+            if let Err(error) = self.clear(left).await {
+                let files = self.left.len();
+                tracing::warn!(files, %error, "files are still on the disk although their data has moved");
+                return;
+            }
+        }
     }
 }
 

@@ -32,7 +32,7 @@ use tokio::sync::{Notify, OnceCell};
 
 use self::{gate::Gate, map_index::MapIndex};
 pub(super) use self::{
-    moves::{Places, Reads, Run, Upcoming},
+    moves::{Places, Reads, Run, Upcoming, clear},
     part::{NewPart, Part, Place},
     pending::Pending,
     read::Chunk,

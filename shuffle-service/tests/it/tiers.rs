@@ -155,6 +155,34 @@ async fn committed_data_leaves_a_full_disk_with_what_is_still_in_memory() {
     tiers.assert_readable(SHUFFLE, &source).await;
 }
 
+// Invariant 28: what a move leaves behind is seen by nobody else any more.
+#[tokio::test]
+async fn a_file_that_could_not_be_deleted_when_its_data_had_moved_goes_later() {
+    for operation in [Operation::Write, Operation::Remove] {
+        let tiers = tiers(
+            |config| {
+                config.disks = quota(20 << 20);
+                config.create_in = Tier::Disk;
+                config.fsync = Fsync::Commit;
+            },
+            u64::MAX,
+        )
+        .await;
+        let source = tiers.write(SHUFFLE).await;
+        let worker = &tiers.cluster.workers[0];
+        // Of manifests, or of the data.
+        worker.faults.always(format!("data/w0/{JOB}"), operation, Fault::Error);
+        let moving = Config { evict_from_percent: 40, evict_to_percent: 5, ..worker.config.clone() };
+        worker.handle.reload(moving).unwrap();
+        eventually("it fails", async || worker.faults.injected() > 0).await;
+        assert!(tiers.data_files() > 0);
+        tiers.assert_readable(SHUFFLE, &source).await;
+        worker.faults.heal();
+        eventually("the files go", async || tiers.data_files() == 0).await;
+        tiers.assert_readable(SHUFFLE, &source).await;
+    }
+}
+
 // Each of them is filled and over its mark.
 #[tokio::test]
 async fn a_disk_that_hangs_does_not_keep_another_one_full() {

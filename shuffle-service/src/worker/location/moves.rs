@@ -45,23 +45,20 @@ pub(in crate::worker) trait Reads {
 }
 
 impl Location {
-    /// Moves one part; whether it did, which it does not if the location was released or written to meanwhile.
-    pub async fn move_part(&self, part: &Part, places: &impl Places) -> io::Result<bool> {
+    /// Moves one part. The place that it has left, for [`clear`]; none if it did not move because the location was released or
+    /// written to meanwhile.
+    pub async fn move_part(&self, part: &Part, places: &impl Places) -> io::Result<Option<Place>> {
         if !self.begin_move(part) {
-            return Ok(false);
+            return Ok(None);
         }
         let copied = places.copy(part).await;
         let moved = self.end_move(part, copied.as_ref().ok().cloned());
         let copy = copied?;
         if !moved {
             places.delete(&copy).await?;
-            return Ok(false);
+            return Ok(None);
         }
-        // In this order: a kill at any moment leaves one of the two.
-        if places.write_down().await? {
-            places.delete(&part.place).await?;
-        }
-        Ok(true)
+        Ok(Some(part.place.clone()))
     }
 
     /// What a reader at `offset` gets next. A place is read anew where the bytes have moved since the location said that they
@@ -88,6 +85,15 @@ impl Location {
     fn lies_in(&self, wanted: &Place, offset: u64) -> bool {
         matches!(self.chunk(offset, 1), Ok(Chunk::Stored { place, .. }) if place == *wanted)
     }
+}
+
+/// Clears the place that a part has left. When it fails that is to be done again, until it succeeds.
+pub(in crate::worker) async fn clear(left: &Place, places: &impl Places) -> io::Result<()> {
+    // In this order, each time: a kill at any moment leaves one of the two.
+    if places.write_down().await? {
+        places.delete(left).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

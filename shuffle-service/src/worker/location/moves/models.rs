@@ -7,7 +7,10 @@ use std::{
 };
 
 use penstock_protocol::{ids::Incarnation, shuffle::CommitVerdict};
-use shuttle::future::spawn;
+use shuttle::{
+    future::spawn,
+    rand::{Rng, thread_rng},
+};
 
 use super::*;
 use crate::worker::{
@@ -25,6 +28,8 @@ struct World {
     there: BTreeSet<String>,
     written_down: BTreeSet<String>,
     released: bool,
+    /// How many calls may fail yet.
+    failures_left: u32,
 }
 
 impl World {
@@ -32,6 +37,15 @@ impl World {
     fn assert_survives(&self) {
         let survives = self.released || self.written_down.is_subset(&self.there);
         assert!(survives, "{:?} is written down, {:?} is there", self.written_down, self.there);
+    }
+
+    /// Fails now and then.
+    fn try_call(&mut self) -> io::Result<()> {
+        if self.failures_left > 0 && thread_rng().gen_bool(0.3) {
+            self.failures_left -= 1;
+            return Err(io::Error::other("injected"));
+        }
+        Ok(())
     }
 }
 
@@ -52,7 +66,7 @@ impl Tiers {
         location.end_write(Ok(Stored { place: write.place, crc32c: 0, synced: true }));
         assert!(matches!(location.state().try_commit(), Some(CommitVerdict::Committed { .. })));
         let file = || ["file".to_owned()].into();
-        let world = World { there: file(), written_down: file(), released: false };
+        let world = World { there: file(), written_down: file(), released: false, failures_left: 3 };
         Self { location, world: Arc::new(Mutex::new(world)) }
     }
 
@@ -75,13 +89,16 @@ impl Places for Tiers {
             return Err(io::ErrorKind::NotFound.into());
         }
         let key = "object".to_owned();
-        self.world().there.insert(key.clone());
+        let mut world = self.world();
+        world.try_call()?;
+        world.there.insert(key.clone());
         Ok(Place::Object { key })
     }
 
     async fn write_down(&self) -> io::Result<bool> {
         let parts = self.location.parts();
         let mut world = self.world();
+        world.try_call()?;
         world.written_down = parts.iter().map(|part| name(&part.place)).collect();
         world.assert_survives();
         Ok(!world.released)
@@ -89,17 +106,26 @@ impl Places for Tiers {
 
     async fn delete(&self, place: &Place) -> io::Result<()> {
         let mut world = self.world();
+        // Objects wait for their deletion, and whoever has them deleted does not.
+        if matches!(place, Place::Disk { .. }) {
+            world.try_call()?;
+        }
         world.there.remove(&name(place));
         world.assert_survives();
         Ok(())
     }
 }
 
+/// As an evictor does, which tries again in its next round.
 async fn evict(tiers: Tiers) {
     let is_file = |part: &Part| matches!(part.place, Place::Disk { .. });
-    for part in tiers.location.parts().into_iter().filter(is_file) {
-        // Whatever went wrong, nothing is lost.
-        let _ = tiers.location.move_part(&part, &tiers).await;
+    while let Some(part) = tiers.location.parts().into_iter().find(is_file) {
+        match tiers.location.move_part(&part, &tiers).await {
+            Ok(Some(left)) => while clear(&left, &tiers).await.is_err() {},
+            // Another one moves it, or it was released.
+            Ok(None) => return,
+            Err(_) => {}
+        }
     }
 }
 
@@ -170,5 +196,21 @@ fn a_reader_finds_what_moves() {
         }
         released.await.unwrap();
         assert_eq!(tiers.world().there, BTreeSet::new());
+    });
+}
+
+// Invariant 28: whatever fails on the way.
+#[test]
+fn nothing_stays_in_a_place_that_was_left() {
+    check(|| async {
+        let tiers = Tiers::new();
+        let moving = [0; 2].map(|_| spawn(evict(tiers.clone())));
+        assert_eq!(spawn(read(tiers.clone())).await.unwrap(), Ok(BATCH.len() as u64));
+        for moving in moving {
+            moving.await.unwrap();
+        }
+        let object: BTreeSet<_> = ["object".to_owned()].into();
+        let world = tiers.world();
+        assert_eq!((&world.there, &world.written_down), (&object, &object));
     });
 }

@@ -8,6 +8,7 @@
 
 use std::{cmp::Reverse, collections::VecDeque, convert::Infallible, io, sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use penstock_common::lifecycle::CancellationToken;
 
 use super::{
@@ -150,7 +151,9 @@ impl Places for Tiers<'_> {
         let Evictor { store, objects, .. } = self.evictor;
         let key = objects.key(&file_name(self.named, part.start));
         let file = store.open(&part.place, part.bytes).await?;
-        let checksum = objects.put_file(&key, file.as_ref(), part.bytes).await?;
+        // A disk that hangs gives up: a location that moves is not released before that ends.
+        let read = |offset, length| store.read_at(&part.place, &file, offset, length).boxed();
+        let checksum = objects.put_read(&key, part.bytes, read).await?;
         if checksum == part.crc32c {
             return Ok(Place::Object { key });
         }

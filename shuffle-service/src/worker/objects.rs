@@ -18,7 +18,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{TryStreamExt, future::BoxFuture};
 use opendal::{
     ErrorKind, Operator, Writer,
     layers::{RetryEvent, RetryLayer, TimeoutLayer},
@@ -98,13 +98,19 @@ impl Objects {
         self.upload(key, async |writer| writer.write(pieces).await.map_err(failed)).await
     }
 
-    /// Writes an object from a file, and returns the checksum of what went into it.
-    pub async fn put_file(&self, key: &str, file: &dyn StoredFile, bytes: u64) -> io::Result<u32> {
+    /// Writes an object of so many bytes from what `read` gives, by offset and length, and returns the checksum of what went
+    /// into it.
+    pub async fn put_read<'a>(
+        &self,
+        key: &str,
+        bytes: u64,
+        read: impl Fn(u64, usize) -> BoxFuture<'a, io::Result<Bytes>>,
+    ) -> io::Result<u32> {
         let copy = async |writer: &mut Writer| {
             let (mut checksum, mut offset) = (0, 0);
             while offset < bytes {
                 let length = (bytes - offset).min(UPLOAD_CHUNK_BYTES as u64);
-                let chunk = file.read_at(offset, usize::try_from(length).map_err(io::Error::other)?).await?;
+                let chunk = read(offset, usize::try_from(length).map_err(io::Error::other)?).await?;
                 checksum = frame::crc32c_append(checksum, &chunk);
                 writer.write(chunk).await.map_err(failed)?;
                 offset += length;

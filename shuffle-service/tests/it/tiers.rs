@@ -7,7 +7,7 @@ use futures::StreamExt;
 use penstock_common::bytes::ByteSize;
 use penstock_protocol::{ids::ShuffleId, shuffle::PartitionSource};
 use penstock_shuffle_client::{FetchError, owner::sources};
-use penstock_shuffle_service::disk::{Fault, Operation};
+use penstock_shuffle_service::disk::{Fault, Operation, Rule};
 use penstock_shuffle_service::worker::{Config, DiskConfig, EvictFirst, Fsync, Tier};
 
 use crate::cluster::{Cluster, JOB, SHUFFLE, Setup, cluster, eventually, payload, shuffle, winner};
@@ -223,6 +223,65 @@ async fn a_disk_that_hangs_does_not_keep_another_one_full() {
 
 fn is_data_on(file: &Path, disk: &str) -> bool {
     file.starts_with(disk) && !file.ends_with("manifest")
+}
+
+// It would hold the disk, and the release of its job, for as long as it hangs.
+#[tokio::test]
+async fn a_read_that_hangs_while_data_moves_is_given_up_and_the_data_moves_later() {
+    let tiers = tiers(
+        |config| {
+            config.disks = quota(20 << 20);
+            config.create_in = Tier::Disk;
+            config.disk_hang_ms = 200;
+            (config.evict_from_percent, config.evict_to_percent) = (40, 5);
+        },
+        u64::MAX,
+    )
+    .await;
+    let worker = &tiers.cluster.workers[0];
+    let below = format!("data/w0/{JOB}").into();
+    worker.faults.add(Rule { below, operation: Operation::Read, skip: 0, times: 1, fault: Fault::Hang });
+    let source = tiers.write(SHUFFLE).await;
+    eventually("the data moves", async || tiers.data_files() == 0).await;
+    assert_eq!(worker.faults.injected(), 1);
+    tiers.assert_readable(SHUFFLE, &source).await;
+}
+
+#[tokio::test]
+async fn a_write_that_hangs_holds_up_the_release_of_nothing_else() {
+    let tiers = tiers(
+        |config| {
+            config.disks = quota(20 << 20);
+            config.create_in = Tier::Disk;
+            config.fsync = Fsync::Commit;
+            config.disk_hang_ms = 200;
+        },
+        u64::MAX,
+    )
+    .await;
+    let worker = &tiers.cluster.workers[0];
+    tiers.write(SHUFFLE).await;
+    let moving = Config { evict_from_percent: 40, evict_to_percent: 5, ..worker.config.clone() };
+    worker.handle.reload(moving).unwrap();
+    eventually("it moves", async || tiers.data_files() == 0).await;
+    worker.handle.reload(worker.config.clone()).unwrap();
+    tiers.write(shuffle(1)).await;
+    assert!(tiers.data_files() > 0 && tiers.object_bytes() > 0);
+    worker.faults.always(format!("data/w0/{JOB}/2-0"), Operation::Write, Fault::Hang);
+    let open = tiers.cluster.reserve(shuffle(2), 1).await;
+    tiers.cluster.write(&open, 0, 0, [(0, payload(0, 0, 0, 100))]).await.unwrap();
+    let winners = [winner(0, 0)];
+    tokio::select! {
+        biased;
+        verdicts = tiers.cluster.commit(&open, &winners) => panic!("{verdicts:?} although the disk hangs"),
+        () = eventually("it hangs", async || worker.faults.injected() > 0) => {}
+    }
+    let writes = worker.disk.writes();
+    tiers.cluster.owner.release_job(JOB).await.unwrap();
+    eventually("the rest goes", async || tiers.object_bytes() == 0 && tiers.data_files() == 0).await;
+    worker.faults.heal();
+    let is_over = async || worker.disk.writes() > writes && tiers.data_files() == 0;
+    eventually("so does what hung", is_over).await;
 }
 
 // Invariant 28: what moved, or was written there, stays while something names it.

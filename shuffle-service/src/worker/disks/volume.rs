@@ -182,8 +182,8 @@ impl Volume {
         match error.kind() {
             // Until the disk is measured again.
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => status.free_bytes = 0,
-            // A file that was released in the meantime.
-            io::ErrorKind::NotFound => {}
+            // A file that was released in the meantime, or a folder to which a file came while it was deleted.
+            io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty => {}
             _ => status.health.call_failed(),
         }
     }

@@ -39,14 +39,16 @@ impl Location {
         state.try_commit().unwrap_or_else(|| CommitVerdict::Failed { reason: reason.to_owned() })
     }
 
-    /// Ends the location; returns when no write or move is left that could bring its data back, with the objects in which the
-    /// data is.
+    /// Ends the location: from now on nothing is read of it, and no write or move begins.
+    pub fn begin_release(&self) {
+        let mut state = self.state();
+        state.gate.release();
+        state.forget_data();
+    }
+
+    /// The same; returns when no write or move is left that could bring its data back, with the objects in which the data is.
     pub async fn release(&self) -> Vec<String> {
-        {
-            let mut state = self.state();
-            state.gate.release();
-            state.forget_data();
-        }
+        self.begin_release();
         self.until(|state| (state.writing == 0 && !state.moving).then_some(())).await;
         self.object_keys()
     }

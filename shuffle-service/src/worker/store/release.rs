@@ -2,9 +2,14 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use futures::{StreamExt, stream};
 use penstock_protocol::ids::{Incarnation, JobId, ShuffleId};
 
 use super::{LocationKey, Shuffle, Store, lock, read, shuffle_folder, write};
+use crate::worker::{location::Location, objects::Objects};
+
+/// More than ever wait for a disk: most end at once.
+const RELEASES_AT_ONCE: usize = 1000;
 
 impl Store {
     /// Deletes everything of a job and refuses whatever still comes for it.
@@ -51,29 +56,39 @@ impl Store {
             let mut locations = write(&shuffle.locations);
             keys.iter().filter_map(|key| locations.remove(key)).collect()
         };
-        for location in locations {
-            location.release().await;
-        }
+        release_all(locations, self.objects.clone()).await;
     }
 
-    /// Not waited for on a disk that hangs; the deletion goes on.
+    /// Not waited for on a disk that hangs; the deletion goes on, and deletes at once what does not need that disk.
     async fn delete(&self, shuffles: Vec<Arc<Shuffle>>, folder: PathBuf) {
         let (disks, objects) = (Arc::clone(&self.disks), self.objects.clone());
         let delete = async move {
-            let mut keys = Vec::new();
-            for shuffle in shuffles {
+            let named = shuffles.iter().flat_map(|shuffle| shuffle.named());
+            let locations: Vec<_> = named.map(|named| named.location).collect();
+            locations.iter().for_each(|location| location.begin_release());
+            let records = shuffles.iter().map(|shuffle| async {
                 shuffle.record.writing.lock().await.released = true;
-                for named in shuffle.named() {
-                    keys.extend(named.location.release().await);
-                }
-            }
+            });
+            let ended = async {
+                tokio::join!(release_all(locations, objects), futures::future::join_all(records));
+            };
+            tokio::join!(disks.remove_folders(folder.clone()), ended);
+            // What was on its way meanwhile.
             disks.remove_folders(folder).await;
-            if let Some(objects) = objects {
-                objects.discard(keys);
-            }
         };
         if self.disks.carry("release", delete).await.is_err() {
             tracing::warn!("a release takes long: it goes on and is not waited for");
         }
     }
+}
+
+/// Returns when nothing can bring their data back. One that has to wait for that keeps no other one waiting.
+async fn release_all(locations: Vec<Arc<Location>>, objects: Option<Objects>) {
+    let release = |location: Arc<Location>| async {
+        let keys = { location }.release().await;
+        if let Some(objects) = &objects {
+            objects.discard(keys);
+        }
+    };
+    stream::iter(locations).for_each_concurrent(RELEASES_AT_ONCE, release).await;
 }

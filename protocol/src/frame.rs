@@ -177,12 +177,14 @@ pub enum Refusal {
     ReplicaLost = 29,
     /// The job, or all jobs of its user, hold as much as they may.
     OverQuota = 30,
+    /// The data lies in an object store that does not answer now, or not as it should.
+    StoreAway = 31,
     /// The token does not open this job.
     Denied = 40,
 }
 
 impl Refusal {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Unknown,
         Self::Expired,
         Self::OtherIncarnation,
@@ -198,6 +200,7 @@ impl Refusal {
         Self::Full,
         Self::ReplicaLost,
         Self::OverQuota,
+        Self::StoreAway,
         Self::Denied,
     ];
 
@@ -230,6 +233,7 @@ impl std::fmt::Display for Refusal {
             Self::Full => "the location is full",
             Self::ReplicaLost => "its second copy cannot be written",
             Self::OverQuota => "the quota of its job or user is used up",
+            Self::StoreAway => "the object store that holds the data does not answer now",
             Self::Denied => {
                 "the token does not open this job: are all services given the same cluster secret?"
             }

@@ -32,6 +32,9 @@ pub struct ClientOptions {
     /// A worker that cannot be reached may be starting again, with all that it has committed: what can be read nowhere else is
     /// asked for again, beyond `connect_tries`, until so much has passed since it was last heard.
     pub absence_ms: u64,
+    /// What lies in an object store that does not answer, and can be read nowhere else, is asked for again, beyond
+    /// `connect_tries`, until so much has passed.
+    pub outage_ms: u64,
     /// Tries in a row before pushes go to a new epoch and fetches to the other copy, if there is one.
     pub revive_after_tries: u32,
 }
@@ -50,6 +53,7 @@ impl Default for ClientOptions {
             silence_ms: 1_000,
             connect_tries: 6,
             absence_ms: 10_000,
+            outage_ms: 120_000,
             revive_after_tries: 2,
         }
     }
@@ -62,6 +66,10 @@ impl ClientOptions {
 
     pub(crate) fn absence(&self) -> Duration {
         Duration::from_millis(self.absence_ms)
+    }
+
+    pub(crate) fn outage(&self) -> Duration {
+        Duration::from_millis(self.outage_ms)
     }
 
     /// The silence after which the other copy is turned to. It is longer for whoever did so before: if several workers fall

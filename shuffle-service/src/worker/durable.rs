@@ -13,6 +13,7 @@ use penstock_protocol::frame::{self, Refusal};
 use super::{
     location::{Location, Part, Place},
     manifest::{self, LocationEntry, Manifest, PartEntry, PartName, Version},
+    read_back::may_pass,
     store::{LocationKey, Shuffle, Store, shuffle_folder},
     write_out::{Flushed, Named},
 };
@@ -240,7 +241,8 @@ impl Store {
                     }
                     Err(error) => {
                         tracing::warn!(?part, %error, "data of a former life cannot be read");
-                        return Err(Refusal::Unknown);
+                        let passes = may_pass(&part.place, &error);
+                        return Err(if passes { Refusal::StoreAway } else { Refusal::Unknown });
                     }
                 }
             }

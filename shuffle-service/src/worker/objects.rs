@@ -43,8 +43,8 @@ const PAUSE_PART: u32 = 60;
 #[derive(Debug, Clone)]
 pub(super) struct Objects {
     store: Operator,
-    /// The same store for reads, which move little: all tries together have the time of one call. Others wait for the same
-    /// connection meanwhile.
+    /// The same store for reads, which move little: all tries together have the time of one call. Whoever reads can then turn
+    /// to another copy.
     reads: Operator,
     /// Of one call.
     timeout: Duration,

@@ -10,6 +10,13 @@ use bytes::Bytes;
 use super::{location::Place, store::Store};
 use crate::{disk::StoredFile, metrics};
 
+/// Whether a read that failed may succeed later, although nothing is wrong with this machine: the object store did not do what
+/// it was asked. An object that is not there, or is too short, stays so.
+pub(super) fn may_pass(place: &Place, error: &io::Error) -> bool {
+    let is_final = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof);
+    matches!(place, Place::Object { .. }) && !is_final
+}
+
 impl Store {
     /// Opens a part of `bytes` bytes.
     pub async fn open(&self, place: &Place, bytes: u64) -> io::Result<Arc<dyn StoredFile>> {

@@ -86,7 +86,7 @@ impl Default for Setup {
             disk: u64::MAX,
             locations_max: 1000,
             // Workers that go are not waited for.
-            options: ClientOptions { absence_ms: 0, ..ClientOptions::default() },
+            options: ClientOptions { absence_ms: 0, outage_ms: 0, ..ClientOptions::default() },
             network: Arc::new(Tcp),
             worker_network: Arc::new(Tcp),
             masters: 1,

@@ -13,7 +13,7 @@ use penstock_protocol::{
     frame::{
         Acks, Data, FRAME_BYTES_MAX, Frame, FrameHead, Hello, Kind, Open, Purpose, read_frame, write_all,
     },
-    ids::{Epoch, PartitionIndex},
+    ids::{Epoch, PartitionIndex, ShuffleId},
     shuffle::{CommitVerdict, Location, MapOutput},
     token::JobToken,
 };
@@ -170,23 +170,11 @@ async fn sign_of_life(stream: &mut Stream) {
     assert_eq!(Acks::parse(frame.body).unwrap(), Acks(vec![]));
 }
 
-#[tokio::test]
-async fn a_worker_shows_that_it_is_alive_while_a_disk_reads_slowly() {
-    let network = StandingNetwork::default();
-    let configure = |config: &mut worker::Config| config.create_in = worker::Tier::Disk;
-    let cluster = cluster(Setup { workers: 1, configure, ..setup(&network, 1) }).await;
-    let target = cluster.reserve(SHUFFLE, 1).await;
-    let batches = (0..30).map(|batch| (0, payload(0, 0, batch, 100_000)));
-    cluster.write(&target, 0, 0, batches).await.unwrap();
-    cluster.commit(&target, &[winner(0, 0)]).await;
-    let worker = &cluster.workers[0];
-    eventually("something is on the disk", async || worker.disk.writes() > 0).await;
-    worker.faults.always("data/w0", Operation::Read, Fault::Hang);
-    let mut stream = connect(&cluster, Purpose::Fetch).await;
+fn open(cluster: &Cluster, stream: u32, shuffle: ShuffleId) -> Bytes {
     let open = Open {
-        stream: 7,
-        incarnation: worker.handle.address.incarnation,
-        shuffle: SHUFFLE,
+        stream,
+        incarnation: cluster.workers[0].handle.address.incarnation,
+        shuffle,
         token: JobToken::NONE,
         partition: PartitionIndex(0),
         epoch: Epoch(0),
@@ -195,16 +183,70 @@ async fn a_worker_shows_that_it_is_alive_while_a_disk_reads_slowly() {
         borrows: false,
         maps: None,
     };
-    write_all(&mut stream, &[open.encode()]).await.unwrap();
+    open.encode()
+}
+
+/// The stream of the next data.
+async fn data(stream: &mut Stream) -> u32 {
+    let mut frame = next(stream).await;
+    while frame.kind == Kind::Acks {
+        frame = next(stream).await;
+    }
+    Data::parse(frame.body).unwrap().stream
+}
+
+/// Commits one partition that is, at least in part, on the disk of its only worker.
+async fn commit_to_disk(cluster: &Cluster, shuffle: ShuffleId) {
+    let target = cluster.reserve(shuffle, 1).await;
+    let batches = (0..30).map(|batch| (0, payload(0, 0, batch, 100_000)));
+    cluster.write(&target, 0, 0, batches).await.unwrap();
+    cluster.commit(&target, &[winner(0, 0)]).await;
+    let folder = folder(shuffle);
+    let is_there = async || cluster.workers[0].disk.files().iter().any(|file| file.starts_with(&folder));
+    eventually("something is on the disk", is_there).await;
+}
+
+fn folder(shuffle: ShuffleId) -> String {
+    format!("data/w0/{}/{}-{}", shuffle.job, shuffle.exchange, shuffle.run)
+}
+
+/// One worker that puts all data on its disk.
+async fn on_disk() -> Cluster {
+    let network = StandingNetwork::default();
+    let configure = |config: &mut worker::Config| config.create_in = worker::Tier::Disk;
+    cluster(Setup { workers: 1, configure, ..setup(&network, 1) }).await
+}
+
+#[tokio::test]
+async fn a_worker_shows_that_it_is_alive_while_a_disk_reads_slowly() {
+    let cluster = on_disk().await;
+    commit_to_disk(&cluster, SHUFFLE).await;
+    let faults = &cluster.workers[0].faults;
+    faults.always("data/w0", Operation::Read, Fault::Hang);
+    let mut stream = connect(&cluster, Purpose::Fetch).await;
+    write_all(&mut stream, &[open(&cluster, 7, SHUFFLE)]).await.unwrap();
     for _ in 0..3 {
         sign_of_life(&mut stream).await;
     }
-    worker.faults.heal();
-    let mut frame = next(&mut stream).await;
-    while frame.kind == Kind::Acks {
-        frame = next(&mut stream).await;
+    faults.heal();
+    assert_eq!(data(&mut stream).await, 7);
+}
+
+#[tokio::test]
+async fn a_read_that_hangs_keeps_no_other_stream_of_its_connection_waiting() {
+    let cluster = on_disk().await;
+    for shuffle in [SHUFFLE, shuffle(1)] {
+        commit_to_disk(&cluster, shuffle).await;
     }
-    assert_eq!(Data::parse(frame.body).unwrap().stream, 7);
+    let faults = &cluster.workers[0].faults;
+    faults.always(folder(SHUFFLE), Operation::Read, Fault::Hang);
+    let mut stream = connect(&cluster, Purpose::Fetch).await;
+    write_all(&mut stream, &[open(&cluster, 7, SHUFFLE)]).await.unwrap();
+    eventually("it hangs", async || faults.injected() > 0).await;
+    write_all(&mut stream, &[open(&cluster, 8, shuffle(1))]).await.unwrap();
+    assert_eq!(data(&mut stream).await, 8);
+    faults.heal();
+    while data(&mut stream).await != 7 {}
 }
 
 #[tokio::test]

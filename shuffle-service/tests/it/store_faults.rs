@@ -1,14 +1,16 @@
 //! An object store that goes wrong: what is read is what was written, or there is an error with a name; and the worker goes on
 //! with what is on its disks.
 
-use penstock_shuffle_client::FetchError;
+use std::pin::pin;
+
+use penstock_shuffle_client::{ClientOptions, FetchError};
 use penstock_shuffle_service::worker::{Config, Fsync, Tier};
 
 use crate::{
-    cluster::{JOB, SHUFFLE, eventually, payload, shuffle, winner},
+    cluster::{JOB, SHUFFLE, Setup, eventually, payload, shuffle, winner},
     s3_faults::{Fault, Operation},
     s3_server::{S3Server, s3_server},
-    tiers::{Tiers, quota, tiers},
+    tiers::{Tiers, quota, tiers_with},
 };
 
 const ALL: [Fault; 6] =
@@ -20,7 +22,17 @@ const TRIES: u32 = 4;
 
 /// A worker that puts new data into the store, or moves it there from its disk.
 async fn on(server: &S3Server, create_in: Tier, configure: impl FnOnce(&mut Config)) -> Tiers {
-    tiers(
+    on_with(Setup::default().options, server, create_in, configure).await
+}
+
+async fn on_with(
+    options: ClientOptions,
+    server: &S3Server,
+    create_in: Tier,
+    configure: impl FnOnce(&mut Config),
+) -> Tiers {
+    tiers_with(
+        options,
         |config| {
             config.object_store = server.location();
             config.object_store_timeout_ms = 2000;
@@ -149,10 +161,50 @@ async fn what_cannot_be_read_is_an_error_with_a_name_until_the_store_is_back() {
         let source = tiers.write(SHUFFLE).await;
         server.faults.always(Operation::Read, fault);
         let error = tiers.try_read(SHUFFLE, &source).await.unwrap_err();
-        assert!(matches!(error, FetchError::Lost { .. }), "{fault:?}: {error}");
+        assert!(matches!(error, FetchError::Unavailable { .. }), "{fault:?}: {error}");
         server.faults.heal();
         tiers.assert_readable(SHUFFLE, &source).await;
     }
+}
+
+// Nothing is lost, so no stage runs again.
+#[tokio::test]
+async fn a_store_that_is_away_costs_readers_time_and_nothing_else() {
+    for fault in LASTING {
+        let server = s3_server().await;
+        let options = ClientOptions { connect_tries: 1, outage_ms: 3_600_000, ..ClientOptions::default() };
+        let tiers = on_with(options, &server, Tier::Object, soon).await;
+        let source = tiers.write(SHUFFLE).await;
+        server.faults.always(Operation::Read, fault);
+        let mut read = pin!(tiers.try_read(SHUFFLE, &source));
+        let is_asked_again = async || server.faults.requests(Operation::Read) > 2 * TRIES as usize;
+        tokio::select! {
+            biased;
+            read = &mut read => panic!("{read:?} although the store is away: {fault:?}"),
+            () = eventually("it is asked again", is_asked_again) => {}
+        }
+        server.faults.heal();
+        read.await.unwrap();
+    }
+}
+
+// Its worker shows that it is alive. No reader asks twice here.
+#[tokio::test]
+async fn a_read_that_takes_longer_than_a_worker_may_be_silent_is_waited_for() {
+    let server = s3_server().await;
+    let options = ClientOptions {
+        answer_timeout_ms: 1500,
+        connect_tries: 1,
+        absence_ms: 0,
+        outage_ms: 0,
+        ..ClientOptions::default()
+    };
+    let slow = |config: &mut Config| config.object_store_timeout_ms = 12_000;
+    let tiers = on_with(options, &server, Tier::Object, slow).await;
+    let source = tiers.write(SHUFFLE).await;
+    server.faults.add(Operation::Read, 1, Fault::Hang);
+    tiers.assert_readable(SHUFFLE, &source).await;
+    assert_eq!(server.faults.injected(), 1);
 }
 
 /// Writes, moves, starts again and reads on a store that goes wrong by chance; what was read and what was not.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use penstock_common::bytes::ByteSize;
 use penstock_protocol::{ids::ShuffleId, shuffle::PartitionSource};
-use penstock_shuffle_client::{FetchError, owner::sources};
+use penstock_shuffle_client::{ClientOptions, FetchError, owner::sources};
 use penstock_shuffle_service::disk::{Fault, Operation, Rule};
 use penstock_shuffle_service::worker::{Config, DiskConfig, EvictFirst, Fsync, Tier};
 
@@ -21,8 +21,12 @@ pub struct Tiers {
 }
 
 pub async fn tiers(configure: impl FnOnce(&mut Config), disk: u64) -> Tiers {
+    tiers_with(Setup::default().options, configure, disk).await
+}
+
+pub async fn tiers_with(options: ClientOptions, configure: impl FnOnce(&mut Config), disk: u64) -> Tiers {
     let store = tempfile::tempdir().unwrap();
-    let cluster = cluster(Setup { workers: 0, ..Setup::default() }).await;
+    let cluster = cluster(Setup { workers: 0, options, ..Setup::default() }).await;
     let mut config = Config {
         name: "w0".into(),
         admin_listen: String::new(),

@@ -102,11 +102,11 @@ fn order(
     options: &ClientOptions,
 ) -> VecDeque<(Location, Persistence)> {
     let (tries, patience) = (options.connect_tries, options.answer_timeout());
-    let patient = Persistence { tries, patience, absence: options.absence() };
+    let patient = Persistence { tries, patience, absence: options.absence(), outage: options.outage() };
     let few = options.revive_after_tries.min(options.connect_tries);
     let hurried = |round| {
-        let (patience, absence) = (options.silence(round), Duration::ZERO);
-        Persistence { tries: few, patience, absence }
+        let (patience, absence, outage) = (options.silence(round), Duration::ZERO, Duration::ZERO);
+        Persistence { tries: few, patience, absence, outage }
     };
     if let Some(unanswered) = unanswered {
         let once = copies.iter().chain([unanswered]).map(|copy| (copy.clone(), hurried(0)));
@@ -137,7 +137,7 @@ mod tests {
         let options =
             ClientOptions { silence_ms: 1_000, answer_timeout_ms: 3_000, ..ClientOptions::default() };
         let show = |(copy, how): (Location, Persistence)| {
-            let Persistence { tries, patience, absence } = how;
+            let Persistence { tries, patience, absence, .. } = how;
             format!("{}: {tries} tries, {patience:?}, {absence:?}", copy.worker.worker)
         };
         order(copies, unanswered, &options).into_iter().map(show).collect()

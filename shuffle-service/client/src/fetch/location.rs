@@ -6,7 +6,7 @@ use bytes::Bytes;
 use penstock_common::{net::ProcessId, retry::Backoff};
 use penstock_protocol::{
     effort::FetchEffort,
-    frame::{Loan, Open},
+    frame::{Loan, Open, Refusal},
     ids::{ShuffleId, TaskIndex},
     shuffle::Location,
 };
@@ -33,6 +33,8 @@ pub(super) struct Persistence {
     pub patience: Duration,
     /// How long it is tried again at least, however few tries there are.
     pub absence: Duration,
+    /// The same, while it is there and its object store is not.
+    pub outage: Duration,
 }
 
 pub(super) struct LocationReader {
@@ -135,6 +137,10 @@ impl LocationReader {
                     continue;
                 }
                 Event::End => return Ok(None),
+                // The worker has tried for a while, and is to try again.
+                Event::Refused(refusal @ Refusal::StoreAway, reason) => {
+                    Broken { refusal: Some(refusal), silence: None, reason }
+                }
                 Event::Refused(refusal, message) => {
                     let worker = self.location.worker.worker.as_str();
                     return Err(FetchError::refused(self.shuffle, refusal, &message, worker));
@@ -152,19 +158,19 @@ impl LocationReader {
             self.open();
         }
         let Some(opened) = &self.opened else { return Event::Broken(Broken::because("connection closed")) };
-        let overdue = async {
-            tokio::time::sleep(answer_timeout).await;
-            opened.connection.cut();
-            Broken::because("no answer in time")
-        };
+        // Not how long this stream has to wait: a worker shows that it is alive while it reads.
         let shortest = self.fetchers.options.silence(0);
         let silent = opened.connection.heard.nothing_for(self.persistence.patience, shortest);
         tokio::select! {
             biased;
             event = opened.inbox.take() => event,
-            // Others may go on waiting, so the connection stays.
-            () = silent, if self.persistence.patience < answer_timeout => Event::Broken(Broken::silent(self.persistence.patience)),
-            broken = overdue => Event::Broken(broken),
+            () = silent => {
+                // Others may have more patience, and go on waiting.
+                if self.persistence.patience >= answer_timeout {
+                    opened.connection.cut();
+                }
+                Event::Broken(Broken::silent(self.persistence.patience))
+            }
         }
     }
 
@@ -249,10 +255,12 @@ impl LocationReader {
         }
     }
 
-    /// None once the tries are used up and the worker was away for as long as it may be.
-    fn next_wait(&mut self) -> Option<Duration> {
+    /// None once the tries are used up and the worker, or its object store, was away for as long as it may be.
+    fn next_wait(&mut self, broken: &Broken) -> Option<Duration> {
         let failing_for = self.failing_since.get_or_insert_with(Instant::now).elapsed();
-        let may_come_back = failing_for < self.persistence.absence;
+        let Persistence { absence, outage, .. } = self.persistence;
+        let is_store_away = broken.refusal == Some(Refusal::StoreAway);
+        let may_come_back = failing_for < if is_store_away { outage } else { absence };
         self.waits.next().or_else(|| may_come_back.then(|| self.waits.one_more()))
     }
 
@@ -262,7 +270,7 @@ impl LocationReader {
         if is_silent {
             self.fetchers.suspects.add(&self.location.worker);
         }
-        let wait = if broken.is_final() || is_silent { None } else { self.next_wait() };
+        let wait = if broken.is_final() || is_silent { None } else { self.next_wait(&broken) };
         let worker = self.location.worker.worker.as_str();
         let Some(wait) = wait else {
             return Err(match broken.refusal {

@@ -158,7 +158,9 @@ fn why_ended(why: &Why) -> EpochEnd {
         Some(Refusal::Unknown | Refusal::OtherIncarnation | Refusal::Broken | Refusal::Unreadable) | None => {
             EpochEnd::WorkerLost
         }
-        Some(Refusal::Expired | Refusal::Open | Refusal::OtherBuild | Refusal::Denied) => EpochEnd::Other,
+        Some(
+            Refusal::Expired | Refusal::Open | Refusal::OtherBuild | Refusal::StoreAway | Refusal::Denied,
+        ) => EpochEnd::Other,
     }
 }
 

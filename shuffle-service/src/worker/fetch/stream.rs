@@ -12,12 +12,11 @@ use crate::{
     disk::StoredFile,
     worker::{
         location::{Location, Place, Reads, Run, Upcoming},
+        read_back::may_pass,
         store::Store,
     },
 };
 
-/// Bytes of one stream that are read at once.
-const CHUNK_BYTES: u64 = 512 << 10;
 /// Less than this is sent rather than lent.
 const LOAN_BYTES_MIN: u64 = 256 << 10;
 
@@ -76,8 +75,8 @@ impl OutgoingStream {
         }
     }
 
-    pub fn add_credit(&mut self, bytes: u32) {
-        self.credit = self.credit.saturating_add(bytes.into());
+    pub fn add_credit(&mut self, bytes: i64) {
+        self.credit = self.credit.saturating_add(bytes);
     }
 
     pub fn may_send(&self) -> bool {
@@ -89,10 +88,11 @@ impl OutgoingStream {
         self.open = None;
     }
 
-    pub async fn next(&mut self, store: &Store) -> Next {
+    /// Reads about so many bytes at most.
+    pub async fn next(&mut self, store: &Store, bytes_max: u64) -> Next {
         let found = match self.maps.clone() {
-            None => self.find(store, CHUNK_BYTES).await,
-            Some(maps) => self.find_maps(store, &maps).await,
+            None => self.find(store, bytes_max).await,
+            Some(maps) => self.find_maps(store, &maps, bytes_max).await,
         };
         match found {
             Ok(Found::Batches(batches)) => {
@@ -109,6 +109,10 @@ impl OutgoingStream {
                 store.complaints.tell(self.shuffle, refusal);
                 Next::Refused(refusal, format!("at offset {}", self.offset))
             }
+            Err(ReadError::StoreAway(error)) => {
+                tracing::info!(%error, "what lies in the object store cannot be read now");
+                Next::Refused(Refusal::StoreAway, format!("at offset {}: {error}", self.offset))
+            }
             Err(ReadError::Io(error)) => {
                 tracing::warn!(%error, "reading shuffle data failed");
                 Next::Refused(Refusal::Unreadable, format!("at offset {}: {error}", self.offset))
@@ -121,14 +125,19 @@ impl OutgoingStream {
     }
 
     /// The next batches of some maps: reads what may hold any, and leaves out the others.
-    async fn find_maps(&mut self, store: &Store, maps: &Range<TaskIndex>) -> Result<Found, ReadError> {
+    async fn find_maps(
+        &mut self,
+        store: &Store,
+        maps: &Range<TaskIndex>,
+        bytes_max: u64,
+    ) -> Result<Found, ReadError> {
         loop {
             let location = self.location.as_ref().map_err(|refusal| ReadError::Refused(*refusal))?;
             let Some(run) = location.find(maps, self.offset).map_err(ReadError::Refused)? else {
                 return Ok(Found::End);
             };
             self.offset = run.start;
-            let pieces = match self.find(store, CHUNK_BYTES.min(run.end - run.start)).await? {
+            let pieces = match self.find(store, bytes_max.min(run.end - run.start)).await? {
                 Found::Batches(pieces) => pieces,
                 other => return Ok(other),
             };
@@ -219,7 +228,11 @@ impl Reads for FromFiles<'_> {
     type Failure = ReadError;
 
     async fn read(&mut self, run: &Run) -> Result<Found, ReadError> {
-        self.stream.find_stored(self.store, run, self.bytes_max).await
+        let found = self.stream.find_stored(self.store, run, self.bytes_max).await;
+        found.map_err(|failure| match failure {
+            ReadError::Io(error) if may_pass(&run.place, &error) => ReadError::StoreAway(error),
+            failure => failure,
+        })
     }
 
     fn is_gone(failure: &ReadError) -> bool {
@@ -259,6 +272,8 @@ fn admit(open: &Open, store: &Store) -> Result<Arc<Location>, Refusal> {
 
 enum ReadError {
     Refused(Refusal),
+    /// What the object store says now is not what it says always.
+    StoreAway(io::Error),
     Io(io::Error),
     Damaged(FrameError),
 }

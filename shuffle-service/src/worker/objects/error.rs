@@ -22,6 +22,8 @@ enum ObjectError {
 pub(super) fn failed(error: opendal::Error) -> io::Error {
     match error.kind() {
         ErrorKind::NotFound => io::Error::new(io::ErrorKind::NotFound, error),
+        // The object is shorter than what was put there.
+        ErrorKind::RangeNotSatisfied => io::Error::new(io::ErrorKind::UnexpectedEof, error),
         ErrorKind::PermissionDenied => {
             io::Error::new(io::ErrorKind::PermissionDenied, ObjectError::Refused(error))
         }

@@ -24,6 +24,7 @@ use crate::{
 };
 
 const LIFE: Incarnation = Incarnation(5);
+const BYTES_MAX: u64 = 1 << 20;
 const SHUFFLE: ShuffleId = ShuffleId { job: JobId(Uuid::nil()), exchange: StageId(0), run: 0 };
 const KEY: (PartitionIndex, Epoch) = (PartitionIndex(0), Epoch(0));
 
@@ -69,7 +70,7 @@ async fn what_moves_between_the_answer_and_the_opening_is_read_where_it_is_now()
     let (store, location, batch) = committed(&disk).await;
     let mut stream = stream(&store, false);
     let held = disk.hold_next_open();
-    let mut next = Box::pin(stream.next(&store));
+    let mut next = Box::pin(stream.next(&store, BYTES_MAX));
     assert!(futures::poll!(&mut next).is_pending(), "it opens the file");
 
     let part = location.parts().remove(0);
@@ -83,7 +84,7 @@ async fn what_moves_between_the_answer_and_the_opening_is_read_where_it_is_now()
     drop(held);
     let Next::Batches { batches, .. } = next.await else { panic!("it is still there") };
     assert_eq!(batches, [batch]);
-    assert!(matches!(stream.next(&store).await, Next::End));
+    assert!(matches!(stream.next(&store, BYTES_MAX).await, Next::End));
 }
 
 // Each wait counts against the disk.
@@ -93,7 +94,7 @@ async fn a_file_that_does_not_open_is_waited_for_once_whoever_may_borrow_it() {
         let disk = Arc::new(MemoryDisk::default());
         let (store, ..) = committed(&disk).await;
         let _held = disk.hold_next_open();
-        let next = stream(&store, borrows).next(&store).await;
+        let next = stream(&store, borrows).next(&store, BYTES_MAX).await;
         assert!(matches!(next, Next::Refused(Refusal::Unreadable, _)));
     }
 }

@@ -1,6 +1,8 @@
 //! An object store that goes wrong: what is read is what was written, or there is an error with a name; and the worker goes on
 //! with what is on its disks.
 
+use std::pin::pin;
+
 use penstock_shuffle_client::FetchError;
 use penstock_shuffle_service::worker::{Config, Fsync, Tier};
 
@@ -9,6 +11,7 @@ use crate::{
     s3_faults::{Fault, Operation},
     s3_server::{S3Server, s3_server},
     tiers::{Tiers, quota, tiers},
+    watch::Watch,
 };
 
 const ALL: [Fault; 6] =
@@ -102,6 +105,33 @@ async fn what_cannot_be_read_is_an_error_with_a_name_until_the_store_is_back() {
         server.faults.heal();
         tiers.assert_readable(SHUFFLE, &source).await;
     }
+}
+
+// The object is nobody's by the time it is there.
+#[tokio::test]
+async fn what_is_on_its_way_to_the_store_when_it_is_released_does_not_stay_there() {
+    let watch = Watch::start();
+    let server = s3_server().await;
+    let tiers = on(&server, Tier::Object, |config| config.object_store_timeout_ms = 60_000).await;
+    server.faults.always(Operation::Upload, Fault::Held);
+    {
+        let mut write = pin!(tiers.try_write(SHUFFLE));
+        tokio::select! {
+            written = &mut write => panic!("{written:?} although the store takes nothing"),
+            () = eventually("an upload begins", async || server.faults.requests(Operation::Upload) > 0) => {}
+        }
+    }
+    tiers.cluster.owner.release_shuffle(SHUFFLE).await;
+    assert_eq!(server.objects(), []);
+    watch.counters();
+    server.faults.heal();
+    let mut flushed = 0;
+    eventually("the upload ends", async || {
+        flushed += watch.total("penstock_shuffle_flushed_bytes_total");
+        flushed > 0
+    })
+    .await;
+    eventually("the object goes", async || server.objects().is_empty()).await;
 }
 
 /// Writes, moves, starts again and reads on a store that goes wrong by chance; what was read and what was not.

@@ -37,8 +37,8 @@ pub struct Config {
     /// Milliseconds without any sign of life after which a shuffle worker is left for another one that can do the same.
     /// Default 1000.
     pub shuffle_silence_ms: u64,
-    /// Milliseconds for which a shuffle worker that has the only copy of a result is tried to be reached before the result counts as
-    /// lost: the worker may be starting again. Default 10000.
+    /// Milliseconds for which the shuffle workers that have a result are called in turn before the result counts as lost: one of them
+    /// may be starting again. Default 10000.
     pub shuffle_absence_ms: u64,
     /// Settings that every job starts from, below its own.
     pub settings: BTreeMap<String, String>,

@@ -31,8 +31,8 @@ pub struct Config {
     /// Milliseconds without any sign of life after which a shuffle worker that owes an answer is left for the one that has the
     /// second copy. Longer for whoever did so before. Default 1000.
     pub shuffle_silence_ms: u64,
-    /// Milliseconds for which tasks try to reach a shuffle worker that has the only copy of what they read, before it counts as lost:
-    /// the worker may be starting again. Default 10000.
+    /// Milliseconds for which tasks call the shuffle workers that have what they read in turn, before it counts as lost: one of them
+    /// may be starting again. Default 10000.
     pub shuffle_absence_ms: u64,
     /// Certificates for talking to the shuffle service. Off while nothing is set.
     pub shuffle_tls: TlsFiles,

@@ -71,6 +71,8 @@ pub enum EpochEnd {
     Full,
     /// Its worker closes it or leaves.
     Closing,
+    /// Its worker has no connection left for the writer.
+    TurnedAway,
     /// Its worker does not answer, or lost what it held.
     WorkerLost,
     /// The second copy was not stored.

@@ -10,6 +10,7 @@
 pub mod disk;
 mod disk_view;
 mod doorkeeper;
+mod interruption;
 pub mod master;
 mod metrics;
 mod problem;

@@ -58,8 +58,8 @@ const LENT_BYTES: &str = "penstock_shuffle_lent_bytes_total";
 const REFUSED_STREAMS: &str = "penstock_shuffle_refused_streams_total";
 /// Connections that the worker gave up; label `reason` is a [`Refusal`].
 const FAULTED_CONNECTIONS: &str = "penstock_shuffle_faulted_connections_total";
-/// Connections for which there was no room: `connections_max` were open. Their clients hear it, and come again or go to
-/// another worker.
+/// Connections for which there was no room: `connections_max` were open, or too many on which nothing was said. Their
+/// clients hear it, and come again or go to another worker.
 const TURNED_AWAY_CONNECTIONS: &str = "penstock_shuffle_turned_away_connections_total";
 /// Control calls that did not show the cluster's secret.
 const DENIED_CALLS: &str = "penstock_shuffle_denied_calls_total";

@@ -4,6 +4,7 @@
 //! incarnations; whatever else means a former life is refused (invariant 16).
 
 mod admin;
+mod boot;
 mod complaints;
 mod config;
 mod congestion;
@@ -52,49 +53,43 @@ use penstock_common::{
     bytes::ByteSize,
     clock::Clock,
     config::Reloaded,
-    grpc, http,
     lifecycle::{OnFailure, Tasks},
     net::{
-        Listener, Network,
+        Network,
         tls::{self, TlsError},
     },
     telemetry,
 };
 use penstock_protocol::{
     credentials::Credentials,
-    ids::{Incarnation, WorkerId},
-    pb::shuffle_worker_server::ShuffleWorkerServer,
     shuffle::WorkerAddress,
     token::{ClusterSecret, SecretError},
 };
-use tokio::sync::{oneshot, watch};
-use tonic::service::{Routes, interceptor::InterceptedService};
+use tokio::sync::watch;
 
 pub use self::config::{Config, DiskClass, DiskConfig, EvictFirst, Fsync, InvalidConfig, Tier};
 pub(crate) use self::disks::DiskState;
 use self::{
+    boot::{address, name, next_life, reach, report, serve_admin, serve_control, watch_disks},
     connection::Connections,
     control::Control,
-    disks::{Disks, Monitor},
+    disks::Disks,
     durable::Recorder,
     evict::Evictor,
     flush::Flusher,
     forgotten::{Named, Sweeper},
     guard::Guard,
-    heartbeat::{Heartbeat, Reporter},
+    heartbeat::Reporter,
     link::Links,
     memory::Budget,
     objects::Objects,
     orders::Orders,
-    recovery::{Recovered, recover},
+    recovery::recover,
     settings::Settings,
     store::Store,
     unwanted::Remover,
 };
-use crate::{
-    disk::{Disk, LocalDisk},
-    doorkeeper::Doorkeeper,
-};
+use crate::disk::{Disk, LocalDisk};
 
 /// Between two looks for manifests that are due.
 const RECORD_INTERVAL: Duration = Duration::from_secs(1);
@@ -262,91 +257,4 @@ fn tend_objects(store: &Arc<Store>, objects: Objects, named: Named, tasks: &Task
         let evictor = Evictor::new(Arc::clone(store), objects.clone(), disk);
         tasks.spawn("evictor", OnFailure::StopAll, evictor.run(tasks.stop_token()));
     }
-}
-
-/// Reports to each master, on a task of its own.
-fn report(config: &Config, reporter: Reporter, network: &Arc<dyn Network>, tasks: &Tasks) {
-    let reporter = Arc::new(reporter);
-    for master in config.masters.iter().cloned().enumerate() {
-        let interval = Duration::from_millis(config.heartbeat_interval_ms);
-        let heartbeat = Heartbeat { reporter: Arc::clone(&reporter), master, interval };
-        tasks.spawn("heartbeat", OnFailure::StopAll, heartbeat.run(Arc::clone(network), tasks.stop_token()));
-    }
-}
-
-fn name(config: &Config, data: &dyn Listener) -> io::Result<WorkerId> {
-    let name = match config.name.as_str() {
-        "" => format!("worker-{}", data.local_addr()?.port()),
-        name => name.to_owned(),
-    };
-    Ok(WorkerId::new(name))
-}
-
-/// Later than every former life of which anything is left, even if the clock was set back.
-fn next_life(clock: &dyn Clock, recovered: &Recovered) -> Incarnation {
-    let now = u64::try_from(clock.now().as_millis()).unwrap_or(0);
-    let former = recovered.values().flatten().map(|(entry, _)| entry.life.0).max();
-    Incarnation(now.max(former.map_or(0, |former| former + 1)))
-}
-
-fn address(
-    config: &Config,
-    worker: WorkerId,
-    incarnation: Incarnation,
-    control: &dyn Listener,
-    data: &dyn Listener,
-) -> io::Result<WorkerAddress> {
-    let (control, data) = (control.local_addr()?, data.local_addr()?);
-    Ok(WorkerAddress { worker, incarnation, control: reach(config, control), data: reach(config, data) })
-}
-
-/// Where others reach what listens on `address`.
-fn reach(config: &Config, address: SocketAddr) -> String {
-    match config.advertise_host.as_str() {
-        "" => address.to_string(),
-        host => format!("{host}:{}", address.port()),
-    }
-}
-
-/// Watches each disk, and returns when the room on each one is known that answers.
-async fn watch_disks(store: &Arc<Store>, tasks: &Tasks) {
-    let first_looks = (0..store.disks.volumes.len()).map(|disk| {
-        let (looked, first_look) = oneshot::channel();
-        let monitor = Monitor { store: Arc::clone(store), disk };
-        tasks.spawn("disk-monitor", OnFailure::StopAll, monitor.run(looked, tasks.stop_token()));
-        tokio::time::timeout(store.disks.hang(), first_look)
-    });
-    futures::future::join_all(first_looks).await;
-}
-
-fn serve_control(
-    listener: Box<dyn Listener>,
-    control: Control,
-    secret: Option<ClusterSecret>,
-    tasks: &Tasks,
-) {
-    let server = ShuffleWorkerServer::new(control)
-        .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
-    let server = InterceptedService::new(server, Doorkeeper::new(secret));
-    let serve = grpc::serve(listener, Routes::new(server), tasks.stop_token());
-    tasks.spawn("control", OnFailure::StopAll, serve);
-}
-
-async fn serve_admin(
-    config: &Config,
-    network: &dyn Network,
-    store: &Arc<Store>,
-    clock: Arc<dyn Clock>,
-    tasks: &Tasks,
-) -> Result<Option<SocketAddr>, StartError> {
-    if config.admin_listen.is_empty() {
-        return Ok(None);
-    }
-    let listener = network.bind(&config.admin_listen).await.map_err(StartError::Bind)?;
-    let address = listener.local_addr().map_err(StartError::Bind)?;
-    telemetry::prometheus();
-    let routes = admin::routes(Arc::clone(store), clock);
-    tasks.spawn("admin", OnFailure::StopAll, http::serve(listener, routes, tasks.stop_token()));
-    Ok(Some(address))
 }

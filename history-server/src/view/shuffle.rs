@@ -250,6 +250,7 @@ fn name_of(why: EpochEnd) -> &'static str {
         EpochEnd::Grown => "grown",
         EpochEnd::Full => "full",
         EpochEnd::Closing => "closing",
+        EpochEnd::TurnedAway => "turned_away",
         EpochEnd::WorkerLost => "worker_lost",
         EpochEnd::ReplicaLost => "replica_lost",
         EpochEnd::Damaged => "damaged",

@@ -255,6 +255,7 @@ fn epochs() -> impl Strategy<Value = EpochsRequest> {
         EpochEnd::Grown,
         EpochEnd::Full,
         EpochEnd::Closing,
+        EpochEnd::TurnedAway,
         EpochEnd::WorkerLost,
         EpochEnd::ReplicaLost,
         EpochEnd::Damaged,

@@ -12,6 +12,8 @@ mod loan;
 mod location;
 mod partition;
 mod share;
+mod turns;
+mod window;
 
 use std::{
     collections::HashMap,

@@ -29,8 +29,8 @@ pub struct ClientOptions {
     pub silence_ms: u64,
     /// Tries to reach a worker in a row before the operation fails.
     pub connect_tries: u32,
-    /// A worker that cannot be reached may be starting again, with all that it has committed: what can be read nowhere else is
-    /// asked for again, beyond `connect_tries`, until so much has passed since it was last heard.
+    /// Workers that cannot be reached may be starting again, with all that they have committed: what can be read nowhere else
+    /// is asked for again, beyond `connect_tries`, until nothing was read of either copy for so long.
     pub absence_ms: u64,
     /// What lies in an object store that does not answer, and can be read nowhere else, is asked for again, beyond
     /// `connect_tries`, until so much has passed.

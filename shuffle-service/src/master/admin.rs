@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use self::views::{JobView, UserView, WorkerView};
 use super::{asking::Asking, locations, quotas::Limit, service::Service};
-use crate::problem::Problem;
+use crate::{interruption::Interruption, problem::Problem};
 
 /// How long a worker is excluded if nobody says how long.
 const EXCLUSION: Duration = Duration::from_secs(600);
@@ -110,13 +110,6 @@ async fn recommission(State(admin): State<Arc<Admin>>, Path(worker): Path<String
     tracing::info!(worker, "recommissioning a worker");
     let known = admin.service.state().drain(&worker_id(&worker), false);
     known_worker(&admin, &worker, known)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Interruption {
-    /// In how many seconds the machine goes.
-    seconds: u64,
 }
 
 async fn interrupt(

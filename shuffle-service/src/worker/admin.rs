@@ -12,11 +12,10 @@ use axum::{
 };
 use penstock_common::{clock::Clock, telemetry};
 use penstock_protocol::ids::JobId;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{store::Store, usage};
-use crate::{disk_view::DiskView, problem::Problem};
+use crate::{disk_view::DiskView, interruption::Interruption, problem::Problem};
 
 /// Locations of one job that one answer shows.
 const LOCATIONS_MAX: usize = 10_000;
@@ -73,13 +72,6 @@ async fn recommission(state: State<Arc<Admin>>) -> Json<Value> {
     tracing::info!(worker = %state.store.worker, "serving again, as this worker was asked to");
     state.store.standing.set_draining(false);
     worker(state).await
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Interruption {
-    /// In how many seconds the machine goes.
-    seconds: u64,
 }
 
 async fn interrupt(state: State<Arc<Admin>>, Json(notice): Json<Interruption>) -> Json<Value> {

@@ -1,6 +1,6 @@
 //! Who is asked to push less at a time while memory is short: users that push more than their part.
 //!
-//! Judged once in a while by what each user pushed since, so that a user of a small job is not slowed down by the large
+//! Judged once in a while by what each user pushed lately, so that a user of a small job is not slowed down by the large
 //! one that fills the memory. Everything is accepted all the same (invariant 6): the windows of clients shrink.
 
 use std::{
@@ -22,7 +22,8 @@ pub(super) struct Congestion {
 #[derive(Debug)]
 struct State {
     judged_at: Instant,
-    /// Bytes since then.
+    /// Bytes since then, half of those of the period before, and so on: who pauses for a moment leaves nobody else alone
+    /// with the blame.
     pushed: BTreeMap<JobId, u64>,
     /// Jobs of users that had more than their part.
     greedy: BTreeSet<JobId>,
@@ -46,8 +47,11 @@ impl Congestion {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state.pushed.entry(job).or_default() += bytes;
         if now.saturating_duration_since(state.judged_at) >= PERIOD {
-            let pushed = std::mem::take(&mut state.pushed);
-            state.greedy = if memory_is_short { greedy(&pushed, user) } else { BTreeSet::new() };
+            state.greedy = if memory_is_short { greedy(&state.pushed, user) } else { BTreeSet::new() };
+            state.pushed.retain(|_, bytes| {
+                *bytes /= 2;
+                *bytes > 0
+            });
             state.judged_at = now;
         }
         state.greedy.contains(&job)
@@ -95,6 +99,17 @@ mod tests {
     fn the_user_who_fills_the_memory_is_slowed_down_and_the_other_is_not() {
         let pushed = [(SMALL, 10), (LARGE, 60), (OTHER_LARGE, 30)];
         assert_eq!(asked(true, &pushed), [false, true, true]);
+    }
+
+    #[test]
+    fn a_small_frame_is_not_much_because_the_large_ones_are_late() {
+        let (congestion, start) = (Congestion::new(), Instant::now());
+        let frames =
+            [(1, LARGE, 90, true), (2, SMALL, 10, false), (3, SMALL, 10, false), (4, LARGE, 90, true)];
+        for (periods, job, bytes, is_slowed_down) in frames {
+            let slowed_down = congestion.pushed(start + periods * PERIOD, true, job, bytes, user);
+            assert_eq!(slowed_down, is_slowed_down, "{periods}");
+        }
     }
 
     #[test]

@@ -1,21 +1,31 @@
 //! Accepts data connections and says hello.
 
+mod hello;
 mod turn_away;
 
-use std::{convert::Infallible, fmt, io, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use penstock_common::{
-    lifecycle::{CancellationToken, OnFailure, Tasks},
+    lifecycle::{OnFailure, Tasks},
     net::{self, Listener, LocalListener, Stream},
 };
-use penstock_protocol::{
-    build,
-    frame::{
-        self, FRAME_BYTES_MAX, Fault, FrameError, Hello, Kind, Purpose, ReadFrameError, Refusal, Welcome,
-    },
+use penstock_protocol::frame::{
+    self, FRAME_BYTES_MAX, Fault, FrameError, Purpose, ReadFrameError, Refusal, Welcome,
 };
+use tokio::io::AsyncWriteExt;
 
-use self::turn_away::TurnedAway;
+use self::{
+    hello::{Stranger, Strangers},
+    turn_away::TurnedAway,
+};
 use super::{
     fetch,
     memory::{REPLICAS_PART, Share},
@@ -24,10 +34,8 @@ use super::{
 };
 use crate::metrics::{self, OpenConnection};
 
-/// A client that does not say hello in this time is none.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// A hello is a few dozen bytes.
-const HELLO_BYTES_MAX: usize = 4 << 10;
+/// A peer to which a connection's end is told is not waited for longer.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection on which the client says nothing for this long is closed; clients reconnect when they need to.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(600);
 
@@ -38,6 +46,8 @@ pub(super) enum Ended {
     Lost(io::Error),
     /// The peer does not follow the protocol.
     Fault(Refusal, String),
+    /// There is no room for one more.
+    TurnedAway(String),
 }
 
 impl From<io::Error> for Ended {
@@ -66,6 +76,7 @@ impl fmt::Display for Ended {
         match self {
             Self::Lost(error) => write!(f, "connection broke: {error}"),
             Self::Fault(refusal, message) => write!(f, "{refusal}: {message}"),
+            Self::TurnedAway(message) => f.write_str(message),
         }
     }
 }
@@ -73,10 +84,23 @@ impl fmt::Display for Ended {
 /// What data connections are served from and owned by.
 pub(super) struct Connections {
     store: Arc<Store>,
-    /// Held once here, and once by each connection.
-    open: Arc<()>,
-    turned_away: TurnedAway,
+    strangers: Arc<Strangers>,
+    /// Connections that have said hello.
+    open: Arc<AtomicUsize>,
+    turned_away: Arc<TurnedAway>,
     tasks: Tasks,
+}
+
+/// One of at most `connections_max`.
+struct Open {
+    all: Arc<AtomicUsize>,
+    _shown: OpenConnection,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Where a client sits.
@@ -89,7 +113,8 @@ pub(super) enum Side {
 
 impl Connections {
     pub fn new(store: Arc<Store>, tasks: Tasks) -> Arc<Self> {
-        Arc::new(Self { store, open: Arc::new(()), turned_away: TurnedAway::new(), tasks })
+        let (strangers, open, turned_away) = (Arc::default(), Arc::default(), TurnedAway::new(tasks.clone()));
+        Arc::new(Self { store, strangers, open, turned_away, tasks })
     }
 
     /// Accepts until the worker stops. Each connection is a task of its own whose end concerns nobody else.
@@ -111,86 +136,71 @@ impl Connections {
         Ok(())
     }
 
-    fn admit(&self, stream: Stream, side: Side, peer: String) {
-        let connections_max = self.store.settings.get().connections_max;
-        if Arc::strong_count(&self.open) > connections_max {
-            return self.turned_away.turn_away(stream, &peer, connections_max, &self.tasks);
-        }
-        let open = Arc::clone(&self.open);
-        let (store, stop) = (Arc::clone(&self.store), self.tasks.stop_token());
+    fn admit(self: &Arc<Self>, stream: Stream, side: Side, peer: String) {
+        let (connections, stranger) = (Arc::clone(self), self.strangers.enter());
         self.tasks.spawn("data-connection", OnFailure::Log, async move {
-            let _counted = (open, OpenConnection::new());
-            if let Err(ended) = serve(stream, side, store, stop).await {
-                match ended {
-                    Ended::Lost(error) => tracing::debug!(peer, %error, "data connection broke"),
-                    Ended::Fault(refusal, message) => {
-                        metrics::faulted_connection(refusal);
-                        tracing::warn!(peer, %refusal, message, "data connection refused")
-                    }
-                }
-            }
+            connections.attend(stream, stranger, side, &peer).await;
             Ok::<_, Infallible>(())
         });
     }
-}
 
-async fn serve(
-    mut stream: Stream,
-    side: Side,
-    store: Arc<Store>,
-    stop: CancellationToken,
-) -> Result<(), Ended> {
-    let serve = async {
-        let hello = hello(&mut stream, &store).await?;
-        let frame_bytes_max = frame_bytes_max(&store);
+    /// Serves a connection to its end, of which the peer hears.
+    async fn attend(&self, mut stream: Stream, stranger: Stranger, side: Side, peer: &str) {
+        let stop = self.tasks.stop_token();
+        let ended = stop.run_until_cancelled(self.serve(&mut stream, stranger, side)).await;
+        let stopping = || Err(Ended::Fault(Refusal::Stopping, "the worker is stopping".to_owned()));
+        match ended.unwrap_or_else(stopping) {
+            Ok(()) => {}
+            Err(Ended::Lost(error)) => tracing::debug!(peer, %error, "data connection broke"),
+            Err(Ended::TurnedAway(reason)) => {
+                Arc::clone(&self.turned_away).turn_away(stream, peer, reason).await;
+            }
+            Err(Ended::Fault(refusal, message)) => {
+                if refusal != Refusal::Stopping {
+                    metrics::faulted_connection(refusal);
+                    tracing::warn!(peer, %refusal, message, "data connection refused");
+                }
+                say_goodbye(stream, Fault { refusal, message }).await;
+            }
+        }
+    }
+
+    async fn serve(&self, stream: &mut Stream, stranger: Stranger, side: Side) -> Result<(), Ended> {
+        let store = &self.store;
+        let hello = stranger.hello(stream, store).await?;
+        let _open = self.open()?;
+        let frame_bytes_max = frame_bytes_max(store);
         let welcome =
             Welcome { frame_bytes_max: u32::try_from(frame_bytes_max).expect("below FRAME_BYTES_MAX") };
-        frame::write_all(&mut stream, &[welcome.encode()]).await?;
+        frame::write_all(stream, &[welcome.encode()]).await?;
         match hello.purpose {
-            Purpose::Push => push::serve(&mut stream, &store, Share::Clients, frame_bytes_max).await,
-            Purpose::Replicate => push::serve(&mut stream, &store, Share::Replicas, frame_bytes_max).await,
-            Purpose::Fetch => fetch::serve(&mut stream, side, &store).await,
-        }
-    };
-    let ended = tokio::select! {
-        biased;
-        () = stop.cancelled() => Err(Ended::Fault(Refusal::Stopping, "the worker is stopping".to_owned())),
-        ended = serve => ended,
-    };
-    if let Err(Ended::Fault(refusal, message)) = &ended {
-        let fault = Fault { refusal: *refusal, message: message.clone() };
-        // The peer may be gone already, or not reading.
-        let _ =
-            tokio::time::timeout(Duration::from_secs(1), frame::write_all(&mut stream, &[fault.encode()]))
-                .await;
-        if *refusal == Refusal::Stopping {
-            return Ok(());
+            Purpose::Push => push::serve(stream, store, Share::Clients, frame_bytes_max).await,
+            Purpose::Replicate => push::serve(stream, store, Share::Replicas, frame_bytes_max).await,
+            Purpose::Fetch => fetch::serve(stream, side, store).await,
         }
     }
-    ended
+
+    fn open(&self) -> Result<Open, Ended> {
+        let connections_max = self.store.settings.get().connections_max;
+        let one_more = |open| (open < connections_max).then_some(open + 1);
+        match self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
+            Ok(_) => Ok(Open { all: Arc::clone(&self.open), _shown: OpenConnection::new() }),
+            Err(_) => {
+                Err(Ended::TurnedAway(format!("its {connections_max} data connections are all in use")))
+            }
+        }
+    }
 }
 
-async fn hello(stream: &mut Stream, store: &Store) -> Result<Hello, Ended> {
-    let frame = tokio::time::timeout(HELLO_TIMEOUT, frame::read_frame(stream, HELLO_BYTES_MAX)).await;
-    let frame = frame.map_err(|_| Ended::Fault(Refusal::BadFrame, "no hello in time".to_owned()))??;
-    let frame = frame.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-    if frame.kind != Kind::Hello {
-        return Err(Ended::Fault(Refusal::BadFrame, format!("expected a hello, got {:?}", frame.kind)));
-    }
-    let hello = Hello::parse(frame.body)?;
-    build::require_same_release("the client", &hello.build, "shuffle worker")
-        .map_err(|refusal| Ended::Fault(Refusal::OtherBuild, refusal.to_string()))?;
-    let answered = match hello.purpose {
-        Purpose::Push | Purpose::Replicate => hello.incarnation == store.incarnation,
-        // Each stream is checked by itself: only what that life committed is served.
-        Purpose::Fetch => store.serves(hello.incarnation),
+/// Tells the peer why the connection ends. It may be gone already, or not reading.
+async fn say_goodbye(mut stream: Stream, fault: Fault) {
+    let goodbye = async {
+        frame::write_all(&mut stream, &[fault.encode()]).await?;
+        stream.shutdown().await?;
+        // Closed before all that the peer sends is read, a connection may lose what was sent along it.
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
     };
-    if !answered {
-        let message =
-            format!("worker {} lives as {}, not as {}", store.worker, store.incarnation, hello.incarnation);
-        return Err(Ended::Fault(Refusal::OtherIncarnation, message));
-    }
-    Ok(hello)
+    let _ = tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await;
 }
 
 /// So that a few frames fit in at the same time, and one always fits into what is kept for second copies.

@@ -14,7 +14,7 @@ use penstock_protocol::{
     token::{ClusterSecret, JobToken},
 };
 use penstock_shuffle_client::owner::{Owner, OwnerError};
-use penstock_shuffle_service::{master, worker};
+use penstock_shuffle_service::master;
 use uuid::Uuid;
 
 use crate::{
@@ -299,17 +299,4 @@ async fn a_client_without_the_token_of_a_job_fails_by_name() {
     client.grant(SHUFFLE.job, secret().job_token(SHUFFLE.job));
     push().await.unwrap();
     tasks.stop_token().cancel();
-}
-
-#[tokio::test]
-async fn connections_beyond_the_limit_are_closed_until_the_limit_is_raised() {
-    let configure = |config: &mut worker::Config| config.connections_max = 1;
-    let cluster = cluster(Setup { workers: 1, configure, ..Setup::default() }).await;
-    let worker = &cluster.workers[0];
-    let _first = say_hello(&cluster, Purpose::Push).await;
-    let mut refused = Tcp.connect(&worker.handle.address.data).await.unwrap();
-    assert!(next(&mut refused).await.is_none());
-    let raised = worker::Config { connections_max: 2, ..worker.config.clone() };
-    assert_eq!(worker.handle.reload(raised).unwrap().changed, ["connections_max"]);
-    say_hello(&cluster, Purpose::Push).await;
 }

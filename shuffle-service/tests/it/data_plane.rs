@@ -1,6 +1,7 @@
 //! What strangers and broken clients can send to the data plane.
 
 use bytes::Bytes;
+use futures::FutureExt;
 use penstock_common::net::{Network, Stream, Tcp};
 use penstock_protocol::{
     build,
@@ -12,6 +13,7 @@ use penstock_protocol::{
     shuffle::CommitVerdict,
     token::JobToken,
 };
+use penstock_shuffle_service::worker;
 use tokio::io::AsyncWriteExt;
 
 use crate::cluster::{Cluster, SHUFFLE, Setup, cluster, winner};
@@ -20,15 +22,26 @@ async fn one_worker() -> Cluster {
     cluster(Setup { workers: 1, ..Setup::default() }).await
 }
 
+async fn one_connection() -> Cluster {
+    let configure = |config: &mut worker::Config| config.connections_max = 1;
+    cluster(Setup { workers: 1, configure, ..Setup::default() }).await
+}
+
 async fn connect(cluster: &Cluster) -> Stream {
     Tcp.connect(&cluster.workers[0].handle.address.data).await.unwrap()
 }
 
 async fn say_hello(cluster: &Cluster, purpose: Purpose) -> Stream {
+    let mut stream = unwelcomed(cluster, purpose).await;
+    assert_eq!(next(&mut stream).await.unwrap().kind, Kind::Welcome);
+    stream
+}
+
+/// A hello whose answer is still to be read.
+async fn unwelcomed(cluster: &Cluster, purpose: Purpose) -> Stream {
     let mut stream = connect(cluster).await;
     let incarnation = cluster.workers[0].handle.address.incarnation;
     write_all(&mut stream, &[Hello { purpose, incarnation, build: build().into() }.encode()]).await.unwrap();
-    assert_eq!(next(&mut stream).await.unwrap().kind, Kind::Welcome);
     stream
 }
 
@@ -195,4 +208,32 @@ async fn a_client_that_means_another_life_or_release_is_turned_away() {
             assert_eq!(refusal(&mut stream).await, expected);
         }
     }
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_turned_away_until_it_is_raised() {
+    let cluster = one_connection().await;
+    let _first = say_hello(&cluster, Purpose::Push).await;
+    assert_eq!(refusal(&mut unwelcomed(&cluster, Purpose::Push).await).await, Refusal::NoRoom);
+    let worker = &cluster.workers[0];
+    let raised = worker::Config { connections_max: 2, ..worker.config.clone() };
+    assert_eq!(worker.handle.reload(raised).unwrap().changed, ["connections_max"]);
+    say_hello(&cluster, Purpose::Push).await;
+}
+
+#[tokio::test]
+async fn those_who_say_nothing_take_no_room_from_others_and_are_no_more_than_a_few() {
+    let cluster = one_connection().await;
+    let mut strangers = Vec::new();
+    for _ in 0..130 {
+        strangers.push(connect(&cluster).await);
+    }
+    let mut client = say_hello(&cluster, Purpose::Push).await;
+    // Whoever was silent for longest made room.
+    for stranger in &mut strangers[..2] {
+        assert_eq!(refusal(stranger).await, Refusal::NoRoom);
+    }
+    assert!(next(&mut strangers[3]).now_or_never().is_none(), "it may still say hello");
+    write_all(&mut client, &[Bytes::from(push(&cluster, 1))]).await.unwrap();
+    assert_eq!(next(&mut client).await.unwrap().kind, Kind::Acks);
 }

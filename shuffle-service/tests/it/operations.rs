@@ -138,6 +138,11 @@ async fn a_worker_whose_machine_goes_is_left_while_others_can_take_what_is_writt
     until_state(&cluster, "w0", "leaving").await;
     assert_eq!(workers_of(&*cluster.reserve(SHUFFLE, 4).await), BTreeSet::from(["w1"]));
     assert_eq!(cluster.owner.leaving().await.unwrap(), BTreeSet::from(["w0".into()]));
+    let master = cluster.master.admin.unwrap();
+    assert_eq!(post(master, "/api/v1/workers/w1/exclude", json!({})).await.0, 200);
+    assert_eq!(cluster.owner.leaving().await.unwrap(), BTreeSet::new(), "the other one takes nothing new");
+    assert_eq!(post(master, "/api/v1/workers/w1/include", json!({})).await.0, 200);
+    assert_eq!(cluster.owner.leaving().await.unwrap(), BTreeSet::from(["w0".into()]));
     cluster.workers[1].stop().await;
     until_state(&cluster, "w1", "left").await;
     assert_eq!(cluster.owner.leaving().await.unwrap(), BTreeSet::new(), "there is nowhere else to go");

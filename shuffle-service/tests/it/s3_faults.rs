@@ -9,6 +9,7 @@ use hyper::{
     body::{Frame, Incoming},
 };
 use s3s::{Body, HttpError, HttpRequest, HttpResponse, service::S3Service};
+use tokio::sync::Notify;
 
 use crate::s3_server::SLOW;
 
@@ -20,6 +21,8 @@ pub enum Fault {
     Broken,
     /// The answer comes late.
     Slow,
+    /// Nothing happens until [`Faults::heal`], and then what was asked for.
+    Held,
     /// No answer ever comes.
     Hang,
     /// The connection ends when a part of the request was read.
@@ -38,7 +41,10 @@ pub enum Operation {
 
 /// The script of a server; of several rules for an operation the first one counts until its times are over.
 #[derive(Debug, Default)]
-pub struct Faults(Mutex<Plan>);
+pub struct Faults {
+    plan: Mutex<Plan>,
+    healed: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Plan {
@@ -70,6 +76,7 @@ impl Faults {
         let mut plan = self.plan();
         plan.rules.clear();
         plan.odds = (0, Vec::new());
+        self.healed.notify_waiters();
     }
 
     pub fn injected(&self) -> u64 {
@@ -97,7 +104,7 @@ impl Faults {
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
-        self.0.lock().unwrap()
+        self.plan.lock().unwrap()
     }
 }
 
@@ -136,12 +143,17 @@ pub async fn serve(
     faults: Arc<Faults>,
 ) -> Result<HttpResponse, HttpError> {
     let request = request.map(Body::from);
+    let healed = faults.healed.notified();
     match faults.draw(&request) {
         None => store.call(request).await,
         Some(Fault::Busy) => refused(request, StatusCode::SERVICE_UNAVAILABLE, "SlowDown").await,
         Some(Fault::Broken) => refused(request, StatusCode::INTERNAL_SERVER_ERROR, "InternalError").await,
         Some(Fault::Slow) => {
             tokio::time::sleep(SLOW).await;
+            store.call(request).await
+        }
+        Some(Fault::Held) => {
+            healed.await;
             store.call(request).await
         }
         Some(Fault::Hang) => std::future::pending().await,

@@ -11,6 +11,7 @@ use crate::{
     s3_faults::{Fault, Operation},
     s3_server::{S3Server, s3_server},
     tiers::{Tiers, quota, tiers_with},
+    watch::Watch,
 };
 
 const ALL: [Fault; 6] =
@@ -205,6 +206,33 @@ async fn a_read_that_takes_longer_than_a_worker_may_be_silent_is_waited_for() {
     server.faults.add(Operation::Read, 1, Fault::Hang);
     tiers.assert_readable(SHUFFLE, &source).await;
     assert_eq!(server.faults.injected(), 1);
+}
+
+// The object is nobody's by the time it is there.
+#[tokio::test]
+async fn what_is_on_its_way_to_the_store_when_it_is_released_does_not_stay_there() {
+    let watch = Watch::start();
+    let server = s3_server().await;
+    let tiers = on(&server, Tier::Object, |config| config.object_store_timeout_ms = 60_000).await;
+    server.faults.always(Operation::Upload, Fault::Held);
+    {
+        let mut write = pin!(tiers.try_write(SHUFFLE));
+        tokio::select! {
+            written = &mut write => panic!("{written:?} although the store takes nothing"),
+            () = eventually("an upload begins", async || server.faults.requests(Operation::Upload) > 0) => {}
+        }
+    }
+    tiers.cluster.owner.release_shuffle(SHUFFLE).await;
+    assert_eq!(server.objects(), []);
+    watch.counters();
+    server.faults.heal();
+    let mut flushed = 0;
+    eventually("the upload ends", async || {
+        flushed += watch.total("penstock_shuffle_flushed_bytes_total");
+        flushed > 0
+    })
+    .await;
+    eventually("the object goes", async || server.objects().is_empty()).await;
 }
 
 /// Writes, moves, starts again and reads on a store that goes wrong by chance; what was read and what was not.

@@ -52,18 +52,29 @@ fn batch(map: u32) -> Bytes {
     payload(map, 0, 0, 1000)
 }
 
-async fn two_connections() -> Cluster {
+/// A worker with two connections, and the clients that hold them.
+struct Full {
+    cluster: Cluster,
+    target: Arc<ShuffleTarget>,
+    first: Client,
+    second: Client,
+    outputs: Vec<MapOutput>,
+}
+
+async fn full() -> Full {
     let configure = |config: &mut Config| config.connections_max = 2;
-    cluster(Setup { workers: 1, configure, ..Setup::default() }).await
+    let cluster = cluster(Setup { workers: 1, configure, ..Setup::default() }).await;
+    let target = cluster.reserve(SHUFFLE, 1).await;
+    let (first, second) = (Client::new(2), Client::new(2));
+    let outputs = vec![first.write(&target, 0).await.unwrap(), second.write(&target, 1).await.unwrap()];
+    Full { cluster, target, first, second, outputs }
 }
 
 #[tokio::test]
 async fn clients_above_the_limit_get_on_when_a_connection_is_free() {
     let watch = Watch::start();
-    let cluster = two_connections().await;
-    let target = cluster.reserve(SHUFFLE, 1).await;
-    let (first, second, third) = (Client::new(2), Client::new(2), Client::new(u32::MAX));
-    let mut outputs = vec![first.write(&target, 0).await.unwrap(), second.write(&target, 1).await.unwrap()];
+    let Full { cluster, target, first, second, mut outputs } = full().await;
+    let third = Client::new(u32::MAX);
     {
         let (write, mut turned_away) = (third.write(&target, 2), 0);
         tokio::pin!(write);
@@ -77,8 +88,9 @@ async fn clients_above_the_limit_get_on_when_a_connection_is_free() {
         first.exit().await;
         outputs.push(write.await.unwrap());
     }
-    let told = watch.warnings().into_iter().filter(|line| line.contains("too many data connections")).count();
-    assert_eq!(told, 1, "{:?}", watch.warnings());
+    let told = |of| watch.warnings().iter().filter(|line| line.contains(of)).count();
+    let told_now_and_later = || (told("too many data connections"), told("more data connections"));
+    assert_eq!(told_now_and_later(), (1, 0), "{:?}", watch.warnings());
 
     let winners = [winner(0, 0), winner(1, 0), winner(2, 0)];
     let source = cluster.sources(&target, &winners, &outputs).await.remove(0);
@@ -95,14 +107,14 @@ async fn clients_above_the_limit_get_on_when_a_connection_is_free() {
     }
     second.exit().await;
     assert_eq!(read.await.unwrap(), (0..3).map(batch).collect::<Vec<_>>());
+    cluster.workers[0].stop().await;
+    assert_eq!(told_now_and_later(), (1, 1), "{:?}", watch.warnings());
 }
 
 #[tokio::test]
 async fn a_client_that_never_gets_a_connection_fails_by_name() {
-    let cluster = two_connections().await;
-    let target = cluster.reserve(SHUFFLE, 1).await;
-    let (first, second, third) = (Client::new(2), Client::new(2), Client::new(2));
-    let outputs = [first.write(&target, 0).await.unwrap(), second.write(&target, 1).await.unwrap()];
+    let Full { cluster, target, outputs, first: _first, second: _second } = full().await;
+    let third = Client::new(2);
     let error = third.write(&target, 2).await.unwrap_err();
     assert!(matches!(error, PushError::NoRoom { .. }), "{error}");
     let source = cluster.sources(&target, &[winner(0, 0), winner(1, 0)], &outputs).await.remove(0);

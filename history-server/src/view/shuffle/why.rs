@@ -76,6 +76,7 @@ pub fn reason(why: EpochEnd) -> &'static str {
         EpochEnd::Grown => "because a part had grown to the size at which it is split",
         EpochEnd::Full => "because the part was as large as it may be, or its worker had no more room",
         EpochEnd::Closing => "because the worker was leaving",
+        EpochEnd::TurnedAway => "because the worker had no connection left for the writer",
         EpochEnd::WorkerLost => "because the worker did not answer or had lost what it held",
         EpochEnd::ReplicaLost => "because the second copy could not be stored",
         EpochEnd::Damaged => "because bytes arrived damaged",

@@ -18,24 +18,13 @@ use super::{
     inbox::{Event, Inbox},
     loan::{LoanError, LoanReader},
     share::Share,
+    turns::{Persistence, Who},
+    window::Window,
 };
 use crate::{connect::Broken, error::FetchError, metrics};
 
 const BACKOFF_BASE: Duration = Duration::from_millis(50);
 const BACKOFF_CAP: Duration = Duration::from_secs(2);
-
-/// How much is done to read one copy.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Persistence {
-    /// Tries to reach the worker in a row.
-    pub tries: u32,
-    /// How long it may say nothing at all.
-    pub patience: Duration,
-    /// How long it is tried again at least, however few tries there are.
-    pub absence: Duration,
-    /// The same, while it is there and its object store is not.
-    pub outage: Duration,
-}
 
 pub(super) struct LocationReader {
     fetchers: Arc<Fetchers>,
@@ -52,9 +41,15 @@ pub(super) struct LocationReader {
     /// What is read before anything else that comes.
     loan: Option<LoanReader>,
     waits: Backoff,
-    /// When the first of the failures since then came.
-    failing_since: Option<Instant>,
+    away: Option<Away>,
     effort: Arc<FetchEffort>,
+}
+
+/// Who is not there, and may come back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Away {
+    pub since: Instant,
+    pub who: Who,
 }
 
 struct Opened {
@@ -62,33 +57,6 @@ struct Opened {
     stream: u32,
     inbox: Arc<Inbox>,
     window: Window,
-}
-
-/// What the worker may have on its way to one stream.
-struct Window {
-    /// Credit given minus bytes that were consumed and told; a batch larger than the credit overdraws it.
-    open: i64,
-    /// Consumed bytes that the worker has not been told of.
-    consumed: i64,
-}
-
-impl Window {
-    fn new(credit: u32) -> Self {
-        Self { open: credit.into(), consumed: 0 }
-    }
-
-    /// Counts consumed bytes and returns the credit to give, once it is worth a frame. With more streams than before the
-    /// share is smaller, and less is given back than was used.
-    fn consume(&mut self, bytes: usize, share: u32) -> u32 {
-        self.consumed += i64::try_from(bytes).expect("frames are small");
-        if self.consumed < self.open / 2 {
-            return 0;
-        }
-        self.open -= std::mem::take(&mut self.consumed);
-        let grant = u32::try_from(i64::from(share) - self.open).unwrap_or(0);
-        self.open += i64::from(grant);
-        grant
-    }
 }
 
 impl LocationReader {
@@ -100,7 +68,7 @@ impl LocationReader {
         persistence: Persistence,
         effort: Arc<FetchEffort>,
     ) -> Self {
-        let (share, waits) = (fetchers.shares.take(), waits(&location, persistence));
+        let (share, waits) = (fetchers.shares.take(), waits(&location).tries(persistence.tries));
         Self {
             fetchers,
             shuffle,
@@ -112,13 +80,29 @@ impl LocationReader {
             share,
             loan: None,
             waits,
-            failing_since: None,
+            away: None,
             effort,
         }
     }
 
     pub fn location(&self) -> &Location {
         &self.location
+    }
+
+    /// Bytes received so far.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Set if it failed because of what may come back.
+    pub fn away(&self) -> Option<Away> {
+        self.away
+    }
+
+    /// Has it tried again where it is.
+    pub fn persist(&mut self, persistence: Persistence) {
+        self.persistence = persistence;
+        self.waits = waits(&self.location).tries(persistence.tries);
     }
 
     /// The next whole batches; none after the last.
@@ -142,6 +126,7 @@ impl LocationReader {
                     Broken { refusal: Some(refusal), silence: None, reason }
                 }
                 Event::Refused(refusal, message) => {
+                    self.away = None;
                     let worker = self.location.worker.worker.as_str();
                     return Err(FetchError::refused(self.shuffle, refusal, &message, worker));
                 }
@@ -241,8 +226,8 @@ impl LocationReader {
 
     fn advance(&mut self, bytes: usize) {
         self.offset += bytes as u64;
-        self.waits = waits(&self.location, self.persistence);
-        self.failing_since = None;
+        self.waits = waits(&self.location).tries(self.persistence.tries);
+        self.away = None;
     }
 
     fn consumed(&mut self, bytes: usize) {
@@ -255,22 +240,18 @@ impl LocationReader {
         }
     }
 
-    /// None once the tries are used up and the worker, or its object store, was away for as long as it may be.
-    fn next_wait(&mut self, broken: &Broken) -> Option<Duration> {
-        let failing_for = self.failing_since.get_or_insert_with(Instant::now).elapsed();
-        let Persistence { absence, outage, .. } = self.persistence;
-        let is_store_away = broken.refusal == Some(Refusal::StoreAway);
-        let may_come_back = failing_for < if is_store_away { outage } else { absence };
-        self.waits.next().or_else(|| may_come_back.then(|| self.waits.one_more()))
-    }
-
     async fn wait_to_reopen(&mut self, broken: Broken) -> Result<(), FetchError> {
         let is_silent =
             broken.silence.is_some() && self.persistence.patience < self.fetchers.options.answer_timeout();
         if is_silent {
             self.fetchers.suspects.add(&self.location.worker);
         }
-        let wait = if broken.is_final() || is_silent { None } else { self.next_wait(&broken) };
+        let may_come_back = !broken.is_final();
+        self.away = may_come_back.then(|| Away {
+            since: self.away.map_or_else(Instant::now, |away| away.since),
+            who: if broken.refusal == Some(Refusal::StoreAway) { Who::Store } else { Who::Worker },
+        });
+        let wait = if may_come_back && !is_silent { self.waits.next() } else { None };
         let worker = self.location.worker.worker.as_str();
         let Some(wait) = wait else {
             return Err(match broken.refusal {
@@ -288,45 +269,13 @@ impl LocationReader {
     }
 }
 
-fn waits(location: &Location, persistence: Persistence) -> Backoff {
+pub(super) fn waits(location: &Location) -> Backoff {
     let seed = location.worker.incarnation.0 ^ u64::from(location.partition.0);
-    Backoff::new(BACKOFF_BASE, BACKOFF_CAP).with_seed(seed).tries(persistence.tries)
+    Backoff::new(BACKOFF_BASE, BACKOFF_CAP).with_seed(seed)
 }
 
 impl Drop for LocationReader {
     fn drop(&mut self) {
         self.leave();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The worker's side: sends while it has credit, whole batches of one size.
-    fn all_arrive(batch: usize, share: impl Fn(usize) -> u32) {
-        let mut window = Window::new(share(0));
-        let mut credit = i64::from(share(0));
-        for sent in 0..1000 {
-            assert!(credit > 0, "stalled after {sent} batches of {batch} bytes");
-            credit -= batch as i64;
-            credit += i64::from(window.consume(batch, share(sent)));
-        }
-    }
-
-    #[test]
-    fn credit_never_dries_up_whatever_the_size_of_batches_and_shares() {
-        for batch in [1, 100, 999, 1000, 1001, 5000, 1_000_000] {
-            all_arrive(batch, |_| 1000);
-            all_arrive(batch, |sent| if sent % 100 < 50 { 1000 } else { 7000 });
-        }
-    }
-
-    #[test]
-    fn a_smaller_share_is_reached_by_giving_less_back() {
-        let mut window = Window::new(1000);
-        assert_eq!(window.consume(400, 500), 0);
-        assert_eq!(window.consume(200, 500), 100);
-        assert_eq!(window.open, 500);
     }
 }

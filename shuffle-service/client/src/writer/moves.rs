@@ -151,6 +151,8 @@ fn suspect(why: &Why, location: &Location) -> Option<WorkerId> {
 /// As the owner of the shuffle is told.
 fn why_ended(why: &Why) -> EpochEnd {
     match refusal(why) {
+        // Of the whole connection, where batches are not looked at yet.
+        Some(Refusal::NoRoom) if matches!(why, Why::Unreachable { .. }) => EpochEnd::TurnedAway,
         Some(Refusal::Full | Refusal::NoRoom | Refusal::OverQuota) => EpochEnd::Full,
         Some(Refusal::Closed | Refusal::Stopping) => EpochEnd::Closing,
         Some(Refusal::ReplicaLost) => EpochEnd::ReplicaLost,
@@ -281,8 +283,11 @@ mod tests {
         for (refusal, why) in reasons {
             assert_eq!(why_ended(&Why::Refused(refusal)), why, "{refusal:?}");
         }
-        let reason = "connection refused".to_owned();
-        let unreachable = Why::Unreachable { refusal: None, silent: false, reason };
-        assert_eq!(why_ended(&unreachable), EpochEnd::WorkerLost);
+        let unreachable = |refusal| {
+            let reason = "no connection".to_owned();
+            why_ended(&Why::Unreachable { refusal, silent: false, reason })
+        };
+        assert_eq!(unreachable(None), EpochEnd::WorkerLost);
+        assert_eq!(unreachable(Some(Refusal::NoRoom)), EpochEnd::TurnedAway);
     }
 }

@@ -1,8 +1,8 @@
-//! Connections above the limit: whoever opens one hears that there is no room, and comes again or goes elsewhere.
+//! Connections for which there is no room: whoever opens one hears it, and comes again or goes elsewhere.
 
 use std::{
     convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -10,22 +10,21 @@ use penstock_common::{
     lifecycle::{OnFailure, Tasks},
     net::Stream,
 };
-use penstock_protocol::frame::{self, Fault, ReadFrameError, Refusal};
-use tokio::{io::AsyncWriteExt, sync::Semaphore, time::Instant};
+use penstock_protocol::frame::{Fault, Refusal};
+use tokio::{sync::Semaphore, time::Instant};
 
-use super::HELLO_BYTES_MAX;
+use super::say_goodbye;
 use crate::metrics;
 
 /// So many hear it at the same time; what comes on top of them is closed at once.
 const ANSWERED_MAX: usize = 64;
-/// A peer is not waited for longer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two lines in the log.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
 pub(super) struct TurnedAway {
-    answered: Arc<Semaphore>,
+    answered: Semaphore,
     untold: Mutex<Untold>,
+    tasks: Tasks,
 }
 
 /// What the log does not say yet.
@@ -35,49 +34,76 @@ struct Untold {
     told_at: Option<Instant>,
 }
 
+/// When the log is to speak of a connection.
+#[derive(Debug, PartialEq, Eq)]
+enum Tell {
+    /// Of so many.
+    Now(u64),
+    /// Of this one and of those that come until then.
+    At(Instant),
+    /// Together with an earlier one.
+    WithEarlier,
+}
+
 impl TurnedAway {
-    pub fn new() -> Self {
-        Self { answered: Arc::new(Semaphore::new(ANSWERED_MAX)), untold: Mutex::default() }
+    pub fn new(tasks: Tasks) -> Arc<Self> {
+        Arc::new(Self { answered: Semaphore::new(ANSWERED_MAX), untold: Mutex::default(), tasks })
     }
 
-    pub fn turn_away(&self, stream: Stream, peer: &str, connections_max: usize, tasks: &Tasks) {
+    pub async fn turn_away(self: Arc<Self>, stream: Stream, peer: &str, reason: String) {
         metrics::turned_away();
-        let untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner).count(Instant::now());
-        if let Some(connections) = untold {
-            tracing::warn!(peer, connections, connections_max, "too many data connections were opened");
+        Arc::clone(&self).tell(peer, &reason);
+        if let Ok(_answered) = self.answered.try_acquire() {
+            say_goodbye(stream, Fault { refusal: Refusal::NoRoom, message: reason }).await;
         }
-        let Ok(answered) = Arc::clone(&self.answered).try_acquire_owned() else { return };
-        tasks.spawn("turned-away", OnFailure::Log, async move {
-            let _answered = answered;
-            // The peer may be gone, or not reading.
-            let _ = tokio::time::timeout(ANSWER_TIMEOUT, answer(stream, connections_max)).await;
-            Ok::<_, Infallible>(())
-        });
+    }
+
+    fn tell(self: Arc<Self>, peer: &str, reason: &str) {
+        let tell = self.untold().count(Instant::now());
+        match tell {
+            Tell::Now(connections) => {
+                tracing::warn!(peer, connections, reason, "too many data connections were opened");
+            }
+            Tell::At(due) => {
+                let stop = self.tasks.stop_token();
+                self.tasks.clone().spawn("turned-away", OnFailure::Log, async move {
+                    stop.run_until_cancelled(tokio::time::sleep_until(due)).await;
+                    if let Some(connections) = self.untold().take(Instant::now()) {
+                        tracing::warn!(
+                            connections,
+                            "more data connections were opened than there is room for"
+                        );
+                    }
+                    Ok::<_, Infallible>(())
+                });
+            }
+            Tell::WithEarlier => {}
+        }
+    }
+
+    fn untold(&self) -> MutexGuard<'_, Untold> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Untold {
-    /// Counts a connection; how many the log is to speak of now.
-    fn count(&mut self, now: Instant) -> Option<u64> {
+    fn count(&mut self, now: Instant) -> Tell {
         self.connections += 1;
-        let was_told_lately = self.told_at.is_some_and(|at| now.duration_since(at) < TELL_INTERVAL);
-        if was_told_lately {
-            return None;
+        match self.told_at.map(|at| at + TELL_INTERVAL).filter(|due| now < *due) {
+            None => Tell::Now(self.take(now).unwrap_or(0)),
+            Some(due) if self.connections == 1 => Tell::At(due),
+            Some(_) => Tell::WithEarlier,
         }
-        self.told_at = Some(now);
-        Some(std::mem::take(&mut self.connections))
     }
-}
 
-/// Everything that the peer sends is read: closed before that, a connection may lose what was sent along it.
-async fn answer(mut stream: Stream, connections_max: usize) -> Result<(), ReadFrameError> {
-    frame::read_frame(&mut stream, HELLO_BYTES_MAX).await?;
-    let message = format!("its {connections_max} data connections are all in use");
-    let fault = Fault { refusal: Refusal::NoRoom, message };
-    frame::write_all(&mut stream, &[fault.encode()]).await?;
-    stream.shutdown().await?;
-    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
-    Ok(())
+    /// How many the log is to speak of; none if it has spoken of all.
+    fn take(&mut self, now: Instant) -> Option<u64> {
+        let connections = std::mem::take(&mut self.connections);
+        (connections > 0).then(|| {
+            self.told_at = Some(now);
+            connections
+        })
+    }
 }
 
 #[cfg(test)]
@@ -87,10 +113,13 @@ mod tests {
     #[test]
     fn the_log_speaks_once_in_a_while_of_all_since() {
         let (mut untold, start) = (Untold::default(), Instant::now());
-        assert_eq!(untold.count(start), Some(1));
-        assert_eq!(untold.count(start), None);
-        assert_eq!(untold.count(start + TELL_INTERVAL / 2), None);
-        assert_eq!(untold.count(start + TELL_INTERVAL), Some(3));
-        assert_eq!(untold.count(start + TELL_INTERVAL), None);
+        let due = start + TELL_INTERVAL;
+        assert_eq!(untold.count(start), Tell::Now(1));
+        assert_eq!(untold.count(start), Tell::At(due));
+        assert_eq!(untold.count(start + TELL_INTERVAL / 2), Tell::WithEarlier);
+        assert_eq!(untold.take(due), Some(2));
+        assert_eq!(untold.count(due), Tell::At(due + TELL_INTERVAL));
+        assert_eq!(untold.count(due + TELL_INTERVAL), Tell::Now(2));
+        assert_eq!(untold.take(due + TELL_INTERVAL), None, "they were told with the one that came then");
     }
 }

@@ -65,7 +65,7 @@ impl World {
                 self.said.push(format!("reserve {}", self.shuffle_name(*shuffle)));
                 self.answers.push_back(Event::ShuffleReserved { shuffle: *shuffle, outcome });
             }
-            Effect::ExtendShuffle { shuffle, wanted, .. } => {
+            Effect::ExtendShuffle { shuffle, wanted, suspects } => {
                 let outcome = match self.faults.remove("extend") {
                     true => Err(JobFailure::new(FailureClass::Infrastructure, "no worker has room", None)),
                     false => {
@@ -73,7 +73,9 @@ impl World {
                     }
                 };
                 let epochs: Vec<_> = wanted.iter().map(|(p, epoch)| format!("{p}.{epoch}")).collect();
-                self.said.push(format!("extend {} by {}", self.shuffle_name(*shuffle), epochs.join(" ")));
+                let suspected: String = suspects.iter().map(|worker| format!(" not on {worker}")).collect();
+                let (name, epochs) = (self.shuffle_name(*shuffle), epochs.join(" "));
+                self.said.push(format!("extend {name} by {epochs}{suspected}"));
                 self.answers.push_back(Event::ShuffleExtended {
                     shuffle: *shuffle,
                     wanted: wanted.clone(),

@@ -15,6 +15,7 @@ const REASONS: Record<string, string> = {
   grown: 'split',
   full: 'full',
   closing: 'worker leaving',
+  turned_away: 'no connection',
   worker_lost: 'worker lost',
   replica_lost: 'copy lost',
   damaged: 'damaged',

@@ -36,6 +36,7 @@ mod settings;
 mod short_circuit;
 mod site;
 mod standing;
+mod storage;
 mod store;
 mod unwanted;
 mod usage;
@@ -69,6 +70,7 @@ use tokio::sync::watch;
 
 pub use self::config::{Config, DiskClass, DiskConfig, EvictFirst, Fsync, InvalidConfig, Tier};
 pub(crate) use self::disks::DiskState;
+pub use self::storage::Storage;
 use self::{
     boot::{address, name, next_life, reach, report, serve_admin, serve_control, watch_disks},
     connection::Connections,
@@ -89,7 +91,7 @@ use self::{
     store::Store,
     unwanted::Remover,
 };
-use crate::disk::{Disk, LocalDisk};
+use crate::disk::LocalDisk;
 
 /// Between two looks for manifests that are due.
 const RECORD_INTERVAL: Duration = Duration::from_secs(1);
@@ -156,16 +158,16 @@ pub async fn start(
     clock: Arc<dyn Clock>,
     tasks: Tasks,
 ) -> Result<Handle, StartError> {
-    let disk = LocalDisk::new(config.disk_writes);
-    start_on(config, network, clock, Arc::new(disk), tasks).await
+    let disk = Arc::new(LocalDisk::new(config.disk_writes));
+    start_on(config, network, clock, Storage::from(disk), tasks).await
 }
 
-/// Starts a worker on any disk.
+/// Starts a worker on any disks and any object store.
 pub async fn start_on(
     config: Config,
     network: Arc<dyn Network>,
     clock: Arc<dyn Clock>,
-    disk: Arc<dyn Disk>,
+    storage: Storage,
     tasks: Tasks,
 ) -> Result<Handle, StartError> {
     config.validate()?;
@@ -182,12 +184,15 @@ pub async fn start_on(
     let local = short_circuit::listen(&config, network.as_ref(), data.as_ref()).await?;
     let worker = name(&config, data.as_ref()).map_err(StartError::Bind)?;
     let tasks = tasks.child(format!("shuffle-worker {worker}"));
-    let disks = Arc::new(Disks::new(&config, &worker, disk, tasks.clone()));
+    let disks = Arc::new(Disks::new(&config, &worker, storage.disk, tasks.clone()));
     disks.take_over().await.map_err(|(folder, source)| StartError::Folder { folder, source })?;
-    let object_store = objects::open(&config.object_store).map_err(|source| StartError::ObjectStore {
-        location: config.shown().object_store,
-        source: Box::new(source),
-    })?;
+    let object_store = match storage.object_store {
+        Some(object_store) => Some(object_store),
+        None => objects::open(&config.object_store).map_err(|source| StartError::ObjectStore {
+            location: config.shown().object_store,
+            source: Box::new(source),
+        })?,
+    };
     let (recovered, are_all_known) = recover(&disks, config.keep_data).await;
     let life = next_life(clock.as_ref(), &recovered);
     let timeout = Duration::from_millis(config.object_store_timeout_ms);

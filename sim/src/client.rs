@@ -90,6 +90,13 @@ async fn look_for_dirt(world: &World, life: &Life) -> Vec<String> {
             dirt.push(format!("{} files on {worker}", disk.file_count()));
         }
     }
+    for (worker, objects) in &world.objects {
+        match objects.names().await {
+            Ok(names) if names.is_empty() => {}
+            Ok(names) => dirt.push(format!("{worker} has left {} in the object store", names.join(", "))),
+            Err(error) => dirt.push(format!("the object store of {worker} does not list: {error}")),
+        }
+    }
     match busy_slots(life).await {
         Some(0) => {}
         Some(busy) => dirt.push(format!("{busy} slots are taken")),

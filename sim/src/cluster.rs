@@ -26,6 +26,7 @@ use crate::{
     engine::ScriptedRunner,
     exercise::{self, Feature},
     network::{SimNetwork, Weather},
+    objects::SimObjects,
     oracle::Oracle,
     planner::SimPlanner,
     random::mix,
@@ -56,6 +57,8 @@ pub struct World {
     /// `host:port` of each.
     pub masters: Vec<String>,
     pub disks: BTreeMap<Arc<str>, Arc<SimDisk>>,
+    /// Of each worker, whether it uses one or not.
+    pub objects: BTreeMap<Arc<str>, SimObjects>,
     /// What the coordinator wants a folder for although it writes nothing that matters.
     pub folder: PathBuf,
     /// Asks the present life of a host to stop.
@@ -84,12 +87,16 @@ impl World {
         jobs: &[JobPlan],
         weather: Arc<Weather>,
         folder: PathBuf,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let record = Arc::clone(&weather.record);
         let disk =
             |host: Host| (Arc::clone(&host.name), Arc::new(SimDisk::new(seed, host, Arc::clone(&record))));
+        let objects = |host: Host| {
+            let name = Arc::clone(&host.name);
+            anyhow::Ok((name, SimObjects::new(seed, host, Arc::clone(&record))?))
+        };
         let store = SimStore::new(seed, sizes.store_delay_max_ms, Arc::clone(&record));
-        Self {
+        Ok(Self {
             seed,
             sizes,
             weather,
@@ -97,12 +104,13 @@ impl World {
             oracle: Arc::new(Oracle::of(jobs)),
             masters: topology.masters(),
             disks: topology.of(Role::Worker).into_iter().map(disk).collect(),
+            objects: topology.of(Role::Worker).into_iter().map(objects).collect::<Result<_, _>>()?,
             folder,
             stops: Mutex::default(),
             deaths: Mutex::default(),
             exited: Mutex::default(),
             record,
-        }
+        })
     }
 
     pub fn begin(&self, host: &Arc<str>) -> Life {
@@ -265,7 +273,12 @@ async fn start_worker(world: &World, life: &Life) -> anyhow::Result<worker::Hand
         admin_listen: String::new(),
         advertise_host: life.host.to_string(),
         masters: world.masters.clone(),
-        data_dirs: vec!["disk".into()],
+        disks: world.sizes.storage.disks(),
+        object_store: world.sizes.storage.object_store(),
+        object_store_timeout_ms: 2_000,
+        create_in: world.sizes.storage.create_in,
+        evict_from_percent: 10,
+        evict_to_percent: 0,
         memory_bytes_max: ByteSize::mib(8),
         flush_from_percent: world.sizes.flush_from_percent,
         flush_to_percent: 0,
@@ -285,7 +298,10 @@ async fn start_worker(world: &World, life: &Life) -> anyhow::Result<worker::Hand
     if config.keep_data && disk.file_count() > 0 {
         world.record.exercised(Feature::RestartsOnData, 1);
     }
-    Ok(worker::start_on(config, life.network.clone(), life.clock.clone(), disk, life.tasks.clone()).await?)
+    let object_store = world.sizes.storage.has_objects.then(|| world.objects[&life.host].operator());
+    let storage = worker::Storage { disk, object_store };
+    Ok(worker::start_on(config, life.network.clone(), life.clock.clone(), storage, life.tasks.clone())
+        .await?)
 }
 
 async fn start_executor(world: &World, life: &Life) -> anyhow::Result<()> {

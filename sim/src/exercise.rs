@@ -31,12 +31,14 @@ pub enum Feature {
     MasterTakeovers,
     /// Workers that found the data of a former life.
     RestartsOnData,
+    /// Bytes that moved from disks to object stores.
+    EvictedBytes,
     /// Jobs that trouble did not excuse, and that had to succeed without running a stage again.
     PromisedJobs,
 }
 
 impl Feature {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::SecondCopies,
         Self::EpochsAfterGrowth,
         Self::EpochsAfterFull,
@@ -49,6 +51,7 @@ impl Feature {
         Self::StageReruns,
         Self::MasterTakeovers,
         Self::RestartsOnData,
+        Self::EvictedBytes,
         Self::PromisedJobs,
     ];
 
@@ -57,6 +60,7 @@ impl Feature {
             ("penstock_shuffle_client_revived_batches_total", None) => Some(Self::RevivedBatches),
             ("penstock_shuffle_client_failovers_total", None) => Some(Self::ReaderFailovers),
             ("penstock_shuffle_client_master_changes_total", None) => Some(Self::MasterTakeovers),
+            ("penstock_shuffle_evicted_bytes_total", None) => Some(Self::EvictedBytes),
             ("penstock_shuffle_refused_batches_total", Some("Stopping")) => Some(Self::DrainRefusals),
             _ => None,
         }
@@ -70,7 +74,7 @@ impl Feature {
             EpochEnd::WorkerLost => Some(Self::EpochsAfterLostWorker),
             EpochEnd::ReplicaLost => Some(Self::EpochsAfterLostReplica),
             // Damage on the way is TCP's to prevent; the simulated network damages nothing.
-            EpochEnd::Damaged | EpochEnd::Other => None,
+            EpochEnd::Damaged | EpochEnd::TurnedAway | EpochEnd::Other => None,
         }
     }
 }

@@ -70,10 +70,17 @@ pub enum Kind {
     CallLostSync,
     CallTurnedBit,
     CallHung,
+
+    // Object stores, and single calls to them.
+    ObjectStoreAway,
+    ObjectCallFailed,
+    /// Carried out, and not said so.
+    ObjectAnswerLost,
+    ObjectCallHung,
 }
 
 impl Kind {
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 39] = [
         Self::FrameLost,
         Self::FrameDelayed,
         Self::FrameDuplicated,
@@ -109,6 +116,10 @@ impl Kind {
         Self::CallLostSync,
         Self::CallTurnedBit,
         Self::CallHung,
+        Self::ObjectStoreAway,
+        Self::ObjectCallFailed,
+        Self::ObjectAnswerLost,
+        Self::ObjectCallHung,
     ];
 
     /// Whether a job may fail because of it, unless everything that it befell had a second one (see
@@ -169,7 +180,11 @@ impl Kind {
             | Self::CallWroteHalf
             | Self::CallLostSync
             | Self::CallTurnedBit
-            | Self::CallHung => Some(Role::Worker),
+            | Self::CallHung
+            | Self::ObjectStoreAway
+            | Self::ObjectCallFailed
+            | Self::ObjectAnswerLost
+            | Self::ObjectCallHung => Some(Role::Worker),
         }
     }
 }

@@ -127,6 +127,8 @@ impl Run {
         let Scenario { seed, topology, jobs, messages, timetable, sizes } = scenario;
         let folder = tempfile::tempdir()?;
         let calm_at_ms = timetable.calm_at().as_millis() as u64;
+        // OpenDAL's pauses between tries are random, out of this thread's generator.
+        fastrand::seed(seed);
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
             .epoch(std::time::UNIX_EPOCH)
@@ -138,7 +140,8 @@ impl Run {
             .enable_random_order()
             .build();
         let weather = Arc::new(Weather { messages, record, calm_at_ms });
-        let world = Arc::new(World::new(seed, sizes, &topology, &jobs, weather, folder.path().to_path_buf()));
+        let world =
+            Arc::new(World::new(seed, sizes, &topology, &jobs, weather, folder.path().to_path_buf())?);
         for host in topology.servers() {
             let world = Arc::clone(&world);
             sim.host(host.name.to_string(), move || cluster::live(Arc::clone(&world), host.clone()));
@@ -227,6 +230,12 @@ impl Run {
                 self.to_damage.insert(host);
             }
             Act::MendDisk(host) => self.world.disks[&host.name].mend(),
+            Act::LoseObjects(host) => {
+                self.fault(Kind::ObjectStoreAway, [&host]);
+                self.world.objects[&host.name].go_away();
+            }
+            Act::SickenObjects(host) => self.world.objects[&host.name].sicken(),
+            Act::MendObjects(host) => self.world.objects[&host.name].mend(),
             Act::Calm => self.calm(),
         }
     }
@@ -361,12 +370,13 @@ impl Run {
         }
     }
 
-    /// All links are whole, all disks work, all processes run.
+    /// All links are whole, all disks and object stores work, all processes run.
     fn calm(&mut self) {
         self.world.record.line(format_args!("the weather is calm"));
         let links: Vec<_> = self.touched.iter().cloned().collect();
         links.iter().for_each(|link| self.mend_link(link));
         self.world.disks.values().for_each(|disk| disk.mend());
+        self.world.objects.values().for_each(|objects| objects.mend());
         self.to_damage.clear();
         std::mem::take(&mut self.decommissioned).into_iter().for_each(|host| {
             self.order(Order::Recommission(host));

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use penstock_common::bytes::ByteSize;
 use penstock_shuffle_client::ClientOptions;
-use penstock_shuffle_service::worker::Fsync;
+use penstock_shuffle_service::worker::{DiskConfig, Fsync, Tier};
 
 use crate::{
     faults::{Aim, Messages, Timetable},
@@ -43,6 +44,17 @@ pub struct Sizes {
     /// How long a worker that is asked to stop waits for those who need it.
     pub drain_seconds: u64,
     pub client: ClientOptions,
+    pub storage: Storage,
+}
+
+/// What workers keep data in.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    pub disks: u64,
+    /// Of each disk.
+    pub quota_bytes: u64,
+    pub has_objects: bool,
+    pub create_in: Tier,
 }
 
 /// How bad the weather is.
@@ -65,7 +77,7 @@ impl Scenario {
     pub fn of(seed: u64) -> Self {
         let dice = Dice::new(seed, "scenario");
         let weather = *dice.pick(&WEATHER);
-        let mut sizes = Sizes::of(&dice);
+        let mut sizes = Sizes::of(seed, &dice);
         let mut masters = dice.between(1, 2);
         if weather == Weather::Spared && masters == 1 {
             // There is something to lose.
@@ -90,7 +102,7 @@ impl Scenario {
 }
 
 impl Sizes {
-    fn of(dice: &Dice) -> Self {
+    fn of(seed: u64, dice: &Dice) -> Self {
         Self {
             tick: Duration::from_millis(*dice.pick(&[4, 10])),
             latency_max: Duration::from_millis(*dice.pick(&[2, 20, 80])),
@@ -112,6 +124,38 @@ impl Sizes {
                 answer_timeout_ms: 8_000,
                 ..ClientOptions::default()
             },
+            storage: Storage::of(&Dice::new(seed, "storage")),
         }
+    }
+}
+
+impl Storage {
+    fn of(dice: &Dice) -> Self {
+        let has_objects = dice.chance(0.5);
+        let tiers: &[_] = match has_objects {
+            true => &[Tier::Memory, Tier::Disk, Tier::Object],
+            false => &[Tier::Memory, Tier::Disk],
+        };
+        Self {
+            disks: dice.between(1, 3),
+            // With the smaller ones, most of what is committed moves on to the object store.
+            quota_bytes: if has_objects { *dice.pick(&[20 << 10, 200 << 10, 1 << 30]) } else { 1 << 30 },
+            has_objects,
+            create_in: *dice.pick(tiers),
+        }
+    }
+
+    pub fn disks(&self) -> Vec<DiskConfig> {
+        let disk = |number| DiskConfig {
+            path: format!("disk-{number}").into(),
+            quota: ByteSize(self.quota_bytes),
+            ..DiskConfig::default()
+        };
+        (1..=self.disks).map(disk).collect()
+    }
+
+    /// The workers are handed theirs: this says that there is one.
+    pub fn object_store(&self) -> String {
+        if self.has_objects { "memory://".to_owned() } else { String::new() }
     }
 }

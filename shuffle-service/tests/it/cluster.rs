@@ -227,8 +227,9 @@ impl Cluster {
         let tasks = self.tasks.child("worker");
         let faults = Arc::new(FaultyDisk::new(disk.clone()));
         let (on, network) = (faults.clone(), Arc::clone(&self.worker_network));
-        let handle =
-            worker::start_on(config.clone(), network, self.clock.clone(), on, tasks.clone()).await.unwrap();
+        let handle = worker::start_on(config.clone(), network, self.clock.clone(), on.into(), tasks.clone())
+            .await
+            .unwrap();
         handle.registered().await;
         Worker { handle, disk, faults, config, tasks }
     }

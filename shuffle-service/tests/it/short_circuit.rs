@@ -87,7 +87,8 @@ async fn start(cluster: &Cluster, config: &Config) -> (worker::Handle, Tasks) {
     let tasks = Tasks::new("worker");
     let disk = Arc::new(LocalDisk::default());
     let worker =
-        worker::start_on(config.clone(), Arc::new(Tcp), cluster.clock.clone(), disk, tasks.clone()).await;
+        worker::start_on(config.clone(), Arc::new(Tcp), cluster.clock.clone(), disk.into(), tasks.clone())
+            .await;
     let worker = worker.unwrap();
     worker.registered().await;
     (worker, tasks)

@@ -53,7 +53,7 @@ async fn an_exchange_runs_over_tls_and_nobody_without_a_certificate_gets_in() {
         ..Default::default()
     };
     let disk = Arc::new(MemoryDisk::default());
-    let worker = worker::start_on(config, Arc::new(Tcp), Arc::new(SystemClock), disk, tasks.clone());
+    let worker = worker::start_on(config, Arc::new(Tcp), Arc::new(SystemClock), disk.into(), tasks.clone());
     let worker = worker.await.unwrap();
     worker.registered().await;
     // Past the network there would be no encryption and no proof.

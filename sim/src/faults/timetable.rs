@@ -33,6 +33,11 @@ pub enum Act {
     /// Now and then a call to it goes wrong in this way.
     SickenDisk(Host, Kind),
     MendDisk(Host),
+    /// All calls to the object store of a worker fail.
+    LoseObjects(Host),
+    /// Now and then a call to it goes wrong, in any way.
+    SickenObjects(Host),
+    MendObjects(Host),
     /// Everything is as it should be from here on.
     Calm,
 }
@@ -72,6 +77,11 @@ impl Timetable {
                 events.extend(undo.map(|act| Event { at: Duration::from_millis(end), act }));
             }
         }
+        // They last: calls to object stores are few.
+        if aim.may(Kind::ObjectCallFailed) && dice.chance(0.3) {
+            let host = aim.host(Kind::ObjectCallFailed, &dice);
+            events.push(Event { at: Duration::from_millis(FROM_MS), act: Act::SickenObjects(host) });
+        }
         events.sort_by_key(|event| (event.at, event.act == Act::Calm));
         Self(events)
     }
@@ -81,7 +91,7 @@ impl Timetable {
     }
 }
 
-const HOST_KINDS: [Kind; 25] = [
+const HOST_KINDS: [Kind; 26] = [
     Kind::LinkHeld,
     Kind::LinkPartitioned,
     Kind::LinkOneWay,
@@ -107,6 +117,7 @@ const HOST_KINDS: [Kind; 25] = [
     Kind::CallLostSync,
     Kind::CallTurnedBit,
     Kind::CallHung,
+    Kind::ObjectStoreAway,
 ];
 
 /// What begins it, and what ends it.
@@ -139,6 +150,7 @@ fn acts(kind: Kind, aim: &Aim<'_>, dice: &Dice) -> (Act, Option<Act>) {
         Kind::DiskFull => until(Act::FillDisk, Act::MendDisk),
         Kind::DiskSlow => until(Act::SlowDisk, Act::MendDisk),
         Kind::DiskDamaged => (Act::DamageDisk(host()), None),
+        Kind::ObjectStoreAway => until(Act::LoseObjects, Act::MendObjects),
         of_calls => {
             let host = host();
             (Act::SickenDisk(host.clone(), of_calls), Some(Act::MendDisk(host)))

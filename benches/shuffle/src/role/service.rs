@@ -88,7 +88,7 @@ pub fn run_worker(
         json!({ "calls_failed": full.injected() })
     };
     serve(step, async |tasks| {
-        let worker = worker::start_on(config, network, Arc::new(SystemClock), disk, tasks).await?;
+        let worker = worker::start_on(config, network, Arc::new(SystemClock), disk.into(), tasks).await?;
         worker.registered().await;
         let said = json!({ "control": worker.control.to_string(), "data": worker.data.to_string() });
         Ok((said, worker))

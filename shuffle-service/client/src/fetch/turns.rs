@@ -125,7 +125,8 @@ fn order(copies: Vec<Location>, unanswered: Option<&Location>, options: &ClientO
     }
     let rounds = if copies.len() > 1 { 0..32 } else { 0..0 };
     let rounds = rounds.map(hurried).take_while(|hurried| hurried.patience < patient.patience);
-    let first = rounds.flat_map(|hurried| copies.iter().map(move |copy| turn(copy, hurried, Limits::default())));
+    let first =
+        rounds.flat_map(|hurried| copies.iter().map(move |copy| turn(copy, hurried, Limits::default())));
     first.chain(last).collect()
 }
 
@@ -200,7 +201,8 @@ mod tests {
 
     #[test]
     fn a_copy_that_is_lost_or_refused_does_not_come_again() {
-        let told = |b| move |worker: &str| if worker == "b" { b } else { Failed::Away(Who::Worker, 9 * SECOND) };
+        let told =
+            |b| move |worker: &str| if worker == "b" { b } else { Failed::Away(Who::Worker, 9 * SECOND) };
         let first = |failed| {
             let mut turns = turns(vec![copy("a"), copy("b")], None);
             let failed = told(failed);

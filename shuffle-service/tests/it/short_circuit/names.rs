@@ -23,7 +23,8 @@ async fn a_worker_does_not_start_where_a_process_of_its_user_has_its_name() {
     let start = async |config: &Config| {
         let (clock, disk) = (cluster.clock.clone(), Arc::new(LocalDisk::default()));
         let tasks = Tasks::new("worker");
-        let started = worker::start_on(config.clone(), Arc::new(Tcp), clock, disk, tasks.clone()).await;
+        let started =
+            worker::start_on(config.clone(), Arc::new(Tcp), clock, disk.into(), tasks.clone()).await;
         tasks.stop_token().cancel();
         started
     };

@@ -173,7 +173,12 @@ async fn what_cannot_be_read_is_an_error_with_a_name_until_the_store_is_back() {
 async fn a_store_that_is_away_costs_readers_time_and_nothing_else() {
     for fault in LASTING {
         let server = s3_server().await;
-        let options = ClientOptions { connect_tries: 1, outage_ms: 3_600_000, ..ClientOptions::default() };
+        let options = ClientOptions {
+            connect_tries: 1,
+            absence_ms: 0,
+            outage_ms: 3_600_000,
+            ..ClientOptions::default()
+        };
         let tiers = on_with(options, &server, Tier::Object, soon).await;
         let source = tiers.write(SHUFFLE).await;
         server.faults.always(Operation::Read, fault);

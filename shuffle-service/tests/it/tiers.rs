@@ -264,15 +264,16 @@ async fn a_write_that_hangs_holds_up_the_release_of_nothing_else() {
     )
     .await;
     let worker = &tiers.cluster.workers[0];
-    tiers.write(SHUFFLE).await;
+    tiers.write(shuffle(1)).await;
     let moving = Config { evict_from_percent: 40, evict_to_percent: 5, ..worker.config.clone() };
     worker.handle.reload(moving).unwrap();
     eventually("it moves", async || tiers.data_files() == 0).await;
     worker.handle.reload(worker.config.clone()).unwrap();
-    tiers.write(shuffle(1)).await;
+    tiers.write(shuffle(2)).await;
     assert!(tiers.data_files() > 0 && tiers.object_bytes() > 0);
-    worker.faults.always(format!("data/w0/{JOB}/2-0"), Operation::Write, Fault::Hang);
-    let open = tiers.cluster.reserve(shuffle(2), 1).await;
+    // The first one to be released.
+    worker.faults.always(format!("data/w0/{JOB}/0-0"), Operation::Write, Fault::Hang);
+    let open = tiers.cluster.reserve(SHUFFLE, 1).await;
     tiers.cluster.write(&open, 0, 0, [(0, payload(0, 0, 0, 100))]).await.unwrap();
     let winners = [winner(0, 0)];
     tokio::select! {

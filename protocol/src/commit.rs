@@ -62,10 +62,12 @@ fn committed<'a>(
     }
     let mut committed: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for ((partition, epoch), copies) in epochs {
-        let is_empty = |(_, verdict): &Answered<'_>| *verdict == Some(&CommitVerdict::Empty);
+        // Acknowledged is what all copies have (invariant 1): what others have of such an epoch was written again elsewhere.
+        if copies.iter().any(|(_, verdict)| *verdict == Some(&CommitVerdict::Empty)) {
+            continue;
+        }
         match readable(&copies) {
             Some(location) => committed.entry(partition).or_default().push(location),
-            None if copies.iter().any(is_empty) => {}
             None => return Err(lost(partition, epoch, &copies)),
         }
     }

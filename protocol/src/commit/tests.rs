@@ -80,6 +80,14 @@ fn what_is_proved_empty_or_belongs_to_losers_alone_is_not_read() {
     assert_eq!(read(&[0, 0], &said).unwrap(), [vec![], vec![]]);
 }
 
+// Invariant 1: what only one copy has was not acknowledged, and is not worth a stage if that copy is lost.
+#[test]
+fn an_epoch_of_which_one_copy_is_empty_is_not_read_from_the_other() {
+    let said = [(copy(0, 0, "a"), COMMITTED), (copy(0, 0, "b"), CommitVerdict::Empty)];
+    let rest = [(copy(0, 1, "c"), COMMITTED)];
+    assert_eq!(names(&[&said[..], &rest[..]].concat()).unwrap(), "c");
+}
+
 #[test]
 fn acknowledged_batches_that_nobody_has_are_a_loss() {
     for said in [vec![(copy(0, 0, "a"), CommitVerdict::Empty)], vec![]] {

@@ -25,6 +25,8 @@ use crate::{connect::Broken, error::FetchError, metrics};
 
 const BACKOFF_BASE: Duration = Duration::from_millis(50);
 const BACKOFF_CAP: Duration = Duration::from_secs(2);
+/// Longer than a worker tries to read from its object store, whatever its settings: it has forgotten the stream.
+const OVERDUE: Duration = Duration::from_secs(600);
 
 pub(super) struct LocationReader {
     fetchers: Arc<Fetchers>,
@@ -143,7 +145,7 @@ impl LocationReader {
             self.open();
         }
         let Some(opened) = &self.opened else { return Event::Broken(Broken::because("connection closed")) };
-        // Not how long this stream has to wait: a worker shows that it is alive while it reads.
+        // A worker shows that it is alive while it reads, which may take long.
         let shortest = self.fetchers.options.silence(0);
         let silent = opened.connection.heard.nothing_for(self.persistence.patience, shortest);
         tokio::select! {
@@ -156,6 +158,7 @@ impl LocationReader {
                 }
                 Event::Broken(Broken::silent(self.persistence.patience))
             }
+            () = tokio::time::sleep(OVERDUE) => Event::Broken(Broken::because("the worker sends other streams and not this one")),
         }
     }
 

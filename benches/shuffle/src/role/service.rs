@@ -88,7 +88,8 @@ pub fn run_worker(
         json!({ "calls_failed": full.injected() })
     };
     serve(step, async |tasks| {
-        let worker = worker::start_on(config, network, Arc::new(SystemClock), disk.into(), tasks).await?;
+        let storage = worker::Storage { disk, object_store: None };
+        let worker = worker::start_on(config, network, Arc::new(SystemClock), storage, tasks).await?;
         worker.registered().await;
         let said = json!({ "control": worker.control.to_string(), "data": worker.data.to_string() });
         Ok((said, worker))

@@ -114,26 +114,26 @@ impl Evictor {
         let tiers = Tiers { evictor: self, named };
         let Some(place) = named.location.move_part(&part, &tiers).await? else { return Ok(false) };
         metrics::evicted(part.bytes, started.elapsed());
-        self.clear(Left { named: named.clone(), place }).await?;
+        self.clear(Left { named: named.clone(), place }).await;
         Ok(true)
     }
 
-    /// What is not deleted now is remembered.
-    async fn clear(&mut self, left: Left) -> io::Result<()> {
+    /// Whether the file is gone. If not, that is remembered.
+    async fn clear(&mut self, left: Left) -> bool {
         let cleared = clear(&left.place, &Tiers { evictor: self, named: &left.named }).await;
-        if cleared.is_err() {
+        if let Err(error) = &cleared {
             self.left.push_back(left);
+            let files = self.left.len();
+            tracing::warn!(files, %error, "files are still on the disk although their data has moved");
         }
-        cleared
+        cleared.is_ok()
     }
 
     /// Until one fails, which has its turn again after the others: it holds them up no longer than this round.
     async fn clear_left(&mut self) {
         for _ in 0..self.left.len() {
             let Some(left) = self.left.pop_front() else { return };
-            if let Err(error) = self.clear(left).await {
-                let files = self.left.len();
-                tracing::warn!(files, %error, "files are still on the disk although their data has moved");
+            if !self.clear(left).await {
                 return;
             }
         }

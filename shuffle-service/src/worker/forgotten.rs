@@ -34,21 +34,22 @@ impl Named {
         Self { keys: parts.filter_map(|part| key(&part.place)).collect(), are_all }
     }
 
-    /// What manifests name of which the start of this life saw nothing. It is kept: not served, but perhaps by the next life,
-    /// until its job ends.
-    async fn unseen(&self, disks: &Disks) -> io::Result<HashSet<String>> {
+    /// Looks once more for what was not to be seen at the start. What that names is kept: not served, but perhaps by the next
+    /// life.
+    async fn complete(&mut self, disks: &Disks) -> io::Result<()> {
         if self.are_all {
-            return Ok(HashSet::new());
+            return Ok(());
         }
         let Some(manifests) = manifests(disks).await else {
             return Err(io::Error::other("a disk that may name some of it cannot be looked through"));
         };
         let locations = manifests.into_iter().flat_map(|manifest| manifest.locations);
-        let keys = locations.flat_map(|location| location.parts).filter_map(|part| match part.name {
+        self.keys.extend(locations.flat_map(|location| location.parts).filter_map(|part| match part.name {
             PartName::Object(key) => Some(key),
             PartName::File(_) => None,
-        });
-        Ok(keys.filter(|key| !self.keys.contains(key)).collect())
+        }));
+        self.are_all = true;
+        Ok(())
     }
 }
 
@@ -59,19 +60,13 @@ pub(super) struct Sweeper {
 }
 
 impl Sweeper {
-    /// Ends when nothing is left that may be forgotten later.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), Infallible> {
-        let pause = self.objects.timeout();
+    /// Ends when it was done once.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), Infallible> {
+        let timeout = self.objects.timeout();
         let sweep = async {
-            loop {
-                match self.sweep().await {
-                    Ok(0) => return,
-                    Ok(kept) => tracing::debug!(kept, "objects are kept that only the next life may serve"),
-                    Err(error) => {
-                        tracing::warn!(%error, "what former lives left in the object store is not deleted yet");
-                    }
-                }
-                tokio::time::sleep(pause).await;
+            while let Err(error) = self.sweep().await {
+                tracing::warn!(%error, "what former lives left in the object store is not deleted yet");
+                tokio::time::sleep(timeout).await;
             }
         };
         tokio::select! {
@@ -82,22 +77,20 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Deletes what is forgotten; how much is kept of which this life saw nothing at its start.
-    async fn sweep(&self) -> io::Result<usize> {
-        let unseen = self.named.unseen(&self.store.disks).await?;
+    async fn sweep(&mut self) -> io::Result<()> {
+        self.named.complete(&self.store.disks).await?;
         let listed = self.objects.list().await?;
         self.tell_of_missing(&listed);
-        let kept = listed.iter().filter(|key| unseen.contains(*key)).count();
-        let is_forgotten = |key: &String| {
-            !self.objects.is_of_this_life(key) && !self.named.keys.contains(key) && !unseen.contains(key)
-        };
+        let is_forgotten =
+            |key: &String| !self.objects.is_of_this_life(key) && !self.named.keys.contains(key);
         let forgotten: Vec<_> = listed.into_iter().filter(is_forgotten).collect();
-        if !forgotten.is_empty() {
-            let objects = forgotten.len();
-            self.objects.delete(forgotten).await?;
-            tracing::info!(objects, "deleted what former lives left in the object store");
+        if forgotten.is_empty() {
+            return Ok(());
         }
-        Ok(kept)
+        let objects = forgotten.len();
+        self.objects.delete(forgotten).await?;
+        tracing::info!(objects, "deleted what former lives left in the object store");
+        Ok(())
     }
 
     /// Their readers are told when they come. What was released meanwhile is missed by nobody.
@@ -149,8 +142,7 @@ mod tests {
 
     // Invariant 28: what its manifests name may be wanted by the next life.
     #[tokio::test]
-    async fn what_is_forgotten_goes_when_a_disk_that_was_away_is_back_and_what_that_names_stays_until_its_job_ends()
-     {
+    async fn what_is_forgotten_goes_when_a_disk_that_was_away_is_back_and_what_that_names_stays() {
         let disk = Arc::new(FaultyDisk::new(Arc::new(MemoryDisk::default())));
         let config = Config { data_dirs: vec!["data".into()], ..Config::default() };
         let disks = Disks::new(&config, &"w".into(), Arc::clone(&disk) as _, Tasks::new("test"));
@@ -168,17 +160,13 @@ mod tests {
         let objects = Objects::new(operator.clone(), Duration::from_secs(60), &"w".into(), life);
         let budget = Budget::new(&config);
         let store = Store::new("w".into(), life, budget, disks.into(), None, Settings::new(config));
-        let sweeper = Sweeper { store: store.into(), objects, named };
+        let mut sweeper = Sweeper { store: store.into(), objects, named };
 
         sweeper.sweep().await.unwrap_err();
         assert!(operator.exists(FORGOTTEN).await.unwrap());
         disk.heal();
-        assert_eq!(sweeper.sweep().await.unwrap(), 1);
+        sweeper.sweep().await.unwrap();
         assert!(operator.exists(NAMED).await.unwrap());
         assert!(!operator.exists(FORGOTTEN).await.unwrap());
-        // Its job has ended.
-        disk.remove_folder(Path::new("data/w/job")).await.unwrap();
-        assert_eq!(sweeper.sweep().await.unwrap(), 0);
-        assert!(!operator.exists(NAMED).await.unwrap());
     }
 }

@@ -174,10 +174,11 @@ impl Reporter {
         for job in self.store.jobs_known.set_over_quota(over_quota) {
             tracing::warn!(%job, "its quota is used up: its pushes are refused");
         }
-        for job in ended {
+        let releases = ended.into_iter().map(|job| {
             tracing::debug!(%job, "deleting the data of an ended job");
-            self.store.release_job(job).await;
-        }
+            self.store.release_job(job)
+        });
+        futures::future::join_all(releases).await;
     }
 
     /// Whether any master was ever reached.

@@ -37,7 +37,8 @@ pub(super) async fn recover(disks: &Disks, keep: bool) -> (Recovered, bool) {
     let (found, all_listed) = find_files(disks).await;
     let (recovered, unread) = if keep { by_manifests(disks, &found).await } else { Default::default() };
     delete_the_rest(disks, &found, &recovered, &unread).await;
-    (recovered, all_listed && unread.is_empty())
+    // Of what is not to be kept nothing is wanted, whoever names it.
+    (recovered, !keep || (all_listed && unread.is_empty()))
 }
 
 /// The manifests that there are now, if every disk can be looked through: one that was away at the start may be back.

@@ -2,7 +2,8 @@
 //! come of an upload that failed.
 //!
 //! In: keys, from whoever gives up the last use of them and does not wait. A store that is away loses none: what could not be
-//! deleted is tried again. No key is ever used again, so a deletion may come as late as it likes. Not here: what former lives
+//! deleted is tried again. No key is ever used again, so a deletion may come as late as it likes; an upload that takes
+//! effect after it, which its store had answered with an error, stays until the next life. Not here: what former lives
 //! left, which nobody of this one knows the keys of.
 
 use std::{

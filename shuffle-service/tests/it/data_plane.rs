@@ -225,7 +225,7 @@ async fn connections_beyond_the_limit_are_turned_away_until_it_is_raised() {
 async fn those_who_say_nothing_take_no_room_from_others_and_are_no_more_than_a_few() {
     let cluster = one_connection().await;
     let mut strangers = Vec::new();
-    for _ in 0..130 {
+    for _ in 0..258 {
         strangers.push(connect(&cluster).await);
     }
     let mut client = say_hello(&cluster, Purpose::Push).await;

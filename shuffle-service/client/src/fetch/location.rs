@@ -25,7 +25,7 @@ use crate::{connect::Broken, error::FetchError, metrics};
 
 const BACKOFF_BASE: Duration = Duration::from_millis(50);
 const BACKOFF_CAP: Duration = Duration::from_secs(2);
-/// Longer than a worker tries to read from its object store, whatever its settings: it has forgotten the stream.
+/// Longer than a worker tries to read from its object store unless it is told to try very long: it has forgotten the stream.
 const OVERDUE: Duration = Duration::from_secs(600);
 
 pub(super) struct LocationReader {
@@ -250,11 +250,13 @@ impl LocationReader {
             self.fetchers.suspects.add(&self.location.worker);
         }
         let may_come_back = !broken.is_final();
+        // A worker says that its store is away when it has tried for long, and it is this reader's turn to ask elsewhere.
+        let is_store_away = broken.refusal == Some(Refusal::StoreAway);
         self.away = may_come_back.then(|| Away {
             since: self.away.map_or_else(Instant::now, |away| away.since),
-            who: if broken.refusal == Some(Refusal::StoreAway) { Who::Store } else { Who::Worker },
+            who: if is_store_away { Who::Store } else { Who::Worker },
         });
-        let wait = if may_come_back && !is_silent { self.waits.next() } else { None };
+        let wait = if may_come_back && !is_silent && !is_store_away { self.waits.next() } else { None };
         let worker = self.location.worker.worker.as_str();
         let Some(wait) = wait else {
             return Err(match broken.refusal {

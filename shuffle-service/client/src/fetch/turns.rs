@@ -20,15 +20,16 @@ pub(super) struct Turn {
     /// How long is waited before.
     pub wait: Duration,
     pub persistence: Persistence,
-    limits: Limits,
+    /// Whether it comes again while its copy is away, within the limits.
+    is_last: bool,
 }
 
-/// A turn comes again if nothing was read for less than this.
-#[derive(Debug, Clone, Copy, Default)]
+/// For so long nothing new is read before a copy is given up.
+#[derive(Debug, Clone, Copy)]
 struct Limits {
-    /// While its worker is away.
+    /// While its worker is away, after all turns.
     absence: Duration,
-    /// While the worker's object store is.
+    /// While the worker's object store is, whatever turns are left: each takes as long as the worker tries.
     outage: Duration,
 }
 
@@ -62,6 +63,7 @@ pub(super) enum Who {
 pub(super) struct Turns {
     current: Turn,
     next: VecDeque<Turn>,
+    limits: Limits,
     waits: Backoff,
 }
 
@@ -70,7 +72,8 @@ impl Turns {
     pub fn new(copies: Vec<Location>, unanswered: Option<&Location>, options: &ClientOptions) -> Self {
         let mut next = order(copies, unanswered, options);
         let current = next.pop_front().expect("a location has a copy");
-        Self { waits: waits(&current.copy), current, next }
+        let limits = Limits { absence: options.absence(), outage: options.outage() };
+        Self { waits: waits(&current.copy), current, next, limits }
     }
 
     pub fn current(&self) -> &Turn {
@@ -80,8 +83,9 @@ impl Turns {
     /// Goes on after a turn that failed; false if nothing is left to try.
     pub fn go_on(&mut self, failed: Failed) -> bool {
         match failed {
-            Failed::Lost => self.next.retain(|turn| turn.copy != self.current.copy),
-            Failed::Away(who, lasts) if lasts < self.current.limits.of(who) => {
+            Failed::Lost => self.give_up(),
+            Failed::Away(Who::Store, lasts) if lasts >= self.limits.outage => self.give_up(),
+            Failed::Away(who, lasts) if self.current.is_last && lasts < self.limits.of(who) => {
                 let persistence = Persistence { tries: 1, ..self.current.persistence };
                 let wait = self.waits.one_more();
                 self.next.push_back(Turn { wait, persistence, ..self.current.clone() });
@@ -93,6 +97,10 @@ impl Turns {
             None => return false,
         }
         true
+    }
+
+    fn give_up(&mut self) {
+        self.next.retain(|turn| turn.copy != self.current.copy);
     }
 }
 
@@ -108,25 +116,23 @@ impl Limits {
 /// The turns that every copy has. One of which nobody knows whether it is committed is tried once and in a hurry, since the
 /// stage can run again.
 fn order(copies: Vec<Location>, unanswered: Option<&Location>, options: &ClientOptions) -> VecDeque<Turn> {
-    let turn = |copy: &Location, persistence, limits| Turn {
+    let turn = |copy: &Location, persistence, is_last| Turn {
         copy: copy.clone(),
         wait: Duration::ZERO,
         persistence,
-        limits,
+        is_last,
     };
-    let limits = Limits { absence: options.absence(), outage: options.outage() };
     let patient = Persistence { tries: options.connect_tries, patience: options.answer_timeout() };
-    let last = copies.iter().map(|copy| turn(copy, patient, limits));
+    let last = copies.iter().map(|copy| turn(copy, patient, true));
     let tries = options.revive_after_tries.min(options.connect_tries);
     let hurried = |round| Persistence { tries, patience: options.silence(round) };
     if let Some(unanswered) = unanswered {
-        let once = copies.iter().chain([unanswered]).map(|copy| turn(copy, hurried(0), Limits::default()));
+        let once = copies.iter().chain([unanswered]).map(|copy| turn(copy, hurried(0), false));
         return once.chain(last).collect();
     }
     let rounds = if copies.len() > 1 { 0..32 } else { 0..0 };
     let rounds = rounds.map(hurried).take_while(|hurried| hurried.patience < patient.patience);
-    let first =
-        rounds.flat_map(|hurried| copies.iter().map(move |copy| turn(copy, hurried, Limits::default())));
+    let first = rounds.flat_map(|hurried| copies.iter().map(move |copy| turn(copy, hurried, false)));
     first.chain(last).collect()
 }
 
@@ -221,8 +227,11 @@ mod tests {
     #[test]
     fn an_object_store_may_be_away_for_longer_than_a_worker() {
         let mut lasts = [9, 119, 120].map(|seconds| Failed::Away(Who::Store, seconds * SECOND)).into_iter();
-        let shown = shown(turns(vec![copy("a")], None), |_| lasts.next().expect("a turn too many"));
-        assert_eq!(shown.len(), 3);
+        let one = shown(turns(vec![copy("a")], None), |_| lasts.next().expect("a turn too many"));
+        assert_eq!(one.len(), 3);
+        // However many turns there are.
+        let two = shown(turns(vec![copy("a"), copy("b")], None), |_| Failed::Away(Who::Store, 120 * SECOND));
+        assert_eq!(two, TWO[..2]);
     }
 
     #[test]

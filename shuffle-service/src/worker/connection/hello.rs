@@ -21,7 +21,7 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// A hello is a few dozen bytes.
 const HELLO_BYTES_MAX: usize = 4 << 10;
 /// So many are waited for. The one that has been silent for longest makes room for the next: clients say hello at once.
-const STRANGERS_MAX: usize = 128;
+const STRANGERS_MAX: usize = 256;
 
 /// All who have not said hello.
 #[derive(Debug, Default)]

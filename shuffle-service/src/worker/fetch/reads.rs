@@ -17,11 +17,12 @@ use crate::worker::store::Store;
 
 /// For so long the other streams wait for one read.
 const TURN: Duration = Duration::from_millis(10);
-const READS_MAX: usize = 256;
+/// What so many bring may have to be held at the same time: a chunk each, or the whole of a batch that is larger.
+const READS_MAX: usize = 32;
 /// Bytes of one stream that are read at once.
 const CHUNK_BYTES: u64 = 512 << 10;
 /// The same, beside many others.
-const CHUNK_BYTES_MIN: u64 = 16 << 10;
+const CHUNK_BYTES_MIN: u64 = 64 << 10;
 
 /// A stream, and what it sends next; nothing if its reader has closed it.
 type Ended = Option<(OutgoingStream, Next)>;
@@ -43,6 +44,9 @@ impl<'a> Reads<'a> {
         let sign_of_life = tokio::time::sleep(SIGN_OF_LIFE);
         tokio::pin!(sign_of_life);
         loop {
+            if let Some(ended) = self.ended() {
+                return Some(ended);
+            }
             let has_begun = self.begin();
             if self.under_way.is_empty() {
                 self.streams.changed().await;
@@ -61,11 +65,24 @@ impl<'a> Reads<'a> {
 
     /// The same, if it need not be waited for longer than a turn.
     pub async fn next_soon(&mut self) -> Ended {
+        if let Some(ended) = self.ended() {
+            return Some(ended);
+        }
         let turn = if self.begin() { TURN } else { Duration::ZERO };
         if self.under_way.is_empty() {
             return None;
         }
         tokio::time::timeout(turn, self.under_way.next()).await.ok().flatten().flatten()
+    }
+
+    /// What is there already. It comes before another read begins, so that there are no more at the same time than needed.
+    fn ended(&mut self) -> Ended {
+        while let Some(Some(ended)) = self.under_way.next().now_or_never() {
+            if ended.is_some() {
+                return ended;
+            }
+        }
+        None
     }
 
     /// Begins to read for the next stream that may send, if there is one.

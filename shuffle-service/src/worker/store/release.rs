@@ -1,6 +1,6 @@
 //! Deletes what nobody wants any more.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use penstock_protocol::ids::{Incarnation, JobId, ShuffleId};
@@ -10,6 +10,8 @@ use crate::worker::{location::Location, objects::Objects};
 
 /// More than ever wait for a disk: most end at once.
 const RELEASES_AT_ONCE: usize = 1000;
+/// For so long a release is waited for: masters and owners have others to tell of.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Deletes everything of a job and refuses whatever still comes for it.
@@ -72,12 +74,16 @@ impl Store {
             let ended = async {
                 tokio::join!(release_all(locations, objects), futures::future::join_all(records));
             };
-            tokio::join!(disks.remove_folders(folder.clone()), ended);
-            // What was on its way meanwhile.
+            let mut ended = pin!(ended);
+            if tokio::time::timeout(PATIENCE, &mut ended).await.is_err() {
+                // What can go at once.
+                disks.remove_folders(folder.clone()).await;
+                ended.await;
+            }
             disks.remove_folders(folder).await;
         };
-        if self.disks.carry("release", delete).await.is_err() {
-            tracing::warn!("a release takes long: it goes on and is not waited for");
+        if self.disks.carry_within(PATIENCE, "release", delete).await.is_err() {
+            tracing::info!("a release takes long: it goes on and is not waited for");
         }
     }
 }

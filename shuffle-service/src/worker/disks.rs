@@ -156,4 +156,7 @@ impl Disks {
 }
 
 #[cfg(test)]
+pub(super) use self::volume::READS_AT_ONCE;
+
+#[cfg(test)]
 mod tests;

@@ -79,3 +79,49 @@ impl Store {
 fn silent() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use futures::future::join_all;
+    use penstock_common::lifecycle::Tasks;
+    use penstock_protocol::ids::Incarnation;
+
+    use super::*;
+    use crate::{
+        disk::{Disk, Fault, FaultyDisk, MemoryDisk, Operation},
+        worker::{
+            config::Config,
+            disks::{Disks, READS_AT_ONCE},
+            memory::Budget,
+            settings::Settings,
+        },
+    };
+
+    // Each holds a thread of the process until the disk answers, and all disks need some.
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_takes_no_more_than_its_share_of_reads() {
+        let disk = Arc::new(FaultyDisk::new(Arc::new(MemoryDisk::default())));
+        let config = Config { data_dirs: vec!["data".into()], ..Config::default() };
+        let disks = Disks::new(&config, &"w".into(), Arc::clone(&disk) as _, Tasks::new("test"));
+        disks.take_over().await.unwrap();
+        let file = Path::new("data/w/file");
+        disk.write_at(file, 0, vec![Bytes::from("0123456789")]).await.unwrap();
+        let budget = Budget::new(&config);
+        let store = Store::new("w".into(), Incarnation(1), budget, disks.into(), None, Settings::new(config));
+        let place = Place::Disk { disk: 0, file: file.to_owned() };
+        let opened = store.open(&place, 10).await.unwrap();
+
+        disk.always("data", Operation::Read, Fault::Hang);
+        for _ in 0..2 {
+            let reads = (0..2 * READS_AT_ONCE).map(|_| store.read_at(&place, &opened, 0, 10));
+            assert!(join_all(reads).await.iter().all(Result::is_err));
+            assert_eq!(disk.injected(), READS_AT_ONCE as u64);
+        }
+        disk.heal();
+        assert_eq!(store.read_at(&place, &opened, 0, 10).await.unwrap(), "0123456789");
+    }
+}

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// More wait for each other. Far fewer than the threads that carry out calls: a disk that hangs must leave some to the others.
-const READS_AT_ONCE: usize = 32;
+pub(in crate::worker) const READS_AT_ONCE: usize = 32;
 
 #[derive(Debug)]
 pub(in crate::worker) struct Volume {

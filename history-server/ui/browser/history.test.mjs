@@ -6,9 +6,12 @@ import { launch, serve } from './server.mjs'
 
 let server
 let browser
+/** What the logs tell of happened just before. */
+let written
 
 before(async () => {
   server = await serve()
+  written = Date.now()
   browser = await launch()
 })
 
@@ -17,9 +20,10 @@ after(async () => {
   await server?.stop()
 })
 
-/** A page whose errors fail the test. */
-async function visit(path, options = {}) {
+/** A page whose errors fail the test; with `at` its clock stands still. */
+async function visit(path, { at, ...options } = {}) {
   const page = await browser.newPage({ viewport: { width: 1440, height: 900 }, ...options })
+  if (at) await page.clock.setFixedTime(at)
   page.problems = []
   page.on('pageerror', (error) => page.problems.push(error.message))
   page.on('console', (message) => {
@@ -205,7 +209,7 @@ describe('a job', () => {
 
 describe('the cluster', () => {
   test('is what the logs say, with the time', async () => {
-    const page = await visit('/')
+    const page = await visit('/', { at: written })
     await page.getByRole('link', { name: 'Cluster' }).click()
     await page.getByText('This page is made from event logs alone.').waitFor()
     await page.getByTestId('source').getByText(/newest jobs saw it.*running/).waitFor()

@@ -22,9 +22,17 @@ pub mod exit;
 use args::Cli;
 use exit::Exit;
 
+/// A disk that hangs keeps a thread for each call on it, of which a shuffle worker has up to 32 for each process that reads. The
+/// other disks need threads as well; tokio's own limit is 512.
+const BLOCKING_THREADS_MAX: usize = 4096;
+
 /// Does what the command line asks for, on a runtime of its own.
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("penstock").build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("penstock")
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()?;
     let exit = runtime.block_on(commands::run(cli));
     // Whatever still blocks a thread (a read from a stalled disk) must not hold the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));

@@ -156,7 +156,4 @@ impl Disks {
 }
 
 #[cfg(test)]
-pub(super) use self::volume::READS_AT_ONCE;
-
-#[cfg(test)]
 mod tests;

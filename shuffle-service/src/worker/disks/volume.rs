@@ -8,7 +8,6 @@ use std::{
 };
 
 use penstock_protocol::ids::WorkerId;
-use tokio::sync::Semaphore;
 
 use super::{Choice, DiskState, health::Health};
 use crate::{
@@ -16,16 +15,11 @@ use crate::{
     worker::config::{Config, DiskClass, DiskConfig},
 };
 
-/// More wait for each other. Far fewer than the threads that carry out calls: a disk that hangs must leave some to the others.
-pub(in crate::worker) const READS_AT_ONCE: usize = 32;
-
 #[derive(Debug)]
 pub(in crate::worker) struct Volume {
     /// This worker's own folder on the disk.
     pub folder: PathBuf,
     pub class: DiskClass,
-    /// One permit for each read that may go on; held until the disk answers, whoever still waits for that.
-    pub reads: Arc<Semaphore>,
     status: Mutex<Status>,
 }
 
@@ -66,12 +60,7 @@ impl Volume {
             used_bytes: 0,
             queued_bytes: 0,
         };
-        Self {
-            folder: disk.path.join(worker.as_str()),
-            class: disk.class,
-            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
-            status: Mutex::new(status),
-        }
+        Self { folder: disk.path.join(worker.as_str()), class: disk.class, status: Mutex::new(status) }
     }
 
     /// Takes other limits of the same disk.

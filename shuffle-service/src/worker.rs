@@ -79,7 +79,7 @@ use self::{
     durable::Recorder,
     evict::Evictor,
     flush::Flusher,
-    forgotten::{Named, Sweeper},
+    forgotten::{NamedObjects, Sweeper},
     guard::Guard,
     heartbeat::Reporter,
     link::Links,
@@ -197,7 +197,7 @@ pub async fn start_on(
     let life = next_life(clock.as_ref(), &recovered);
     let timeout = Duration::from_millis(config.object_store_timeout_ms);
     let objects = object_store.map(|store| Objects::new(store, timeout, &worker, life));
-    let named = Named::new(&recovered, are_all_known);
+    let named = NamedObjects::new(&recovered, are_all_known);
     let address =
         address(&config, worker, life, control.as_ref(), data.as_ref()).map_err(StartError::Bind)?;
     let mut store = Store::new(
@@ -253,7 +253,7 @@ pub async fn start_on(
 }
 
 /// Fills the object store from disks that run full, and deletes what nobody wants there and what former lives forgot.
-fn tend_objects(store: &Arc<Store>, objects: Objects, named: Named, tasks: &Tasks) {
+fn tend_objects(store: &Arc<Store>, objects: Objects, named: NamedObjects, tasks: &Tasks) {
     let remover = Remover { objects: objects.clone() };
     tasks.spawn("remover", OnFailure::StopAll, remover.run(tasks.stop_token()));
     let sweeper = Sweeper { store: Arc::clone(store), objects: objects.clone(), named };

@@ -18,13 +18,13 @@ use super::{
 
 /// What manifests of former lives name in the store.
 #[derive(Debug)]
-pub(super) struct Named {
+pub(super) struct NamedObjects {
     keys: HashSet<String>,
     /// Whether these are all. A disk that did not answer may hold manifests, and its next life may read them.
     are_all: bool,
 }
 
-impl Named {
+impl NamedObjects {
     pub fn new(recovered: &Recovered, are_all: bool) -> Self {
         let parts = recovered.values().flatten().flat_map(|(_, parts)| parts);
         let key = |place: &Place| match place {
@@ -56,7 +56,7 @@ impl Named {
 pub(super) struct Sweeper {
     pub store: Arc<Store>,
     pub objects: Objects,
-    pub named: Named,
+    pub named: NamedObjects,
 }
 
 impl Sweeper {
@@ -150,7 +150,7 @@ mod tests {
         disk.replace(Path::new("data/w/job/0-0/manifest"), manifest(), true).await.unwrap();
         disk.always("data", Operation::Read, Fault::Error);
         let (recovered, are_all) = recover(&disks, true).await;
-        let named = Named::new(&recovered, are_all);
+        let named = NamedObjects::new(&recovered, are_all);
 
         let operator = Operator::new(Memory::default()).unwrap();
         for key in [NAMED, FORGOTTEN] {

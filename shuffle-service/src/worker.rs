@@ -193,11 +193,10 @@ pub async fn start_on(
             source: Box::new(source),
         })?,
     };
-    let (recovered, are_all_known) = recover(&disks, config.keep_data).await;
-    let life = next_life(clock.as_ref(), &recovered);
+    let recovery = recover(&disks, config.keep_data).await;
+    let life = next_life(clock.as_ref(), &recovery.locations);
     let timeout = Duration::from_millis(config.object_store_timeout_ms);
     let objects = object_store.map(|store| Objects::new(store, timeout, &worker, life));
-    let named = NamedObjects::new(&recovered, are_all_known);
     let address =
         address(&config, worker, life, control.as_ref(), data.as_ref()).map_err(StartError::Bind)?;
     let mut store = Store::new(
@@ -208,7 +207,10 @@ pub async fn start_on(
         objects.clone(),
         Settings::new(config.clone()),
     );
-    store.adopt(recovered);
+    // Of what is not to be kept nothing is wanted, whoever names it.
+    let are_all_named = recovery.is_all_seen || !config.keep_data;
+    let (named, is_all_seen) = (NamedObjects::new(&recovery.locations, are_all_named), recovery.is_all_seen);
+    store.adopt(recovery);
     let store = Arc::new(store.guarded(Guard::new(secret.clone())));
     let (memory_bytes, silence) = (store.budget.bytes_max(), Duration::from_millis(config.silence_ms));
     let links = Links::new(Arc::clone(&network), secret.clone(), memory_bytes, silence, tasks.clone());
@@ -233,8 +235,10 @@ pub async fn start_on(
     let flusher = Flusher { store: Arc::clone(&store) };
     tasks.spawn("flusher", OnFailure::StopAll, flusher.run(tasks.stop_token()));
     if let Some(objects) = objects {
-        tend_objects(&store, objects, named, &tasks);
+        tend_objects(&store, objects, &tasks);
     }
+    let sweeper = Sweeper { store: Arc::clone(&store), named, is_all_seen };
+    tasks.spawn("sweeper", OnFailure::Log, sweeper.run(tasks.stop_token()));
     let recorder = Recorder { store: Arc::clone(&store), interval: RECORD_INTERVAL };
     tasks.spawn("recorder", OnFailure::StopAll, recorder.run(tasks.stop_token()));
     let reporter = Reporter {
@@ -252,12 +256,10 @@ pub async fn start_on(
     Ok(handle)
 }
 
-/// Fills the object store from disks that run full, and deletes what nobody wants there and what former lives forgot.
-fn tend_objects(store: &Arc<Store>, objects: Objects, named: NamedObjects, tasks: &Tasks) {
+/// Fills the object store from disks that run full, and deletes what nobody wants there.
+fn tend_objects(store: &Arc<Store>, objects: Objects, tasks: &Tasks) {
     let remover = Remover { objects: objects.clone() };
     tasks.spawn("remover", OnFailure::StopAll, remover.run(tasks.stop_token()));
-    let sweeper = Sweeper { store: Arc::clone(store), objects: objects.clone(), named };
-    tasks.spawn("sweeper", OnFailure::Log, sweeper.run(tasks.stop_token()));
     for disk in 0..store.disks.volumes.len() {
         let evictor = Evictor::new(Arc::clone(store), objects.clone(), disk);
         tasks.spawn("evictor", OnFailure::StopAll, evictor.run(tasks.stop_token()));

@@ -188,14 +188,17 @@ impl Disk for SimDisk {
     }
 
     async fn files(&self, folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+        self.state.check()?;
         self.state.call(Disk::files(&self.state.faulty, folder)).await
     }
 
     async fn remove_file(&self, file: &Path) -> io::Result<()> {
+        self.state.check()?;
         self.state.call(self.state.faulty.remove_file(file)).await
     }
 
     async fn remove_folder(&self, folder: &Path) -> io::Result<()> {
+        self.state.check()?;
         self.state.call(self.state.faulty.remove_folder(folder)).await
     }
 

@@ -29,7 +29,7 @@ pub fn create_tables(data: &Path) -> String {
 }
 
 pub fn query(number: u32) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/tpch/queries");
+    let folder = Path::new("../examples/tpch/queries");
     std::fs::read_to_string(folder.join(format!("q{number:02}.sql"))).expect("a query")
 }
 

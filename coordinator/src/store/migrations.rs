@@ -23,7 +23,7 @@ mod tests {
 
     #[test]
     fn every_file_is_listed_under_its_version_and_name() {
-        let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap();
+        let folder = std::fs::read_dir("migrations").unwrap();
         let files: BTreeSet<String> =
             folder.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
         let listed = MIGRATIONS.map(|(version, brings, _)| format!("{version:04}_{brings}.sql"));

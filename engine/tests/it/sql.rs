@@ -14,7 +14,7 @@ use database::{Database, Joins};
 const PARTITIONS: [usize; 3] = [1, 2, 7];
 
 async fn check_file(name: &str) {
-    let path = format!("{}/tests/sql/{name}.slt", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("tests/sql/{name}.slt");
     for partitions in PARTITIONS {
         for joins in [Joins::Broadcast, Joins::Partitioned] {
             let mut database = Database::new(partitions, joins).await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::support::{Cluster, PARTITIONS, TPCH_TABLES, register, tpch};
 
 pub fn query(number: usize) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/tpch/queries");
+    let folder = Path::new("../examples/tpch/queries");
     std::fs::read_to_string(folder.join(format!("q{number:02}.sql")))
         .unwrap()
         .trim()

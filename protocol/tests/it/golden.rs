@@ -1,7 +1,7 @@
 //! Bytes of messages as they were first released. Never edit a file here: a message that is not read any more breaks a
 //! cluster. A new message gets a new file; `PENSTOCK_BLESS=1` writes those that are absent.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::Path};
 
 use penstock_protocol::{
     pb,
@@ -12,7 +12,7 @@ use prost::Message;
 use crate::executor_samples::fixed;
 
 fn frozen(name: &str, current: &[u8]) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.hex"));
+    let path = Path::new("tests/golden").join(format!("{name}.hex"));
     if !path.exists() && std::env::var_os("PENSTOCK_BLESS").is_some() {
         let lines: Vec<String> = current.chunks(32).map(hex).collect();
         fs::write(&path, lines.join("\n") + "\n").expect("the golden folder is writable");

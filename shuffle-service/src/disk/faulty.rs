@@ -38,7 +38,7 @@ pub enum Operation {
     Write,
     Sync,
     Read,
-    /// Of a file. Only by a rule, never by chance.
+    /// Of a file or a folder.
     Remove,
 }
 
@@ -220,7 +220,10 @@ impl Disk for FaultyDisk {
     }
 
     async fn remove_folder(&self, folder: &Path) -> io::Result<()> {
-        self.inner.remove_folder(folder).await
+        match self.fault(Operation::Remove, folder).await {
+            None => self.inner.remove_folder(folder).await,
+            Some(fault) => Err(error(fault)),
+        }
     }
 
     async fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
@@ -289,14 +292,11 @@ impl Plan {
             Operation::Sync => {
                 vec![(odds.error, Fault::Error), (odds.lost_sync, Fault::LostSync), (odds.hang, Fault::Hang)]
             }
-            Operation::Remove => vec![],
+            Operation::Remove => vec![(odds.error, Fault::Error), (odds.hang, Fault::Hang)],
             Operation::Read => {
                 vec![(odds.error, Fault::Error), (odds.bit_flip, Fault::BitFlip), (odds.hang, Fault::Hang)]
             }
         };
-        if possible.is_empty() {
-            return None;
-        }
         let mut drawn = u32::try_from(self.random.next() % 10_000).expect("below 10 000");
         possible.into_iter().find_map(|(odds, fault)| {
             let hit = drawn < odds;

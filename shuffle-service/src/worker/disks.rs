@@ -6,6 +6,7 @@
 mod choice;
 mod health;
 mod monitor;
+mod removal;
 mod volume;
 
 use std::{
@@ -22,8 +23,8 @@ use penstock_common::lifecycle::{OnFailure, Tasks};
 use penstock_protocol::ids::WorkerId;
 use tokio::sync::oneshot;
 
-use self::choice::Choice;
 pub(crate) use self::health::DiskState;
+use self::{choice::Choice, removal::Removal};
 pub(super) use self::{
     monitor::Monitor,
     volume::{DiskReport, Queued, Volume},
@@ -118,17 +119,15 @@ impl Disks {
         }
     }
 
-    /// Deletes a folder of this name on every disk. One that hangs is not waited for.
+    /// Deletes a folder of this name on every disk. One that hangs or fails is not waited for: it is asked again until it
+    /// does it.
     pub async fn remove_folders(&self, folder: PathBuf) {
-        let removals = self.volumes.iter().map(|volume| {
-            let (volume, disk, folder) =
-                (Arc::clone(volume), Arc::clone(&self.disk), volume.folder.join(&folder));
-            let hang = self.hang();
-            self.carry("delete", async move {
-                if let Err(error) = volume.watched(hang, disk.remove_folder(&folder)).await {
-                    tracing::warn!(folder = %folder.display(), %error, "released data was not deleted");
-                }
-            })
+        // What is found on one that comes later is looked at then.
+        let there = self.volumes.iter().filter(|volume| volume.is_taken_over());
+        let removals = there.map(|volume| {
+            let folder = volume.folder.join(&folder);
+            let removal = Removal { volume: Arc::clone(volume), disk: Arc::clone(&self.disk), folder };
+            self.carry("delete", removal.run(self.hang(), self.tasks.stop_token()))
         });
         futures::future::join_all(removals).await;
     }

@@ -6,13 +6,13 @@
 //! What a manifest names in the object store is taken for there: a store that is slow must not hold up what is on the disks.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     io,
     path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
-use penstock_protocol::ids::ShuffleId;
+use penstock_protocol::ids::{JobId, ShuffleId};
 
 use super::{
     disks::Disks,
@@ -31,24 +31,43 @@ struct Found {
     bytes: u64,
 }
 
-/// Looks through all disks, and says whether all manifests are known. What cannot be read is left out, and with it what it
-/// holds; all of it if nothing is to be kept.
-pub(super) async fn recover(disks: &Disks, keep: bool) -> (Recovered, bool) {
-    let (found, all_listed) = find_files(disks).await;
-    let (recovered, unread) = if keep { by_manifests(disks, &found).await } else { Default::default() };
-    delete_the_rest(disks, &found, &recovered, &unread).await;
-    // Of what is not to be kept nothing is wanted, whoever names it.
-    (recovered, !keep || (all_listed && unread.is_empty()))
+/// What former lives left.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Recovery {
+    pub locations: Recovered,
+    /// Jobs of which more is there: it could be neither read nor deleted.
+    pub jobs_left: BTreeSet<JobId>,
+    /// Whether everything was seen: each disk was looked through, and each manifest read or known to be damaged.
+    pub is_all_seen: bool,
 }
 
-/// The manifests that there are now, if every disk can be looked through: one that was away at the start may be back.
-pub(super) async fn manifests(disks: &Disks) -> Option<Vec<Manifest>> {
-    if !disks.volumes.iter().all(|volume| volume.is_taken_over()) {
-        return None;
-    }
+/// Looks through all disks. What cannot be read is left out, and with it what it holds; all of it if nothing is to be kept.
+pub(super) async fn recover(disks: &Disks, keep: bool) -> Recovery {
+    let (found, all_listed) = find_files(disks).await;
+    let (locations, unread) = if keep { by_manifests(disks, &found).await } else { Default::default() };
+    let mut jobs_left = delete_the_rest(disks, &found, &locations, &unread).await;
+    jobs_left.extend(unread.iter().filter_map(|folder| job_of(folder)));
+    Recovery { locations, jobs_left, is_all_seen: all_listed && unread.is_empty() }
+}
+
+/// What is on the disks now, when not everything was seen at the start. Of this life, too.
+pub(super) struct Sighting {
+    pub jobs: BTreeSet<JobId>,
+    pub manifests: Vec<Manifest>,
+    pub is_all_seen: bool,
+}
+
+/// Looks once more: a disk that was away may be back.
+pub(super) async fn look_again(disks: &Disks) -> Sighting {
     let (found, all_listed) = find_files(disks).await;
     let (manifests, unread) = read_manifests(disks, &found).await;
-    (all_listed && unread.is_empty()).then_some(manifests)
+    let jobs = found.keys().filter_map(|name| job_of(name)).collect();
+    Sighting { jobs, manifests, is_all_seen: all_listed && unread.is_empty() }
+}
+
+/// Whose files lie in a folder or below a name, see [`shuffle_folder`].
+fn job_of(name: &Path) -> Option<JobId> {
+    name.iter().next()?.to_str()?.parse().ok()
 }
 
 /// Files by their names below the worker's folder, which may be there on several disks.
@@ -157,7 +176,14 @@ fn find_part(part: &PartEntry, found: &Files) -> Option<Part> {
     Some(Part { start: part.start, bytes: part.bytes, crc32c: part.crc32c, synced: part.synced, place })
 }
 
-async fn delete_the_rest(disks: &Disks, found: &Files, recovered: &Recovered, unread: &HashSet<PathBuf>) {
+/// Returns the jobs of which something could not be deleted.
+async fn delete_the_rest(
+    disks: &Disks,
+    found: &Files,
+    recovered: &Recovered,
+    unread: &HashSet<PathBuf>,
+) -> BTreeSet<JobId> {
+    let mut jobs_left = BTreeSet::new();
     let parts = recovered.values().flatten().flat_map(|(_, parts)| parts);
     let kept: HashSet<&PathBuf> = parts
         .filter_map(|part| match &part.place {
@@ -172,10 +198,12 @@ async fn delete_the_rest(disks: &Disks, found: &Files, recovered: &Recovered, un
         for found in files.iter().filter(|found| !kept.contains(&found.file)) {
             let volume = &disks.volumes[found.disk];
             if let Err(error) = volume.watched(disks.hang(), disks.disk.remove_file(&found.file)).await {
-                tracing::warn!(name = %name.display(), %error, "what a former life left was not deleted");
+                tracing::warn!(name = %name.display(), %error, "what a former life left is not deleted yet");
+                jobs_left.extend(job_of(name));
             }
         }
     }
+    jobs_left
 }
 
 #[cfg(test)]
@@ -192,8 +220,8 @@ mod tests {
         worker::config::Config,
     };
 
-    const MANIFEST: &str = "data/w/shuffle/manifest";
-    const DATA: &str = "data/w/shuffle/0-0-0";
+    const MANIFEST: &str = "data/w/00000000-0000-0000-0000-000000000000/0-0/manifest";
+    const DATA: &str = "data/w/00000000-0000-0000-0000-000000000000/0-0/0-0-0";
 
     // What it names in the object store may not go either.
     #[tokio::test]
@@ -209,7 +237,9 @@ mod tests {
             if let Some(fault) = fault {
                 disk.always("data", Operation::Read, fault);
             }
-            assert_eq!(recover(&disks, true).await, (Recovered::new(), is_known));
+            let recovery = recover(&disks, true).await;
+            assert_eq!((&recovery.locations, recovery.is_all_seen), (&Recovered::new(), is_known));
+            assert_eq!(recovery.jobs_left.is_empty(), is_known);
             disk.heal();
             let stays =
                 disk.open(Path::new(DATA)).await.is_ok() && disk.open(Path::new(MANIFEST)).await.is_ok();

@@ -4,6 +4,7 @@
 //! remembered for a while, so that "expired", "unknown" and "empty" stay three answers (invariant 22).
 
 mod commit;
+mod kept;
 mod push;
 mod pushed;
 mod record;
@@ -25,7 +26,7 @@ use penstock_protocol::{
 
 #[cfg(test)]
 pub(super) use self::push::accept;
-use self::released::Released;
+use self::{kept::Kept, released::Released};
 pub(super) use self::{
     pushed::{Forwarded, Pushed},
     shuffle::Shuffle,
@@ -41,7 +42,7 @@ use super::{
     memory::Budget,
     objects::Objects,
     pace::Pace,
-    recovery::Recovered,
+    recovery::Recovery,
     settings::Settings,
     standing::Standing,
     write_out::Named,
@@ -68,6 +69,7 @@ pub(super) struct Store {
     pub complaints: Complaints,
     shuffles: RwLock<BTreeMap<ShuffleId, Arc<Shuffle>>>,
     released: Mutex<Released>,
+    kept: Mutex<Kept>,
 }
 
 impl Store {
@@ -79,7 +81,7 @@ impl Store {
         objects: Option<Objects>,
         settings: Settings,
     ) -> Self {
-        let (former_lives, shuffles, released) = Default::default();
+        let (former_lives, shuffles, released, kept) = Default::default();
         Self {
             worker,
             incarnation,
@@ -96,12 +98,16 @@ impl Store {
             complaints: Complaints::default(),
             shuffles,
             released,
+            kept,
         }
     }
 
-    /// Takes what former lives committed, to serve it as theirs.
-    pub fn adopt(&mut self, recovered: Recovered) {
-        for (id, recovered) in recovered {
+    /// Takes what former lives committed, to serve it as theirs, and keeps what else they left.
+    pub fn adopt(&mut self, recovery: Recovery) {
+        for job in recovery.jobs_left {
+            self.keep(job, []);
+        }
+        for (id, recovered) in recovery.locations {
             let shuffle = Shuffle::new(id);
             let mut locations = write(&shuffle.locations);
             for (entry, parts) in recovered {
@@ -194,9 +200,16 @@ impl Store {
         location.filter(|location| location.life == life).ok_or(unknown)
     }
 
+    /// Has what a former life left of a job, and these objects, deleted when the job ends, without serving it.
+    pub fn keep(&self, job: JobId, objects: impl IntoIterator<Item = String>) {
+        lock(&self.kept).add(job, objects);
+    }
+
     /// Every job that anything is held of.
     pub fn jobs(&self) -> BTreeSet<JobId> {
-        read(&self.shuffles).keys().map(|id| id.job).collect()
+        let mut jobs: BTreeSet<_> = read(&self.shuffles).keys().map(|id| id.job).collect();
+        jobs.extend(lock(&self.kept).jobs());
+        jobs
     }
 
     pub fn locations(&self) -> usize {

@@ -69,7 +69,7 @@ impl Unwanted {
     }
 
     /// Those that have waited for longest, as many as are deleted at once; they go on waiting.
-    async fn first(&self) -> Vec<String> {
+    pub async fn first(&self) -> Vec<String> {
         loop {
             let first: Vec<_> = self.state().keys.iter().take(BATCH_KEYS).cloned().collect();
             if !first.is_empty() {

@@ -4,8 +4,9 @@ use penstock_protocol::event::JobState;
 use penstock_sim::summary::run_all;
 
 /// Seeds that have found something: results of a statement that expired before its job ended; objects that stayed in the store
-/// because their deletion failed once; an epoch that was asked of a lost worker alone, since the other copy was empty.
-const FOUND: [u64; 4] = [102, 126, 92, 315];
+/// because their deletion failed once; an epoch that was asked of a lost worker alone, since the other copy was empty; files and
+/// an object of a worker whose disk was away when it started.
+const FOUND: [u64; 6] = [102, 126, 92, 315, 1210, 2214];
 
 #[test]
 fn seeds_that_found_something_find_it_no_more() {

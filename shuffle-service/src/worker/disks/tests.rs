@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use penstock_common::bytes::ByteSize;
 
 use super::*;
 use crate::{
-    disk::{Fault, FaultyDisk, MemoryDisk, Operation},
+    disk::{Fault, FaultyDisk, MemoryDisk, Operation, Rule},
     worker::config::{DiskClass, DiskConfig},
 };
 
@@ -119,4 +120,50 @@ fn other_limits_count_at_once() {
     assert_eq!(disks.reports()[0].room_bytes, 50);
     disks.configure(&with(50, 1));
     assert_eq!(states(&disks), [DiskState::Failed]);
+}
+
+async fn with_a_folder() -> (Arc<FaultyDisk>, Disks) {
+    let disk = Arc::new(FaultyDisk::new(Arc::new(MemoryDisk::default())));
+    let disks = disks(Arc::clone(&disk) as _, vec![settings("only", DiskClass::Ssd)]);
+    disks.take_over().await.unwrap();
+    disk.write_at(Path::new("only/w/job/file"), 0, vec![Bytes::from_static(b"bytes")]).await.unwrap();
+    (disk, disks)
+}
+
+async fn is_empty(disk: &FaultyDisk) -> bool {
+    Disk::files(disk, Path::new("only")).await.unwrap().is_empty()
+}
+
+// Invariant 28: a job ends once, so nobody asks a second time for what could not be deleted then.
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_could_not_be_deleted_is_deleted_when_its_disk_does_it_again() {
+    let (disk, disks) = with_a_folder().await;
+    disk.add(Rule {
+        below: "only".into(),
+        operation: Operation::Remove,
+        skip: 0,
+        times: 20,
+        fault: Fault::Error,
+    });
+    disks.remove_folders("job".into()).await;
+    assert!(!is_empty(&disk).await, "it was not waited for");
+    while !is_empty(&disk).await {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(disk.injected(), 20);
+}
+
+// Each call to it would take a thread.
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_is_asked_for_few_deletions_and_does_the_others_later() {
+    let (disk, disks) = with_a_folder().await;
+    disk.always("only", Operation::Remove, Fault::Hang);
+    for _ in 0..20 {
+        disks.remove_folders("job".into()).await;
+    }
+    assert_eq!(disk.injected(), 8);
+    disk.heal();
+    while !is_empty(&disk).await {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use penstock_protocol::ids::WorkerId;
+use tokio::sync::Semaphore;
 
 use super::{Choice, DiskState, health::Health};
 use crate::{
@@ -15,11 +16,16 @@ use crate::{
     worker::config::{Config, DiskClass, DiskConfig},
 };
 
+/// A disk that hangs gets no more of them, each of which takes a thread.
+const REMOVALS_AT_ONCE: usize = 8;
+
 #[derive(Debug)]
 pub(in crate::worker) struct Volume {
     /// This worker's own folder on the disk.
     pub folder: PathBuf,
     pub class: DiskClass,
+    /// Turns for deletions of folders.
+    pub removals: Semaphore,
     status: Mutex<Status>,
 }
 
@@ -60,7 +66,9 @@ impl Volume {
             used_bytes: 0,
             queued_bytes: 0,
         };
-        Self { folder: disk.path.join(worker.as_str()), class: disk.class, status: Mutex::new(status) }
+        let folder = disk.path.join(worker.as_str());
+        let removals = Semaphore::new(REMOVALS_AT_ONCE);
+        Self { folder, class: disk.class, removals, status: Mutex::new(status) }
     }
 
     /// Takes other limits of the same disk.

@@ -22,7 +22,11 @@ impl Store {
             let of_job: Vec<_> = shuffles.keys().filter(|id| id.job == job).copied().collect();
             of_job.into_iter().filter_map(|id| shuffles.remove(&id)).collect()
         };
-        self.delete(shuffles, PathBuf::from(job.to_string())).await;
+        let kept = lock(&self.kept).take(job);
+        if let Some(objects) = &self.objects {
+            objects.discard(kept);
+        }
+        self.delete(shuffles, Some(PathBuf::from(job.to_string()))).await;
     }
 
     /// Deletes what a former life committed of a shuffle. If this life has a part in it, that goes with the job.
@@ -37,17 +41,20 @@ impl Store {
     }
 
     /// Deletes one shuffle. One that never took a batch is forgotten as if it had not been reserved, so that a failed
-    /// reservation may be repeated.
+    /// reservation may be repeated. Its folder may be in use again when the deletion comes, so it goes with the job.
     pub async fn release_shuffle(&self, id: ShuffleId) {
-        let shuffle = {
+        let (shuffle, folder) = {
             let mut shuffles = write(&self.shuffles);
             let Some(shuffle) = shuffles.remove(&id) else { return };
-            if !shuffle.is_untouched() {
+            if shuffle.is_untouched() {
+                self.keep(id.job, []);
+                (shuffle, None)
+            } else {
                 lock(&self.released).shuffle(id);
+                (shuffle, Some(shuffle_folder(id)))
             }
-            shuffle
         };
-        self.delete(vec![shuffle], shuffle_folder(id)).await;
+        self.delete(vec![shuffle], folder).await;
     }
 
     /// Deletes locations as if they had not been reserved: their reservation failed on another copy (invariant 15). A file
@@ -62,7 +69,7 @@ impl Store {
     }
 
     /// Not waited for on a disk that hangs; the deletion goes on, and deletes at once what does not need that disk.
-    async fn delete(&self, shuffles: Vec<Arc<Shuffle>>, folder: PathBuf) {
+    async fn delete(&self, shuffles: Vec<Arc<Shuffle>>, folder: Option<PathBuf>) {
         let (disks, objects) = (Arc::clone(&self.disks), self.objects.clone());
         let delete = async move {
             let named = shuffles.iter().flat_map(|shuffle| shuffle.named());
@@ -75,6 +82,7 @@ impl Store {
                 tokio::join!(release_all(locations, objects), futures::future::join_all(records));
             };
             let mut ended = pin!(ended);
+            let Some(folder) = folder else { return ended.await };
             if tokio::time::timeout(PATIENCE, &mut ended).await.is_err() {
                 // What can go at once.
                 disks.remove_folders(folder.clone()).await;

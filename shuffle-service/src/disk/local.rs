@@ -1,5 +1,6 @@
 //! Local files: what the page cache holds is read at once, everything else happens on tokio's blocking pool.
 
+mod turns;
 mod write;
 
 use std::{
@@ -16,8 +17,9 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use rustix::io::{ReadWriteFlags, preadv2};
+use tokio::sync::Semaphore;
 
-use self::write::Writer;
+use self::{turns::Turns, write::Writer};
 use super::{Disk, OpenFile, StoredFile, Writes};
 
 const LOCK_FILE: &str = "lock";
@@ -30,6 +32,7 @@ pub struct LocalDisk {
     /// Held open for as long as this process owns the folders.
     locks: Arc<Mutex<Vec<File>>>,
     writer: Arc<Writer>,
+    reads: Turns,
 }
 
 impl LocalDisk {
@@ -73,8 +76,16 @@ impl Disk for LocalDisk {
 
     async fn open(&self, file: &Path) -> io::Result<Arc<dyn StoredFile>> {
         let file = file.to_owned();
-        let file = blocking(move || LocalFile::open(&file)).await?;
-        Ok(Arc::new(file))
+        let (file, found) = blocking(move || {
+            let file = File::open(file)?;
+            let found = file.metadata()?;
+            Ok((file, found))
+        })
+        .await?;
+        let number = u32::try_from(file.as_raw_fd()).ok();
+        let known_as = number.map(|number| OpenFile { number, device: found.dev(), inode: found.ino() });
+        let reads = self.reads.on(found.dev());
+        Ok(Arc::new(LocalFile { file: Arc::new(file), known_as, reads }))
     }
 
     async fn files(&self, folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
@@ -119,16 +130,8 @@ impl Disk for LocalDisk {
 struct LocalFile {
     file: Arc<File>,
     known_as: Option<OpenFile>,
-}
-
-impl LocalFile {
-    fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let found = file.metadata()?;
-        let number = u32::try_from(file.as_raw_fd()).ok();
-        let known_as = number.map(|number| OpenFile { number, device: found.dev(), inode: found.ino() });
-        Ok(Self { file: Arc::new(file), known_as })
-    }
+    /// Of its device.
+    reads: Arc<Semaphore>,
 }
 
 #[async_trait]
@@ -145,8 +148,10 @@ impl StoredFile for LocalFile {
             tokio::task::coop::consume_budget().await;
             return Ok(bytes.into());
         }
+        let turn = Arc::clone(&self.reads).acquire_owned().await.map_err(io::Error::other)?;
         let file = Arc::clone(&self.file);
         blocking(move || {
+            let _turn = turn;
             file.read_exact_at(&mut bytes[here..], offset + here as u64)?;
             Ok(bytes.into())
         })

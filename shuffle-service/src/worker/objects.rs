@@ -27,6 +27,7 @@ use penstock_protocol::{
     frame,
     ids::{Incarnation, WorkerId},
 };
+use tokio::time::Instant;
 
 use self::error::failed;
 use super::unwanted::Unwanted;
@@ -131,7 +132,7 @@ impl Objects {
     }
 
     /// Makes an object of what `fill` writes, in chunks that each have the time of a call. Of one that fails nothing stays:
-    /// neither pieces, as far as the store is there to give them up, nor what it made although its answer was lost.
+    /// neither pieces, as far as the store is there to give them up, nor what it made although its answer was lost or late.
     async fn upload<T>(
         &self,
         key: &str,
@@ -146,7 +147,7 @@ impl Objects {
             if let Ok(Err(error)) = tokio::time::timeout(self.timeout, writer.abort()).await {
                 tracing::debug!(key, %error, "what was uploaded of an object stays in the store");
             }
-            self.discard([key.to_owned()]);
+            self.unwanted.add_twice(key.to_owned(), Instant::now() + self.timeout);
         }
         filled
     }

@@ -7,7 +7,7 @@ use penstock_common::{
 use penstock_protocol::{
     build,
     frame::{
-        Acks, Answer, BatchHeader, FRAME_BYTES_MAX, Frame, Hello, Kind, Purpose, Push, PushHead,
+        Acks, Answer, BatchHeader, FRAME_BYTES_MAX, Fault, Frame, Hello, Kind, Purpose, Push, PushHead,
         PushRecorder, PushVerdict, Refusal, Welcome, read_frame, write_all,
     },
     ids::{AttemptNumber, BatchId, Epoch, Incarnation, PartitionIndex, TaskIndex},
@@ -185,6 +185,22 @@ async fn a_broken_link_ends_its_locations() {
     scene.push(&[1, 2]).await;
     let verdicts = vec![lost, PushVerdict::Accepted];
     assert_eq!(scene.answers().await, [Answer { request: 1, verdicts }]);
+}
+
+// Many come at once when a worker has started, and it turns some away.
+#[tokio::test]
+async fn a_link_that_is_turned_away_before_anything_was_sent_comes_again() {
+    let mut scene = Scene::new().await;
+    scene.push(&[0]).await;
+    let (closed, _) = scene.replica.accept().await.unwrap();
+    drop(closed);
+    let (mut turned_away, _) = scene.replica.accept().await.unwrap();
+    let fault = Fault { refusal: Refusal::NoRoom, message: "all in use".to_owned() };
+    write_all(&mut turned_away, &[fault.encode()]).await.unwrap();
+    let mut link = scene.link().await;
+    let push = forwarded(&mut link).await;
+    answer(&mut link, &push, vec![]).await;
+    assert_eq!(scene.answers().await, [Answer { request: 0, verdicts: vec![] }]);
 }
 
 // Nobody waits for a second copy that hangs; one that shows that it is alive is waited for.

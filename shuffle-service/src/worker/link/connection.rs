@@ -12,13 +12,14 @@ use std::{
 use penstock_common::{
     lifecycle::CancellationToken,
     net::{Network, Stream},
+    retry::{Backoff, retry},
     silence::Silence,
 };
 use penstock_protocol::{
     build,
     frame::{
         self, Acks, Answer, FRAME_BYTES_MAX, Fault, FrameError, Hello, Kind, Purpose, PushHead, PushRecorder,
-        ReadFrameError, Welcome,
+        ReadFrameError, Refusal, Welcome,
     },
     ids::ShuffleId,
     shuffle::WorkerAddress,
@@ -34,6 +35,10 @@ use crate::metrics;
 
 /// An unused connection shows that it is alive, and that the other end is.
 const PING_AFTER: Duration = Duration::from_secs(60);
+/// Before anything was sent on it a connection may be opened again: many come at once when a worker has started.
+const CONNECT_TRIES: u32 = 4;
+const CONNECT_PAUSE: Duration = Duration::from_millis(50);
+const CONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Bytes of queued frames that go out in one write.
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -62,10 +67,28 @@ enum Broken {
     Frame(#[from] FrameError),
     #[error("{0}")]
     Refused(String),
+    #[error("it takes no more connections: {0}")]
+    TurnedAway(String),
     #[error("no sign of life")]
     Silent,
     #[error("a frame of {bytes} bytes is longer than it takes, {max}")]
     TooLong { bytes: usize, max: usize },
+}
+
+impl Broken {
+    /// Whether another connection may have more luck.
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::TurnedAway(_))
+    }
+}
+
+impl From<Fault> for Broken {
+    fn from(Fault { refusal, message }: Fault) -> Self {
+        match refusal {
+            Refusal::NoRoom => Self::TurnedAway(message),
+            _ => Self::Refused(message),
+        }
+    }
 }
 
 impl From<ReadFrameError> for Broken {
@@ -103,8 +126,9 @@ impl Connection {
 
     async fn serve(&mut self, network: &Arc<dyn Network>) -> Result<(), Broken> {
         let Some(first) = self.queue.recv().await else { return Ok(()) };
-        let connect = tokio::time::timeout(self.silence, connect(network, &self.replica)).await;
-        let (stream, welcome) = connect.map_err(|_| Broken::Silent)??;
+        let pauses = Backoff::new(CONNECT_PAUSE, CONNECT_PAUSE_MAX).tries(CONNECT_TRIES);
+        let connect = || connect(network, &self.replica, self.silence);
+        let (stream, welcome) = retry(pauses, Broken::may_pass, connect).await?;
         let body_bytes_max = (welcome.frame_bytes_max as usize).min(FRAME_BYTES_MAX);
         let (reader, mut writer) = tokio::io::split(stream);
         let mut reader = BufReader::new(reader);
@@ -117,7 +141,16 @@ impl Connection {
     }
 }
 
-async fn connect(network: &Arc<dyn Network>, replica: &WorkerAddress) -> Result<(Stream, Welcome), Broken> {
+async fn connect(
+    network: &Arc<dyn Network>,
+    replica: &WorkerAddress,
+    patience: Duration,
+) -> Result<(Stream, Welcome), Broken> {
+    let connected = tokio::time::timeout(patience, say_hello(network, replica)).await;
+    connected.unwrap_or(Err(Broken::Silent))
+}
+
+async fn say_hello(network: &Arc<dyn Network>, replica: &WorkerAddress) -> Result<(Stream, Welcome), Broken> {
     let mut stream = network.connect(&replica.data).await?;
     let hello =
         Hello { purpose: Purpose::Replicate, incarnation: replica.incarnation, build: build().to_owned() };
@@ -126,7 +159,7 @@ async fn connect(network: &Arc<dyn Network>, replica: &WorkerAddress) -> Result<
     let frame = frame.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
     match frame.kind {
         Kind::Welcome => Ok((stream, Welcome::parse(frame.body)?)),
-        Kind::Fault => Err(Broken::Refused(Fault::parse(frame.body)?.message)),
+        Kind::Fault => Err(Fault::parse(frame.body)?.into()),
         kind => Err(Broken::Refused(format!("expected a welcome, got {kind:?}"))),
     }
 }
@@ -229,7 +262,7 @@ async fn receive<R: AsyncRead + Unpin>(
             Kind::Acks => {
                 Acks::parse(frame.body)?.0.into_iter().for_each(|answer| settle(answer, unanswered))
             }
-            Kind::Fault => return Err(Broken::Refused(Fault::parse(frame.body)?.message)),
+            Kind::Fault => return Err(Fault::parse(frame.body)?.into()),
             kind => return Err(Broken::Refused(format!("unexpected frame {kind:?}"))),
         }
     }

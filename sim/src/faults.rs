@@ -123,8 +123,8 @@ impl Kind {
     ];
 
     /// Whether a job may fail because of it, unless everything that it befell had a second one (see
-    /// [`crate::invariants`]). The others are promised to cost time and nothing else. Cut RPCs are not among those yet (a
-    /// commit gives up after three calls that fail at once), nor what TCP keeps from happening within a connection.
+    /// [`crate::invariants`]). The others are promised to cost time and nothing else. What TCP keeps from happening
+    /// within a connection is not among those.
     pub fn excuses_failure(self) -> bool {
         !matches!(
             self,
@@ -132,6 +132,8 @@ impl Kind {
                 | Self::FrameCutBefore
                 | Self::FrameCutAfter
                 | Self::RpcDelayed
+                | Self::RpcCutBefore
+                | Self::RpcCutAfter
                 | Self::ExecutorCrashed
                 | Self::ExecutorDrained
                 | Self::WorkerDecommissioned

@@ -6,6 +6,7 @@
 pub mod config;
 pub mod telemetry;
 
+pub mod lately;
 pub mod lifecycle;
 pub mod signal;
 

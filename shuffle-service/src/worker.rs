@@ -194,7 +194,7 @@ pub async fn start_on(
         })?,
     };
     let recovery = recover(&disks, config.keep_data).await;
-    let life = next_life(clock.as_ref(), &recovery.locations);
+    let life = next_life(clock.as_ref(), &recovery);
     let timeout = Duration::from_millis(config.object_store_timeout_ms);
     let objects = object_store.map(|store| Objects::new(store, timeout, &worker, life));
     let address =

@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use penstock_common::net::Network;
+use penstock_common::{lately::Lately, net::Network};
 use penstock_protocol::{
     credentials::{Calls, Credentials},
     ids::{JobId, ShuffleId, WorkerId},
@@ -85,6 +85,8 @@ pub struct Owner {
     placed: Mutex<BTreeMap<JobId, BTreeSet<Arc<WorkerAddress>>>>,
     /// What early commits were told.
     promised: Mutex<BTreeMap<ShuffleId, Promised>>,
+    /// What comes late for these is not remembered.
+    released: Mutex<Lately<JobId>>,
     /// A worker that shows no sign of life for so long is not waited for if another one can do the same.
     silence: Duration,
     suspects: Suspects,
@@ -96,6 +98,8 @@ pub struct Owner {
 
 const SILENCE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(60);
+/// More than calls can be on their way for when they are released.
+const RELEASED_MAX: usize = 10_000;
 
 impl Owner {
     /// `masters` are `host:port` of the control service; the first that answers is asked.
@@ -110,6 +114,7 @@ impl Owner {
             copies: 1,
             placed: Mutex::default(),
             promised: Mutex::default(),
+            released: Mutex::new(Lately::new(RELEASED_MAX)),
             silence: SILENCE,
             suspects: Suspects::default(),
             patience: PATIENCE,
@@ -154,6 +159,7 @@ impl Owner {
 
     /// Deletes everything of a job: at once on the workers that this owner placed it on, and through the master on all.
     pub async fn release_job(&self, job: JobId) -> Result<(), OwnerError> {
+        lock(&self.released).add(job);
         let workers = lock(&self.placed).remove(&job).unwrap_or_default();
         lock(&self.profiles).remove(&job);
         lock(&self.promised).retain(|shuffle, _| shuffle.job != job);
@@ -217,7 +223,14 @@ impl Owner {
 
     fn remember(&self, job: JobId, locations: &[Location]) {
         let workers = locations.iter().flat_map(Location::workers).cloned();
-        lock(&self.placed).entry(job).or_default().extend(workers);
+        let mut placed = lock(&self.placed);
+        if !self.was_released(job) {
+            placed.entry(job).or_default().extend(workers);
+        }
+    }
+
+    fn was_released(&self, job: JobId) -> bool {
+        lock(&self.released).contains(&job)
     }
 }
 

@@ -40,6 +40,8 @@ pub enum Operation {
     Read,
     /// Of a file or a folder.
     Remove,
+    /// Of the files below a folder.
+    List,
 }
 
 /// A line of the script: `times` matching calls go wrong after `skip` that do not.
@@ -209,7 +211,10 @@ impl Disk for FaultyDisk {
     }
 
     async fn files(&self, folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
-        self.inner.files(folder).await
+        match self.fault(Operation::List, folder).await {
+            None => self.inner.files(folder).await,
+            Some(fault) => Err(error(fault)),
+        }
     }
 
     async fn remove_file(&self, file: &Path) -> io::Result<()> {
@@ -292,7 +297,7 @@ impl Plan {
             Operation::Sync => {
                 vec![(odds.error, Fault::Error), (odds.lost_sync, Fault::LostSync), (odds.hang, Fault::Hang)]
             }
-            Operation::Remove => vec![(odds.error, Fault::Error), (odds.hang, Fault::Hang)],
+            Operation::Remove | Operation::List => vec![(odds.error, Fault::Error), (odds.hang, Fault::Hang)],
             Operation::Read => {
                 vec![(odds.error, Fault::Error), (odds.bit_flip, Fault::BitFlip), (odds.hang, Fault::Hang)]
             }

@@ -4,6 +4,7 @@ mod turns;
 mod write;
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, IoSliceMut, Write},
     os::{
@@ -29,8 +30,8 @@ const ASIDE: &str = "new";
 /// The machine's file system.
 #[derive(Debug, Default)]
 pub struct LocalDisk {
-    /// Held open for as long as this process owns the folders.
-    locks: Arc<Mutex<Vec<File>>>,
+    /// Of folders that this process owns, held open for as long as it does.
+    locks: Arc<Mutex<BTreeMap<PathBuf, File>>>,
     writer: Arc<Writer>,
     reads: Turns,
 }
@@ -47,8 +48,13 @@ impl Disk for LocalDisk {
         let directory = directory.to_owned();
         let locks = Arc::clone(&self.locks);
         blocking(move || {
+            let locked = || locks.lock().unwrap_or_else(PoisonError::into_inner);
+            // By an earlier call whose end nobody waited for.
+            if locked().contains_key(&directory) {
+                return Ok(());
+            }
             let lock = take_over(&directory)?;
-            locks.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
+            locked().insert(directory, lock);
             Ok(())
         })
         .await
@@ -201,13 +207,21 @@ fn replace(path: &Path, content: &[u8], durable: bool) -> io::Result<()> {
 
 fn files_below(folder: &Path, found: &mut Vec<(PathBuf, u64)>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            files_below(&entry.path(), found)?;
-        } else if kind.is_file() {
-            found.push((entry.path(), entry.metadata()?.len()));
+        match add(&entry?, found) {
+            // Removed or renamed since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            added => added?,
         }
+    }
+    Ok(())
+}
+
+fn add(entry: &fs::DirEntry, found: &mut Vec<(PathBuf, u64)>) -> io::Result<()> {
+    let kind = entry.file_type()?;
+    if kind.is_dir() {
+        files_below(&entry.path(), found)?;
+    } else if kind.is_file() {
+        found.push((entry.path(), entry.metadata()?.len()));
     }
     Ok(())
 }
@@ -245,6 +259,7 @@ mod tests {
         let refused = second.take_over(folder.path()).await.expect_err("the first one holds it");
         assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
         assert!(refused.to_string().contains("in use by another shuffle worker"), "{refused}");
+        first.take_over(folder.path()).await.expect("it does");
         drop(first);
         second.take_over(folder.path()).await?;
         assert!(second.files(folder.path()).await?.contains(&(file, 1)));

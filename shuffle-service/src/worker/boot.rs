@@ -24,7 +24,7 @@ use super::{
     control::Control,
     disks::Monitor,
     heartbeat::{Heartbeat, Reporter},
-    recovery::Recovered,
+    recovery::Recovery,
     store::Store,
 };
 use crate::doorkeeper::Doorkeeper;
@@ -48,10 +48,9 @@ pub(super) fn name(config: &Config, data: &dyn Listener) -> io::Result<WorkerId>
 }
 
 /// Later than every former life of which anything is left, even if the clock was set back.
-pub(super) fn next_life(clock: &dyn Clock, recovered: &Recovered) -> Incarnation {
+pub(super) fn next_life(clock: &dyn Clock, recovery: &Recovery) -> Incarnation {
     let now = u64::try_from(clock.now().as_millis()).unwrap_or(0);
-    let former = recovered.values().flatten().map(|(entry, _)| entry.life.0).max();
-    Incarnation(now.max(former.map_or(0, |former| former + 1)))
+    Incarnation(now.max(recovery.last_life.map_or(0, |last| last.0 + 1)))
 }
 
 pub(super) fn address(

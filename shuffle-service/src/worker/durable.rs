@@ -91,10 +91,17 @@ impl Store {
             if let Err(reason) = self.write_and_sync(&named, patience).await {
                 tracing::warn!(shuffle = %named.shuffle, partition = %named.key.0, reason, "data is not durable");
                 named.location.fail_commit(&reason);
+                return Vec::new();
             }
+            named.location.parts()
         });
-        stream::iter(each).buffer_unordered(WRITES_AT_ONCE).collect::<()>().await;
-        self.write_manifest_within(patience, shuffle, true).await
+        let parts: Vec<_> = stream::iter(each).buffer_unordered(WRITES_AT_ONCE).collect().await;
+        let disk_of = |part: Part| match part.place {
+            Place::Disk { disk, .. } => Some(disk),
+            Place::Object { .. } => None,
+        };
+        let disks = parts.into_iter().flatten().filter_map(disk_of).collect();
+        self.write_manifest_within(patience, shuffle, Some(disks)).await
     }
 
     async fn write_and_sync(self: &Arc<Self>, named: &Named, patience: Duration) -> Result<(), String> {
@@ -130,14 +137,14 @@ impl Store {
 
     /// Writes down everything of a shuffle that is committed, or about to be, and out of memory.
     pub async fn write_manifest(self: &Arc<Self>, shuffle: &Arc<Shuffle>, durable: bool) -> io::Result<()> {
-        self.write_manifest_within(self.disks.hang(), shuffle, durable).await
+        self.write_manifest_within(self.disks.hang(), shuffle, durable.then(BTreeSet::new)).await
     }
 
     async fn write_manifest_within(
         self: &Arc<Self>,
         patience: Duration,
         shuffle: &Arc<Shuffle>,
-        durable: bool,
+        durable: Option<BTreeSet<usize>>,
     ) -> io::Result<()> {
         let (store, shuffle) = (Arc::clone(self), Arc::clone(shuffle));
         let write = async move {
@@ -149,7 +156,7 @@ impl Store {
             let version = Version(store.incarnation, record.manifests);
             record.manifests += 1;
             let content = Manifest { shuffle: shuffle.id, version, locations }.encode();
-            store.put_manifest(&shuffle, content.map_err(io::Error::other)?, durable).await
+            store.put_manifest(&shuffle, content.map_err(io::Error::other)?, durable.as_ref()).await
         };
         self.disks
             .carry_within(patience, "manifest", write)
@@ -164,7 +171,12 @@ impl Store {
             let parts = parts.iter().map(|part| self.part_entry(part)).collect();
             Some(LocationEntry { partition, epoch, life: named.location.life, parts })
         };
-        shuffle.named().into_iter().filter_map(entry).collect()
+        let named = shuffle.named();
+        let held: BTreeSet<_> = named.iter().map(|named| named.key).collect();
+        let absent =
+            shuffle.record.absent.iter().filter(|entry| !held.contains(&(entry.partition, entry.epoch)));
+        let absent: Vec<_> = absent.cloned().collect();
+        named.into_iter().filter_map(entry).chain(absent).collect()
     }
 
     fn part_entry(&self, part: &Part) -> PartEntry {
@@ -178,18 +190,29 @@ impl Store {
         PartEntry { start: part.start, bytes: part.bytes, crc32c: part.crc32c, synced: part.synced, name }
     }
 
-    async fn put_manifest(&self, shuffle: &Shuffle, content: Bytes, durable: bool) -> io::Result<()> {
+    /// If it is to be durable, so are the names of all files of the shuffle, on these disks without fail.
+    async fn put_manifest(
+        &self,
+        shuffle: &Shuffle,
+        content: Bytes,
+        durable: Option<&BTreeSet<usize>>,
+    ) -> io::Result<()> {
         let folder = shuffle_folder(shuffle.id);
         let mut outcome = Err(io::Error::other("no disk works"));
         let mut copies = 0;
-        for volume in self.disks.volumes.iter().filter(|volume| volume.is_usable()) {
+        for (disk, volume) in self.disks.volumes.iter().enumerate() {
+            let is_needed = durable.is_some_and(|disks| disks.contains(&disk));
+            let takes_manifest = volume.is_usable() && copies < MANIFEST_COPIES;
+            if !is_needed && !volume.is_usable() {
+                continue;
+            }
             let own = volume.folder.join(&folder);
             let put = async {
-                if copies < MANIFEST_COPIES {
+                if takes_manifest {
                     let file = own.join(manifest::FILE_NAME);
-                    self.disks.disk.replace(&file, content.clone(), durable).await?;
+                    self.disks.disk.replace(&file, content.clone(), durable.is_some()).await?;
                 }
-                for folder in own.ancestors().take(if durable { 3 } else { 0 }) {
+                for folder in own.ancestors().take(if durable.is_some() { 3 } else { 0 }) {
                     // A disk that has nothing of the shuffle has no folder of it.
                     match self.disks.disk.sync_folder(folder).await {
                         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -199,9 +222,10 @@ impl Store {
                 Ok(())
             };
             match volume.watched(self.disks.hang(), put).await {
-                Ok(()) => (copies, outcome) = (copies + 1, Ok(())),
+                Ok(()) if takes_manifest => (copies, outcome) = (copies + 1, Ok(())),
+                Ok(()) => {}
                 // Names on this disk may be lost, so nothing was promised.
-                Err(error) if durable => return Err(error),
+                Err(error) if durable.is_some() => return Err(error),
                 Err(error) => outcome = outcome.or(Err(error)),
             }
         }

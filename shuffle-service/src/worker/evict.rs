@@ -6,10 +6,13 @@
 //!
 //! Each disk has an evictor of its own: one that hangs holds up nothing but itself.
 
-use std::{cmp::Reverse, collections::VecDeque, convert::Infallible, io, sync::Arc, time::Duration};
+use std::{
+    cmp::Reverse, collections::VecDeque, convert::Infallible, io, path::PathBuf, sync::Arc, time::Duration,
+};
 
-use futures::FutureExt;
+use futures::{FutureExt, TryFutureExt};
 use penstock_common::lifecycle::CancellationToken;
+use tokio::time::Instant;
 
 use super::{
     config::EvictFirst,
@@ -25,7 +28,11 @@ pub(super) struct Evictor {
     objects: Objects,
     disk: usize,
     left: VecDeque<Left>,
+    /// Files that are not as they were written, and until when nothing is tried with them.
+    damaged: VecDeque<(Instant, PathBuf)>,
 }
+
+const LEAVE_DAMAGED: Duration = Duration::from_secs(600);
 
 /// A file that holds room on the disk although its data has moved: it could not be deleted yet.
 struct Left {
@@ -35,7 +42,7 @@ struct Left {
 
 impl Evictor {
     pub fn new(store: Arc<Store>, objects: Objects, disk: usize) -> Self {
-        Self { store, objects, disk, left: VecDeque::new() }
+        Self { store, objects, disk, left: VecDeque::new(), damaged: VecDeque::new() }
     }
 
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Infallible> {
@@ -65,18 +72,30 @@ impl Evictor {
         if goal == 0 {
             return;
         }
+        let now = Instant::now();
+        while self.damaged.pop_front_if(|(until, _)| *until <= now).is_some() {}
         for named in self.candidates(settings.evict_first) {
             for part in self.whole(&named).await {
                 if goal == 0 {
                     return;
                 }
                 let bytes = part.bytes;
+                let Place::Disk { file, .. } = part.place.clone() else { continue };
+                if self.damaged.iter().any(|(_, damaged)| *damaged == file) {
+                    continue;
+                }
                 match self.evict(&named, part).await {
                     Ok(true) => goal = goal.saturating_sub(bytes),
                     Ok(false) => {}
                     Err(error) => {
                         tracing::warn!(shuffle = %named.shuffle, %error, "moving data to the object store failed");
-                        return;
+                        match FileFault::of(&error) {
+                            None => return,
+                            Some(FileFault::Unreadable(_)) => {}
+                            Some(FileFault::Damaged) => {
+                                self.damaged.push_back((Instant::now() + LEAVE_DAMAGED, file));
+                            }
+                        }
                     }
                 }
             }
@@ -110,7 +129,7 @@ impl Evictor {
     }
 
     async fn evict(&mut self, named: &Named, part: Part) -> io::Result<bool> {
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         let tiers = Tiers { evictor: self, named };
         let Some(place) = named.location.move_part(&part, &tiers).await? else { return Ok(false) };
         metrics::evicted(part.bytes, started.elapsed());
@@ -140,6 +159,25 @@ impl Evictor {
     }
 }
 
+/// What keeps a file from moving and no other one.
+#[derive(Debug, thiserror::Error)]
+enum FileFault {
+    #[error("the file cannot be read: {0}")]
+    Unreadable(io::Error),
+    #[error("the file does not match its checksum and stays where it is")]
+    Damaged,
+}
+
+impl FileFault {
+    fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+fn unreadable(error: io::Error) -> io::Error {
+    io::Error::other(FileFault::Unreadable(error))
+}
+
 /// From the disks to the object store.
 struct Tiers<'a> {
     evictor: &'a Evictor,
@@ -150,15 +188,16 @@ impl Places for Tiers<'_> {
     async fn copy(&self, part: &Part) -> io::Result<Place> {
         let Evictor { store, objects, .. } = self.evictor;
         let key = objects.key(&file_name(self.named, part.start));
-        let file = store.open(&part.place, part.bytes).await?;
+        let file = store.open(&part.place, part.bytes).await.map_err(unreadable)?;
         // A disk that hangs gives up: a location that moves is not released before that ends.
-        let read = |offset, length| store.read_at(&part.place, &file, offset, length).boxed();
+        let read =
+            |offset, length| store.read_at(&part.place, &file, offset, length).map_err(unreadable).boxed();
         let checksum = objects.put_read(&key, part.bytes, read).await?;
         if checksum == part.crc32c {
             return Ok(Place::Object { key });
         }
         objects.discard([key]);
-        Err(io::Error::other("the file does not match its checksum and stays where it is"))
+        Err(io::Error::other(FileFault::Damaged))
     }
 
     async fn write_down(&self) -> io::Result<bool> {

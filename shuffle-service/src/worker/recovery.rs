@@ -3,16 +3,20 @@
 //! Served is what a manifest names and whose files are there in full length; everything else nobody can ask for. Of files
 //! that were not synced the length proves nothing: their checksum is compared before they are read for the first time.
 //!
+//! What may lie on a disk that does not answer stays, with all that names it, for the next life. A disk that hangs is not
+//! waited for: what is on the others is served meanwhile.
+//!
 //! What a manifest names in the object store is taken for there: a store that is slow must not hold up what is on the disks.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use bytes::Bytes;
-use penstock_protocol::ids::{JobId, ShuffleId};
+use penstock_protocol::ids::{Incarnation, JobId, ShuffleId};
 
 use super::{
     disks::Disks,
@@ -35,8 +39,12 @@ struct Found {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Recovery {
     pub locations: Recovered,
+    /// Committed locations of which something may lie on a disk that could not be looked through.
+    pub absent: BTreeMap<ShuffleId, Vec<LocationEntry>>,
     /// Jobs of which more is there: it could be neither read nor deleted.
     pub jobs_left: BTreeSet<JobId>,
+    /// The last life that wrote something down.
+    pub last_life: Option<Incarnation>,
     /// Whether everything was seen: each disk was looked through, and each manifest read or known to be damaged.
     pub is_all_seen: bool,
 }
@@ -44,10 +52,43 @@ pub(super) struct Recovery {
 /// Looks through all disks. What cannot be read is left out, and with it what it holds; all of it if nothing is to be kept.
 pub(super) async fn recover(disks: &Disks, keep: bool) -> Recovery {
     let (found, all_listed) = find_files(disks).await;
-    let (locations, unread) = if keep { by_manifests(disks, &found).await } else { Default::default() };
-    let mut jobs_left = delete_the_rest(disks, &found, &locations, &unread).await;
-    jobs_left.extend(unread.iter().filter_map(|folder| job_of(folder)));
-    Recovery { locations, jobs_left, is_all_seen: all_listed && unread.is_empty() }
+    let (manifests, mut stays) = if keep { read_manifests(disks, &found).await } else { Default::default() };
+    let mut recovery = Recovery {
+        is_all_seen: all_listed && stays.is_empty(),
+        last_life: last_life(&manifests),
+        ..Recovery::default()
+    };
+    for (id, manifest) in newest(manifests) {
+        let (complete, others) = complete(manifest, &found);
+        if !others.is_empty() && !all_listed {
+            stays.insert(shuffle_folder(id));
+            recovery.absent.insert(id, others);
+        } else if !others.is_empty() {
+            tracing::warn!(shuffle = %id, lost = others.len(), "committed locations of a former life are not all there");
+        }
+        if !complete.is_empty() {
+            recovery.locations.insert(id, complete);
+        }
+    }
+    recovery.jobs_left = delete_the_rest(disks, &found, &recovery.locations, &stays).await;
+    recovery.jobs_left.extend(stays.iter().filter_map(|folder| job_of(folder)));
+    recovery
+}
+
+fn last_life(manifests: &[Manifest]) -> Option<Incarnation> {
+    manifests.iter().map(|manifest| manifest.version.0).max()
+}
+
+/// One of each shuffle.
+fn newest(all: Vec<Manifest>) -> BTreeMap<ShuffleId, Manifest> {
+    let mut manifests: BTreeMap<ShuffleId, Manifest> = BTreeMap::new();
+    for manifest in all {
+        let known = manifests.get(&manifest.shuffle).map(|known| known.version);
+        if known < Some(manifest.version) {
+            manifests.insert(manifest.shuffle, manifest);
+        }
+    }
+    manifests
 }
 
 /// What is on the disks now, when not everything was seen at the start. Of this life, too.
@@ -73,20 +114,6 @@ fn job_of(name: &Path) -> Option<JobId> {
 /// Files by their names below the worker's folder, which may be there on several disks.
 type Files = BTreeMap<PathBuf, Vec<Found>>;
 
-/// What manifests name, and the folders of those that could not be read.
-async fn by_manifests(disks: &Disks, found: &Files) -> (Recovered, HashSet<PathBuf>) {
-    let (all, unread) = read_manifests(disks, found).await;
-    let mut manifests: BTreeMap<ShuffleId, Manifest> = BTreeMap::new();
-    for manifest in all {
-        let newest = manifests.get(&manifest.shuffle).map(|known| known.version);
-        if newest < Some(manifest.version) {
-            manifests.insert(manifest.shuffle, manifest);
-        }
-    }
-    let recovered = manifests.into_iter().map(|(id, manifest)| (id, complete(manifest, found)));
-    (recovered.filter(|(_, locations)| !locations.is_empty()).collect(), unread)
-}
-
 /// All manifests, and the folders of those that could not be read. A damaged one names nothing; one that a disk does not give
 /// now may name anything, and the next life may read it.
 async fn read_manifests(disks: &Disks, found: &Files) -> (Vec<Manifest>, HashSet<PathBuf>) {
@@ -98,6 +125,8 @@ async fn read_manifests(disks: &Disks, found: &Files) -> (Vec<Manifest>, HashSet
     for (name, file) in all {
         let bytes = match read_whole(disks, file).await {
             Ok(bytes) => bytes,
+            // Released since it was found.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => {
                 tracing::warn!(file = %file.file.display(), %error, "a manifest cannot be read");
                 unread.extend(name.parent().map(Path::to_owned));
@@ -117,7 +146,8 @@ async fn find_files(disks: &Disks) -> (Files, bool) {
     let mut found = Files::new();
     let mut all_listed = disks.volumes.iter().all(|volume| volume.is_taken_over());
     for (disk, volume) in disks.volumes.iter().enumerate().filter(|(_, volume)| volume.is_taken_over()) {
-        let files = match volume.watched(disks.hang(), disks.disk.files(&volume.folder)).await {
+        let (files, folder) = (Arc::clone(&disks.disk), volume.folder.clone());
+        let files = match disks.ask(disk, "list", async move { files.files(&folder).await }).await {
             Ok(files) => files,
             Err(error) => {
                 tracing::warn!(disk = %volume.folder.display(), %error, "what is on a disk cannot be listed");
@@ -138,13 +168,13 @@ async fn find_files(disks: &Disks) -> (Files, bool) {
 
 async fn read_whole(disks: &Disks, found: &Found) -> io::Result<Bytes> {
     let length = usize::try_from(found.bytes).map_err(io::Error::other)?;
-    let read = async { disks.disk.open(&found.file).await?.read_at(0, length).await };
-    disks.volumes[found.disk].watched(disks.hang(), read).await
+    let (files, file) = (Arc::clone(&disks.disk), found.file.clone());
+    disks.ask(found.disk, "read", async move { files.open(&file).await?.read_at(0, length).await }).await
 }
 
-/// The locations whose parts are all there.
-fn complete(manifest: Manifest, found: &Files) -> Vec<(LocationEntry, Vec<Part>)> {
-    let with_parts = |entry: LocationEntry| {
+/// The locations whose parts are all there, and the others.
+fn complete(manifest: Manifest, found: &Files) -> (Vec<(LocationEntry, Vec<Part>)>, Vec<LocationEntry>) {
+    let with_parts = |entry: &LocationEntry| {
         let mut end = 0;
         let mut parts = Vec::with_capacity(entry.parts.len());
         for part in &entry.parts {
@@ -154,15 +184,16 @@ fn complete(manifest: Manifest, found: &Files) -> Vec<(LocationEntry, Vec<Part>)
             end += part.bytes;
             parts.push(find_part(part, found)?);
         }
-        Some((entry, parts))
+        Some(parts)
     };
-    let all = manifest.locations.len();
-    let complete: Vec<_> = manifest.locations.into_iter().filter_map(with_parts).collect();
-    if complete.len() < all {
-        let (shuffle, lost) = (manifest.shuffle, all - complete.len());
-        tracing::warn!(%shuffle, lost, "committed locations of a former life are not all there");
+    let (mut complete, mut others) = (Vec::new(), Vec::new());
+    for entry in manifest.locations {
+        match with_parts(&entry) {
+            Some(parts) => complete.push((entry, parts)),
+            None => others.push(entry),
+        }
     }
-    complete
+    (complete, others)
 }
 
 fn find_part(part: &PartEntry, found: &Files) -> Option<Part> {
@@ -181,7 +212,7 @@ async fn delete_the_rest(
     disks: &Disks,
     found: &Files,
     recovered: &Recovered,
-    unread: &HashSet<PathBuf>,
+    stays: &HashSet<PathBuf>,
 ) -> BTreeSet<JobId> {
     let mut jobs_left = BTreeSet::new();
     let parts = recovered.values().flatten().flat_map(|(_, parts)| parts);
@@ -193,11 +224,12 @@ async fn delete_the_rest(
         .collect();
     let manifests: HashSet<_> =
         recovered.keys().map(|id| shuffle_folder(*id).join(manifest::FILE_NAME)).collect();
-    let is_unread = |name: &Path| name.parent().is_some_and(|folder| unread.contains(folder));
-    for (name, files) in found.iter().filter(|(name, _)| !manifests.contains(*name) && !is_unread(name)) {
+    let stays = |name: &Path| name.parent().is_some_and(|folder| stays.contains(folder));
+    for (name, files) in found.iter().filter(|(name, _)| !manifests.contains(*name) && !stays(name)) {
         for found in files.iter().filter(|found| !kept.contains(&found.file)) {
-            let volume = &disks.volumes[found.disk];
-            if let Err(error) = volume.watched(disks.hang(), disks.disk.remove_file(&found.file)).await {
+            let (files, file) = (Arc::clone(&disks.disk), found.file.clone());
+            let removal = async move { files.remove_file(&file).await };
+            if let Err(error) = disks.ask(found.disk, "delete", removal).await {
                 tracing::warn!(name = %name.display(), %error, "what a former life left is not deleted yet");
                 jobs_left.extend(job_of(name));
             }

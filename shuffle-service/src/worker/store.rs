@@ -107,8 +107,11 @@ impl Store {
         for job in recovery.jobs_left {
             self.keep(job, []);
         }
-        for (id, recovered) in recovery.locations {
-            let shuffle = Shuffle::new(id);
+        let (mut locations, mut absent) = (recovery.locations, recovery.absent);
+        let shuffles: BTreeSet<_> = locations.keys().chain(absent.keys()).copied().collect();
+        for id in shuffles {
+            let recovered = locations.remove(&id).unwrap_or_default();
+            let shuffle = Shuffle::new(id).with_absent(absent.remove(&id).unwrap_or_default());
             let mut locations = write(&shuffle.locations);
             for (entry, parts) in recovered {
                 self.former_lives.insert(entry.life);

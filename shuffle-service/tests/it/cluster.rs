@@ -224,8 +224,18 @@ impl Cluster {
     }
 
     pub async fn start(&self, config: worker::Config, disk: Arc<MemoryDisk>) -> Worker {
-        let tasks = self.tasks.child("worker");
         let faults = Arc::new(FaultyDisk::new(disk.clone()));
+        self.start_with(config, disk, faults).await
+    }
+
+    /// On a disk that may misbehave already.
+    pub async fn start_with(
+        &self,
+        config: worker::Config,
+        disk: Arc<MemoryDisk>,
+        faults: Arc<FaultyDisk>,
+    ) -> Worker {
+        let tasks = self.tasks.child("worker");
         let (on, network) = (faults.clone(), Arc::clone(&self.worker_network));
         let handle = worker::start_on(config.clone(), network, self.clock.clone(), on.into(), tasks.clone())
             .await
@@ -237,12 +247,22 @@ impl Cluster {
     /// The next life of a worker on `disk`, under the same name and addresses, as a process of a deployment has. The former
     /// one is stopped in order; what it does then to its own disk is seen only if `disk` is that one.
     pub async fn restart(&self, worker: &Worker, disk: Arc<MemoryDisk>) -> Worker {
+        let faults = Arc::new(FaultyDisk::new(disk.clone()));
+        self.restart_with(worker, disk, faults).await
+    }
+
+    pub async fn restart_with(
+        &self,
+        worker: &Worker,
+        disk: Arc<MemoryDisk>,
+        faults: Arc<FaultyDisk>,
+    ) -> Worker {
         worker.stop().await;
         self.clock.advance(Duration::from_secs(1));
         let mut config = worker.config.clone();
         config.control_listen = worker.handle.control.to_string();
         config.data_listen = worker.handle.data.to_string();
-        self.start(config, disk).await
+        self.start_with(config, disk, faults).await
     }
 
     pub async fn reserve(&self, shuffle: ShuffleId, partitions: u32) -> Arc<ShuffleTarget> {

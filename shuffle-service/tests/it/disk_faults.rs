@@ -8,10 +8,13 @@ use penstock_protocol::shuffle::{CommitVerdict, Location, MapOutput};
 use penstock_shuffle_client::{ClientOptions, owner::sources};
 use penstock_shuffle_service::{
     disk::{Fault, Odds, Operation},
-    worker::{Config, DiskConfig, Fsync},
+    worker::{Config, DiskConfig, Fsync, Tier},
 };
 
-use crate::cluster::{Cluster, JOB, SHUFFLE, Setup, by_partition, cluster, payload, winner};
+use crate::{
+    cluster::{Cluster, JOB, SHUFFLE, Setup, by_partition, cluster, eventually, payload, shuffle, winner},
+    tiers::{quota, tiers},
+};
 
 const PARTITIONS: u32 = 3;
 
@@ -117,4 +120,21 @@ async fn whatever_a_disk_does_what_is_read_is_what_was_written() {
     }
     // Odds at which nothing ever goes wrong, or nothing ever works, would prove nothing.
     assert!(read > 0 && lost > 0 && injected > 0, "{read} read, {lost} lost, {injected} faults");
+}
+
+// One bad file must not keep a disk from being relieved.
+#[tokio::test]
+async fn a_file_that_is_damaged_stays_on_its_disk_and_the_others_move() {
+    let tiers =
+        tiers(|config| (config.disks, config.create_in) = (quota(64 << 20), Tier::Disk), u64::MAX).await;
+    let worker = &tiers.cluster.workers[0];
+    tiers.write(SHUFFLE).await;
+    let bad = worker.disk.files().into_iter().find(|file| !file.ends_with("manifest")).unwrap();
+    worker.disk.damage(&bad, |bytes| bytes[100] ^= 1);
+    let source = tiers.write(shuffle(1)).await;
+    let moving = Config { evict_from_percent: 2, evict_to_percent: 1, ..worker.config.clone() };
+    worker.handle.reload(moving).unwrap();
+    eventually("the other one moves", async || tiers.data_files() == 1).await;
+    assert!(worker.disk.files().contains(&bad));
+    tiers.assert_readable(shuffle(1), &source).await;
 }

@@ -43,7 +43,7 @@ fn files_below(cluster: &Cluster, folder: &str) -> Vec<PathBuf> {
 }
 
 /// The states of the disks as the master shows them.
-async fn states(cluster: &Cluster) -> Vec<String> {
+pub async fn states(cluster: &Cluster) -> Vec<String> {
     let channel = grpc::channel(Arc::new(Tcp), &cluster.master.control.to_string());
     let mut master = ShuffleMasterClient::new(channel);
     let answer = master.list_workers(ListWorkersRequest {}).await.unwrap().into_inner();

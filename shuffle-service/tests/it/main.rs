@@ -8,6 +8,7 @@ mod cluster;
 mod commit;
 mod congestion;
 mod data_plane;
+mod disk_away;
 mod disk_faults;
 mod disks;
 mod drain;

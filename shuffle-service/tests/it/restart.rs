@@ -12,9 +12,9 @@ use penstock_shuffle_service::{
 
 use crate::cluster::{Cluster, JOB, SHUFFLE, Setup, Worker, cluster, eventually, payload, shuffle, winner};
 
-const BATCH: usize = 100_000;
+pub const BATCH: usize = 100_000;
 
-fn one_worker() -> Setup {
+pub fn one_worker() -> Setup {
     let options = ClientOptions { connect_tries: 2, absence_ms: 0, ..ClientOptions::default() };
     Setup { workers: 1, options, ..Setup::default() }
 }
@@ -29,18 +29,18 @@ fn small() -> Setup {
 }
 
 /// One committed shuffle of one partition with `batches` batches.
-async fn committed(cluster: &Cluster, batches: u32) -> PartitionSource {
+pub async fn committed(cluster: &Cluster, batches: u32) -> PartitionSource {
     let target = cluster.reserve(SHUFFLE, 1).await;
     let all = (0..batches).map(|batch| (0, payload(0, 0, batch, BATCH)));
     let output = cluster.write(&target, 0, 0, all).await.unwrap();
     cluster.sources(&target, &[winner(0, 0)], &[output]).await.remove(0)
 }
 
-async fn read(cluster: &Cluster, source: &PartitionSource) -> Result<usize, FetchError> {
+pub async fn read(cluster: &Cluster, source: &PartitionSource) -> Result<usize, FetchError> {
     cluster.read(SHUFFLE, &[winner(0, 0)], source.clone()).await.map(|batches| batches.len())
 }
 
-async fn assert_lost(cluster: &Cluster, source: &PartitionSource) {
+pub async fn assert_lost(cluster: &Cluster, source: &PartitionSource) {
     let error = read(cluster, source).await.unwrap_err();
     assert!(matches!(error, FetchError::Lost { .. }), "{error}");
 }

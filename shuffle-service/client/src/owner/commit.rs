@@ -33,7 +33,11 @@ impl Owner {
     /// has to name them again, and gives the same verdicts (invariant 17).
     pub async fn commit_early(&self, ended: &ShuffleTarget) -> Vec<(Location, CommitVerdict)> {
         let verdicts = self.close(ended, None).await;
-        lock(&self.promised).entry(ended.shuffle).or_default().keep(&verdicts);
+        let mut promised = lock(&self.promised);
+        if !self.was_released(ended.shuffle.job) {
+            promised.entry(ended.shuffle).or_default().keep(&verdicts);
+        }
+        drop(promised);
         verdicts
     }
 

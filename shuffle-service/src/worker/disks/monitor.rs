@@ -44,9 +44,7 @@ impl Monitor {
         let (disks, volume) = (&self.store.disks, self.volume());
         let disk = disks.disk.as_ref();
         if !volume.is_taken_over() {
-            // What is wrong was said at the start, and shows in the disk's state.
-            let _ = volume.take_over(disk, disks.hang()).await;
-            return Ok(());
+            return volume.take_over_late(disk).await;
         }
         let probe = async {
             disk.probe(&volume.folder, Bytes::from(vec![0xA5; PROBE_BYTES])).await?;

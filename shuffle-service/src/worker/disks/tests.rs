@@ -158,12 +158,28 @@ async fn a_folder_that_could_not_be_deleted_is_deleted_when_its_disk_does_it_aga
 async fn a_disk_that_hangs_is_asked_for_few_deletions_and_does_the_others_later() {
     let (disk, disks) = with_a_folder().await;
     disk.always("only", Operation::Remove, Fault::Hang);
-    for _ in 0..20 {
-        disks.remove_folders("job".into()).await;
+    for folder in 0..20 {
+        disks.remove_folders(format!("other-{folder}").into()).await;
     }
+    disks.remove_folders("job".into()).await;
     assert_eq!(disk.injected(), 8);
     disk.heal();
     while !is_empty(&disk).await {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_cannot_be_deleted_is_one_error_of_its_disk_and_is_asked_for_once_at_a_time() {
+    let (disk, disks) = with_a_folder().await;
+    disk.always("only", Operation::Remove, Fault::Error);
+    disks.remove_folders("job".into()).await;
+    let tries = disk.injected();
+    for folder in ["job", "job/file", "job"] {
+        disks.remove_folders(folder.into()).await;
+    }
+    assert_eq!(disk.injected(), tries);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(disk.injected() > 50);
+    assert_eq!(disks.reports()[0].errors, 1);
 }

@@ -8,24 +8,19 @@ use std::{
 };
 
 use penstock_protocol::ids::WorkerId;
-use tokio::sync::Semaphore;
 
-use super::{Choice, DiskState, health::Health};
+use super::{Choice, DiskState, health::Health, removal::Removals};
 use crate::{
     disk::Disk,
     worker::config::{Config, DiskClass, DiskConfig},
 };
-
-/// A disk that hangs gets no more of them, each of which takes a thread.
-const REMOVALS_AT_ONCE: usize = 8;
 
 #[derive(Debug)]
 pub(in crate::worker) struct Volume {
     /// This worker's own folder on the disk.
     pub folder: PathBuf,
     pub class: DiskClass,
-    /// Turns for deletions of folders.
-    pub removals: Semaphore,
+    pub removals: Removals,
     status: Mutex<Status>,
 }
 
@@ -67,8 +62,7 @@ impl Volume {
             queued_bytes: 0,
         };
         let folder = disk.path.join(worker.as_str());
-        let removals = Semaphore::new(REMOVALS_AT_ONCE);
-        Self { folder, class: disk.class, removals, status: Mutex::new(status) }
+        Self { folder, class: disk.class, removals: Removals::default(), status: Mutex::new(status) }
     }
 
     /// Takes other limits of the same disk.
@@ -80,10 +74,16 @@ impl Volume {
     }
 
     pub async fn take_over(&self, disk: &dyn Disk, hang: Duration) -> io::Result<()> {
-        let taken = match tokio::time::timeout(hang, disk.take_over(&self.folder)).await {
-            Ok(taken) => taken,
-            Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
-        };
+        let taken = tokio::time::timeout(hang, disk.take_over(&self.folder)).await;
+        self.took_over(taken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
+    }
+
+    /// The same however long it takes, when that keeps nobody waiting.
+    pub async fn take_over_late(&self, disk: &dyn Disk) -> io::Result<()> {
+        self.took_over(disk.take_over(&self.folder).await)
+    }
+
+    fn took_over(&self, taken: io::Result<()>) -> io::Result<()> {
         let mut status = self.status();
         status.taken_over = taken.is_ok();
         if taken.is_err() {
@@ -170,18 +170,27 @@ impl Volume {
         hang: Duration,
         call: impl Future<Output = io::Result<T>>,
     ) -> io::Result<T> {
+        let outcome = self.awaited(hang, call).await;
+        if let Err(error) = &outcome {
+            self.call_failed(error);
+        }
+        outcome
+    }
+
+    /// The same, but that it fails says nothing new.
+    pub async fn awaited<T>(
+        &self,
+        hang: Duration,
+        call: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
         let mut call = std::pin::pin!(call);
-        let outcome = match tokio::time::timeout(hang, &mut call).await {
+        match tokio::time::timeout(hang, &mut call).await {
             Ok(outcome) => outcome,
             Err(_) => {
                 let _overdue = Overdue::new(self);
                 call.await
             }
-        };
-        if let Err(error) = &outcome {
-            self.call_failed(error);
         }
-        outcome
     }
 
     /// Takes note of a call that failed.

@@ -24,7 +24,10 @@ impl Store {
         let shuffle = match self.admit(&head) {
             Ok(shuffle) => shuffle,
             Err(refusal) => {
-                self.complaints.tell(head.shuffle, refusal);
+                // Without a batch it only shows that its sender is alive.
+                if !entries.is_empty() {
+                    self.complaints.tell(head.shuffle, refusal);
+                }
                 return Pushed::refused(refusal, head.shuffle, entries.len());
             }
         };

@@ -41,13 +41,12 @@ impl Store {
     }
 
     /// Deletes one shuffle. One that never took a batch is forgotten as if it had not been reserved, so that a failed
-    /// reservation may be repeated. Its folder may be in use again when the deletion comes, so it goes with the job.
+    /// reservation may be repeated: its folder may be in use again when a deletion comes, and has nothing to delete.
     pub async fn release_shuffle(&self, id: ShuffleId) {
         let (shuffle, folder) = {
             let mut shuffles = write(&self.shuffles);
             let Some(shuffle) = shuffles.remove(&id) else { return };
             if shuffle.is_untouched() {
-                self.keep(id.job, []);
                 (shuffle, None)
             } else {
                 lock(&self.released).shuffle(id);
@@ -58,13 +57,16 @@ impl Store {
     }
 
     /// Deletes locations as if they had not been reserved: their reservation failed on another copy (invariant 15). A file
-    /// that one may have by now goes with its shuffle.
+    /// that one may have by now goes with the job.
     pub async fn release_locations(&self, id: ShuffleId, keys: &[LocationKey]) {
         let Ok(shuffle) = self.shuffle(id) else { return };
         let locations: Vec<_> = {
             let mut locations = write(&shuffle.locations);
             keys.iter().filter_map(|key| locations.remove(key)).collect()
         };
+        if locations.iter().any(|location| !location.is_untouched()) {
+            self.keep(id.job, []);
+        }
         release_all(locations, self.objects.clone()).await;
     }
 

@@ -1,15 +1,20 @@
-//! What was released lately. Bounded: the oldest are forgotten first and are "unknown" from then on.
+//! What was released lately. The oldest is "unknown" from then on.
 
-use std::collections::{BTreeSet, VecDeque};
-
+use penstock_common::lately::Lately;
 use penstock_protocol::ids::{JobId, ShuffleId};
 
 const ENTRIES_MAX: usize = 10_000;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Released {
     jobs: Lately<JobId>,
     shuffles: Lately<ShuffleId>,
+}
+
+impl Default for Released {
+    fn default() -> Self {
+        Self { jobs: Lately::new(ENTRIES_MAX), shuffles: Lately::new(ENTRIES_MAX) }
+    }
 }
 
 impl Released {
@@ -22,32 +27,6 @@ impl Released {
     }
 
     pub fn covers(&self, shuffle: ShuffleId) -> bool {
-        self.jobs.known.contains(&shuffle.job) || self.shuffles.known.contains(&shuffle)
-    }
-}
-
-#[derive(Debug)]
-struct Lately<T> {
-    known: BTreeSet<T>,
-    order: VecDeque<T>,
-}
-
-impl<T> Default for Lately<T> {
-    fn default() -> Self {
-        Self { known: BTreeSet::new(), order: VecDeque::new() }
-    }
-}
-
-impl<T: Ord + Copy> Lately<T> {
-    fn add(&mut self, entry: T) {
-        if !self.known.insert(entry) {
-            return;
-        }
-        self.order.push_back(entry);
-        if self.order.len() > ENTRIES_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
+        self.jobs.contains(&shuffle.job) || self.shuffles.contains(&shuffle)
     }
 }

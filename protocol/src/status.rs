@@ -109,10 +109,10 @@ impl ErrorCode {
             Code::Aborted => Self::Stale,
             Code::ResourceExhausted => Self::NoRoom,
             Code::DataLoss => Self::Lost,
-            // tonic says `Unknown` when the transport breaks in mid-stream.
-            Code::Unavailable | Code::Unknown => Self::Unavailable,
+            // tonic says `Unknown` when the transport breaks in mid-stream, and `Cancelled` when it breaks before a request is
+            // sent.
+            Code::Unavailable | Code::Unknown | Code::Cancelled => Self::Unavailable,
             Code::DeadlineExceeded => Self::DeadlineExceeded,
-            Code::Cancelled => Self::Cancelled,
             Code::Unauthenticated => Self::Denied,
             _ => Self::Internal,
         }
@@ -182,6 +182,7 @@ mod tests {
     fn a_status_from_elsewhere_is_read_by_its_grpc_code() {
         assert_eq!(RpcError::from(Status::unavailable("tcp")).code, ErrorCode::Unavailable);
         assert_eq!(RpcError::from(Status::unknown("h2")).code, ErrorCode::Unavailable);
+        assert_eq!(RpcError::from(Status::cancelled("hyper")).code, ErrorCode::Unavailable);
         assert_eq!(RpcError::from(Status::unimplemented("x")).code, ErrorCode::Internal);
     }
 }

@@ -11,7 +11,7 @@ use tonic::{
     transport::{Channel, Endpoint, Server, Uri, server::Connected},
 };
 
-use crate::net::{self, Listener, Network};
+use crate::net::{self, Listener, Network, PeerAddr};
 
 /// The largest message either side takes; callers set it on each generated client and server.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -111,10 +111,6 @@ struct Connection {
     stream: net::Stream,
     peer: SocketAddr,
 }
-
-/// Where a call came from: `request.extensions().get::<PeerAddr>()`.
-#[derive(Debug, Clone, Copy)]
-pub struct PeerAddr(pub SocketAddr);
 
 impl Connected for Connection {
     type ConnectInfo = PeerAddr;

@@ -2,10 +2,10 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use axum::Router;
+use axum::{Router, extract::connect_info::Connected, serve::IncomingStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::net::{self, Listener};
+use crate::net::{self, Listener, PeerAddr};
 
 /// How long requests in flight get when a server stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -20,7 +20,7 @@ pub async fn serve(
     router: Router,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let service = router.into_make_service();
+    let service = router.into_make_service_with_connect_info::<PeerAddr>();
     let server =
         axum::serve(Accept(listener), service).with_graceful_shutdown(stop.clone().cancelled_owned());
     let drained = async {
@@ -45,5 +45,11 @@ impl axum::serve::Listener for Accept {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
+    }
+}
+
+impl Connected<IncomingStream<'_, Accept>> for PeerAddr {
+    fn connect_info(stream: IncomingStream<'_, Accept>) -> Self {
+        Self(*stream.remote_addr())
     }
 }

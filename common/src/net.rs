@@ -23,6 +23,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
 pub type Stream = Box<dyn Io>;
 
+/// Where a call came from, in the extensions of a request: `PeerAddr` itself with gRPC, axum's `ConnectInfo<PeerAddr>` with
+/// HTTP.
+#[derive(Debug, Clone, Copy)]
+pub struct PeerAddr(pub SocketAddr);
+
 #[async_trait]
 pub trait Listener: Send + Sync {
     async fn accept(&self) -> io::Result<(Stream, SocketAddr)>;

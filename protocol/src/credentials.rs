@@ -1,6 +1,7 @@
-//! Control calls between the services of one cluster show that they come from one, if a cluster secret is configured.
+//! Whoever calls the services of one cluster shows that they belong to it, if a cluster secret is configured.
 //!
-//! Callers send the secret's control token as metadata; servers refuse calls without it before they are decoded.
+//! Control calls carry the secret's control token as metadata; servers refuse calls without it before they are decoded.
+//! [`Admission`] is also asked about orders, whose token comes another way.
 
 use tonic::{
     Request, Status,
@@ -11,7 +12,7 @@ use tonic::{
 
 use crate::{
     status::{ErrorCode, RpcError},
-    token::ClusterSecret,
+    token::{ClusterSecret, Purpose},
 };
 
 const KEY: &str = "penstock-control-token";
@@ -26,7 +27,8 @@ pub struct Credentials(Option<MetadataValue<Ascii>>);
 impl Credentials {
     pub fn new(secret: Option<&ClusterSecret>) -> Self {
         Self(secret.map(|secret| {
-            let mut token = MetadataValue::try_from(secret.control_token()).expect("hexadecimal digits");
+            let token = MetadataValue::try_from(secret.cluster_token(Purpose::Control));
+            let mut token = token.expect("hexadecimal digits");
             // Never printed, and never put into a compression table.
             token.set_sensitive(true);
             token
@@ -47,15 +49,44 @@ impl Interceptor for Credentials {
 #[derive(Debug, Clone)]
 pub struct Admission(pub Option<ClusterSecret>);
 
+/// Why somebody may not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAdmitted {
+    NoToken,
+    WrongToken,
+}
+
+impl NotAdmitted {
+    /// What was shown: "no" token, or "a wrong" one.
+    pub fn shown(self) -> &'static str {
+        match self {
+            Self::NoToken => "no",
+            Self::WrongToken => "a wrong",
+        }
+    }
+}
+
+impl Admission {
+    /// Whether who shows this token, or none, may do that.
+    pub fn check(&self, purpose: Purpose, shown: Option<&[u8]>) -> Result<(), NotAdmitted> {
+        match (&self.0, shown) {
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(NotAdmitted::NoToken),
+            (Some(secret), Some(token)) if secret.admits_to(purpose, token) => Ok(()),
+            (Some(_), Some(_)) => Err(NotAdmitted::WrongToken),
+        }
+    }
+}
+
 impl Interceptor for Admission {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let Some(secret) = &self.0 else { return Ok(request) };
-        match request.metadata().get(KEY) {
-            Some(token) if secret.admits_control(token.as_bytes()) => Ok(request),
-            shown => {
-                let problem = if shown.is_some() { "a wrong" } else { "no" };
+        let shown = request.metadata().get(KEY).map(MetadataValue::as_bytes);
+        match self.check(Purpose::Control, shown) {
+            Ok(()) => Ok(request),
+            Err(refused) => {
                 let message = format!(
-                    "the call shows {problem} control token: are all services given the same cluster secret?"
+                    "the call shows {} control token: are all services given the same cluster secret?",
+                    refused.shown()
                 );
                 Err(RpcError::new(ErrorCode::Denied, message).into())
             }

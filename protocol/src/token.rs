@@ -40,6 +40,25 @@ impl fmt::Debug for JobToken {
     }
 }
 
+/// What a token of the cluster lets its holder do. One does not do for the other: orders are given over plain HTTP, so
+/// whoever reads their token there must not get at the control calls too, which TLS hides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To make the calls that the services make to each other.
+    Control,
+    /// To give orders over an admin view.
+    Order,
+}
+
+impl Purpose {
+    const fn label(self) -> &'static [u8] {
+        match self {
+            Self::Control => b"penstock control",
+            Self::Order => b"penstock order",
+        }
+    }
+}
+
 /// What the services of one cluster share.
 #[derive(Clone)]
 pub struct ClusterSecret(hmac::Key);
@@ -82,14 +101,14 @@ impl ClusterSecret {
         verify_slices_are_equal(&self.job_token(job).0, &token.0).is_ok()
     }
 
-    /// What the services show each other with every control call, in hexadecimal.
-    pub fn control_token(&self) -> String {
-        self.tag(b"penstock control", b"").iter().map(|byte| format!("{byte:02x}")).collect()
+    /// What is shown with every call of this purpose, in hexadecimal.
+    pub fn cluster_token(&self, purpose: Purpose) -> String {
+        self.tag(purpose.label(), b"").iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Compares in constant time.
-    pub fn admits_control(&self, token: &[u8]) -> bool {
-        verify_slices_are_equal(self.control_token().as_bytes(), token).is_ok()
+    pub fn admits_to(&self, purpose: Purpose, token: &[u8]) -> bool {
+        verify_slices_are_equal(self.cluster_token(purpose).as_bytes(), token).is_ok()
     }
 
     /// The first half of an HMAC-SHA256.
@@ -130,18 +149,28 @@ mod tests {
         assert!(!ours.admits(job(2), token));
         assert!(!others.admits(job(1), token));
         assert!(!ours.admits(job(1), JobToken::NONE));
-        assert!(ours.admits_control(ours.control_token().as_bytes()));
-        assert!(!ours.admits_control(others.control_token().as_bytes()));
-        assert!(!ours.admits_control(b""));
     }
 
-    // Workers and coordinators of one build derive the same tokens after a restart, so the derivation never changes.
+    #[test]
+    fn a_token_of_a_cluster_serves_its_own_purpose_in_its_own_cluster_and_nothing_else() {
+        let (ours, others) = (secret("sixteen bytes of ours"), secret("sixteen bytes of others"));
+        for (purpose, other) in [(Purpose::Control, Purpose::Order), (Purpose::Order, Purpose::Control)] {
+            assert!(ours.admits_to(purpose, ours.cluster_token(purpose).as_bytes()));
+            assert!(!ours.admits_to(other, ours.cluster_token(purpose).as_bytes()), "{purpose:?}");
+            assert!(!ours.admits_to(purpose, others.cluster_token(purpose).as_bytes()), "{purpose:?}");
+            assert!(!ours.admits_to(purpose, b""), "{purpose:?}");
+        }
+    }
+
+    // Workers and coordinators of one build derive the same tokens after a restart, so the derivation never changes. Scripts
+    // derive the token of orders themselves, as docs/operations.md says.
     #[test]
     fn the_derivation_is_frozen() {
         let secret = secret("a secret that everybody knows\n");
         let token = secret.job_token(job(0x0123_4567_89ab_cdef)).to_bytes();
         let hex: String = token.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, FROZEN);
+        assert_eq!(secret.cluster_token(Purpose::Order), FROZEN_FOR_ORDERS);
         assert_eq!(
             secret.job_token(job(5)),
             self::secret("  a secret that everybody knows").job_token(job(5))
@@ -149,6 +178,7 @@ mod tests {
     }
 
     const FROZEN: &str = "4876a020f2a88c38dee5a04866bc3034";
+    const FROZEN_FOR_ORDERS: &str = "63e8ff1baed88f8c6cd6d67637a59fab";
 
     #[test]
     fn nothing_of_a_secret_or_token_is_shown() {

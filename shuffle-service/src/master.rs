@@ -19,6 +19,7 @@ mod state;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use axum::Router;
 use penstock_common::{
     clock::Clock,
     config::Reloaded,
@@ -43,7 +44,7 @@ pub use self::{
     placement::Policy,
     quotas::Limit,
 };
-use crate::doorkeeper::Doorkeeper;
+use crate::{doorkeeper::Doorkeeper, order_guard};
 
 /// Why a master did not start.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +93,8 @@ pub async fn start(
     let tasks = tasks.child("shuffle-master");
     let service = Arc::new(Service::new(config.clone(), clock));
     let asking = Asking { network, credentials: Credentials::new(secret.as_ref()) };
-    let admin = serve_admin(&config, admin_network.as_ref(), asking, &service, &tasks).await?;
+    let routes = order_guard::guarded(admin::routes(Arc::clone(&service), asking), secret.clone());
+    let admin = serve_admin(&config, admin_network.as_ref(), routes, &tasks).await?;
     let server = ShuffleMasterServer::from_arc(Arc::clone(&service))
         .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX);
@@ -109,8 +111,7 @@ pub async fn start(
 async fn serve_admin(
     config: &Config,
     admin_network: &dyn Network,
-    asking: Asking,
-    service: &Arc<Service>,
+    routes: Router,
     tasks: &Tasks,
 ) -> Result<Option<SocketAddr>, StartError> {
     if config.admin_listen.is_empty() {
@@ -119,7 +120,6 @@ async fn serve_admin(
     let listener = admin_network.bind(&config.admin_listen).await.map_err(StartError::Bind)?;
     let address = listener.local_addr().map_err(StartError::Bind)?;
     telemetry::prometheus();
-    let routes = admin::routes(Arc::clone(service), asking);
     tasks.spawn("admin", OnFailure::StopAll, http::serve(listener, routes, tasks.stop_token()));
     Ok(Some(address))
 }

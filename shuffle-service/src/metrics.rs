@@ -61,7 +61,7 @@ const FAULTED_CONNECTIONS: &str = "penstock_shuffle_faulted_connections_total";
 /// Connections for which there was no room: `connections_max` were open, or too many on which nothing was said. Their
 /// clients hear it, and come again or go to another worker.
 const TURNED_AWAY_CONNECTIONS: &str = "penstock_shuffle_turned_away_connections_total";
-/// Control calls that did not show the cluster's secret.
+/// Control calls, and orders over admin views, that did not show the cluster's secret.
 const DENIED_CALLS: &str = "penstock_shuffle_denied_calls_total";
 /// Data connections that are open.
 const CONNECTIONS: &str = "penstock_shuffle_connections";

@@ -91,7 +91,7 @@ use self::{
     store::Store,
     unwanted::Remover,
 };
-use crate::disk::LocalDisk;
+use crate::{disk::LocalDisk, order_guard};
 
 /// Between two looks for manifests that are due.
 const RECORD_INTERVAL: Duration = Duration::from_secs(1);
@@ -216,7 +216,9 @@ pub async fn start_on(
     let links = Links::new(Arc::clone(&network), secret.clone(), memory_bytes, silence, tasks.clone());
     watch_disks(&store, &tasks).await;
     let (registered, watch_registered) = watch::channel(false);
-    let admin = serve_admin(&config, admin_network.as_ref(), &store, Arc::clone(&clock), &tasks).await?;
+    let routes = admin::routes(Arc::clone(&store), Arc::clone(&clock));
+    let routes = order_guard::guarded(routes, secret.clone());
+    let admin = serve_admin(&config, admin_network.as_ref(), routes, &tasks).await?;
     let handle = Handle {
         control: control.local_addr().map_err(StartError::Bind)?,
         data: data.local_addr().map_err(StartError::Bind)?,

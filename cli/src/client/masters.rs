@@ -1,8 +1,9 @@
 //! Talks to the admin views of shuffle masters. A question goes to the first that answers; an order to all of them, so
-//! that each knows it at once.
+//! that each knows it at once, with what shows that it may be given.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
+use penstock_protocol::token::{ClusterSecret, Purpose};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde_json::Value;
 
@@ -11,11 +12,14 @@ use crate::exit::{Exit, Failed};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+const NAME_THE_SECRET: &str = "name the file that the masters have as `cluster_secret_file` with --secret-file or PENSTOCK_SHUFFLE_SECRET_FILE";
 
 #[derive(Debug, Clone)]
 pub struct Masters {
     http: reqwest::Client,
     addresses: Vec<Url>,
+    /// Empty: the masters demand none. Read when the first order is given; views are open.
+    secret_file: PathBuf,
 }
 
 /// Why one master did not do it.
@@ -27,8 +31,8 @@ enum Refused {
 }
 
 impl Masters {
-    /// `host:port` or URLs of the masters' admin views.
-    pub fn new(addresses: &[String]) -> anyhow::Result<Self> {
+    /// `host:port` or URLs of the masters' admin views, and the file with their cluster secret.
+    pub fn new(addresses: &[String], secret_file: PathBuf) -> anyhow::Result<Self> {
         let url = |address: &String| {
             let with_scheme =
                 if address.contains("://") { address.clone() } else { format!("http://{address}") };
@@ -43,7 +47,7 @@ impl Masters {
             .no_proxy()
             .user_agent(concat!("penstock-cli/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { http, addresses })
+        Ok(Self { http, addresses, secret_file })
     }
 
     /// The answer of the first master that has one.
@@ -53,12 +57,14 @@ impl Masters {
 
     /// Gives the order to the first master that takes it: one that concerns no master's own state.
     pub async fn post_once(&self, path: &[&str], body: &Value) -> anyhow::Result<Value> {
-        self.first(|address| self.request(Method::POST, address, path).json(body)).await
+        let token = self.token()?;
+        self.first(|address| self.order(&token, Method::POST, address, path).json(body)).await
     }
 
     /// Takes back, at the first master that does it, what concerns no master's own state.
     pub async fn delete_once(&self, path: &[&str]) -> anyhow::Result<Value> {
-        self.first(|address| self.request(Method::DELETE, address, path)).await
+        let token = self.token()?;
+        self.first(|address| self.order(&token, Method::DELETE, address, path)).await
     }
 
     /// What one master does not know, another may.
@@ -80,9 +86,10 @@ impl Masters {
     /// Gives all masters the same order; one that takes it is enough, and those that cannot be reached are named on
     /// standard error. A worker that only some masters know is known.
     pub async fn post(&self, path: &[&str], body: &Value) -> anyhow::Result<Value> {
+        let token = self.token()?;
         let (mut done, mut silent, mut refused) = (None, Vec::new(), None);
         for address in &self.addresses {
-            match answer(self.request(Method::POST, address, path).json(body)).await {
+            match answer(self.order(&token, Method::POST, address, path).json(body)).await {
                 Ok(answer) => done = done.or(Some(answer)),
                 Err(Refused::Silent(reason)) => silent.push(reason),
                 Err(Refused::Answered(StatusCode::NOT_FOUND, answered)) => {
@@ -103,6 +110,23 @@ impl Masters {
         }
     }
 
+    /// What shows that an order may be given, if there is a secret.
+    fn token(&self) -> anyhow::Result<Option<String>> {
+        let secret = ClusterSecret::load(&self.secret_file).map_err(|cause| {
+            Failed::usage(format!("{:#}", anyhow::Error::from(cause))).advise(NAME_THE_SECRET)
+        })?;
+        Ok(secret.map(|secret| secret.cluster_token(Purpose::Order)))
+    }
+
+    fn order(&self, token: &Option<String>, method: Method, address: &Url, path: &[&str]) -> RequestBuilder {
+        let request = self.request(method, address, path);
+        match token {
+            // It is marked as sensitive: nobody prints it with the request.
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
     fn request(&self, method: Method, address: &Url, path: &[&str]) -> RequestBuilder {
         let mut url = address.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -118,7 +142,11 @@ async fn answer(request: RequestBuilder) -> Result<Value, Refused> {
     let status = response.status();
     let body = response.bytes().await.map_err(|cause| silent(&cause))?;
     if !status.is_success() {
-        return Err(Refused::Answered(status, refusal("shuffle master", status, &body)));
+        let mut refused = refusal("shuffle master", status, &body);
+        if status == StatusCode::UNAUTHORIZED {
+            refused = refused.advise(NAME_THE_SECRET);
+        }
+        return Err(Refused::Answered(status, refused));
     }
     serde_json::from_slice(&body)
         .map_err(|cause| Refused::Silent(format!("the answer cannot be read: {cause}")))

@@ -120,15 +120,25 @@ pub fn running_url() -> Option<String> {
     cluster.processes.iter().any(Process::is_running).then_some(cluster.url)
 }
 
-/// The admin addresses of the shuffle masters of the cluster in the default folder, if it runs.
-pub fn running_shuffle_masters() -> Vec<String> {
+/// Shuffle masters to talk to.
+#[derive(Debug, Default)]
+pub struct RunningMasters {
+    /// Of their admin views.
+    pub addresses: Vec<String>,
+    /// What they were started with; empty: they demand no secret.
+    pub secret_file: PathBuf,
+}
+
+/// The shuffle masters of the cluster in the default folder, as far as they run.
+pub fn running_shuffle_masters() -> Option<RunningMasters> {
     let folder = Folder { state: std::env::var_os("PENSTOCK_CLUSTER_STATE").map(PathBuf::from) };
-    let cluster = folder.path().ok().and_then(|folder| record::read(&folder).ok()).flatten();
-    let processes = cluster.map(|cluster| cluster.processes).unwrap_or_default();
-    let masters = processes
-        .into_iter()
+    let cluster = record::read(&folder.path().ok()?).ok()??;
+    let masters = cluster
+        .processes
+        .iter()
         .filter(|process| process.name.starts_with("shuffle-master") && process.is_running());
-    masters.filter_map(|master| master.addresses.get("admin").cloned()).collect()
+    let addresses = masters.filter_map(|master| master.addresses.get("admin").cloned()).collect();
+    Some(RunningMasters { addresses, secret_file: cluster.secret_file })
 }
 
 async fn down(global: &Global, folder: &std::path::Path, purge: bool) -> anyhow::Result<Exit> {

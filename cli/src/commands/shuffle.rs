@@ -10,13 +10,15 @@ use serde_json::{Value, json};
 use crate::{
     args::Global,
     client::Masters,
-    commands::cluster,
     exit::{Exit, Failed},
     output,
 };
 
+mod named;
 mod settings;
 mod tables;
+
+use named::Named;
 
 const POLL: Duration = Duration::from_millis(500);
 /// Ten years: whoever excludes a worker for longer decommissions it.
@@ -31,17 +33,11 @@ const SECONDS_MAX: u64 = 315_360_000;
   penstock shuffle exclude worker-3 --seconds 3600 --reason 'slow disk'
   penstock shuffle quota --user ann --bytes 500GiB
   penstock shuffle settings job_locations_max=200000
-  penstock shuffle settings --worker worker-3 flush_from_percent=50")]
+  penstock shuffle settings --worker worker-3 flush_from_percent=50
+  penstock shuffle include worker-3 --masters a:7073,b:7073 --secret-file /etc/penstock/secret")]
 pub struct Arguments {
-    /// Admin addresses of all masters, with commas between them [default: those of the local cluster, 127.0.0.1:7073]
-    #[arg(
-        long,
-        global = true,
-        env = "PENSTOCK_SHUFFLE_MASTERS",
-        value_name = "HOST:PORT",
-        value_delimiter = ','
-    )]
-    masters: Vec<String>,
+    #[command(flatten)]
+    named: Named,
     #[command(subcommand)]
     command: Command,
 }
@@ -155,7 +151,7 @@ struct Quota {
 }
 
 pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> {
-    let masters = Masters::new(&addresses(arguments.masters))?;
+    let masters = arguments.named.masters()?;
     match arguments.command {
         Command::Workers => show(global, &masters.get(&["workers"]).await?, tables::workers),
         Command::Jobs => show(global, &masters.get(&["jobs"]).await?, tables::jobs),
@@ -185,14 +181,6 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<Exit> 
         Command::Quota(quota) => show(global, &quotas(&masters, quota).await?, tables::quotas),
         Command::Settings(arguments) => settings::run(global, &masters, arguments).await,
     }
-}
-
-fn addresses(given: Vec<String>) -> Vec<String> {
-    if !given.is_empty() {
-        return given;
-    }
-    let running = cluster::running_shuffle_masters();
-    if running.is_empty() { vec!["127.0.0.1:7073".to_owned()] } else { running }
 }
 
 fn show(global: &Global, answer: &Value, table: fn(&Value) -> String) -> anyhow::Result<Exit> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     copies, rerun,
-    support::{ProcessCluster, World, signal, until},
+    support::{ProcessCluster, Ran, World, signal, until},
 };
 
 #[test]
@@ -166,6 +166,50 @@ fn with_a_cluster_secret_executors_are_told_the_tokens_of_their_jobs() {
     let file = world.file("penstock.toml", sections);
     let _cluster = ProcessCluster::up(&world, &["--config", file.to_str().expect("is text")]);
     world.ok(&["submit", "--wait", "-e", GROUPED]);
+}
+
+#[test]
+fn with_a_cluster_secret_orders_are_given_with_it_and_nobody_needs_it_to_look() {
+    let world = World::new();
+    let sections =
+        ["shuffle-master", "shuffle-worker", "coordinator"].map(|role| secret(&world, "ours", role));
+    let file = world.file("penstock.toml", sections.concat());
+    let cluster = ProcessCluster::up(&world, &["--config", file.to_str().expect("is text")]);
+    let masters = cluster.address_of("shuffle-master-1", "admin");
+    let exclude = |more: &[&str]| {
+        let order = ["shuffle", "exclude", "worker-1", "--masters", &masters];
+        world.penstock(&[&order[..], more].concat())
+    };
+    secret(&world, "theirs", "");
+    for (more, said) in [
+        (&[][..], "the order shows no token"),
+        (&["--secret-file", "theirs"], "the order shows a wrong token"),
+        (&["--secret-file", "nowhere"], "reading the cluster secret nowhere: No such file"),
+        (&["--secret-file", "/"], "reading the cluster secret /: Is a directory"),
+    ] {
+        let refused = exclude(more);
+        assert_eq!(refused.exit, 2, "{refused:?}");
+        for said in [said, "--secret-file", "PENSTOCK_SHUFFLE_SECRET_FILE", "`cluster_secret_file`"] {
+            assert!(refused.stderr.contains(said), "`{said}` is missing: {refused:?}");
+        }
+        assert_eq!(cluster.state_of_worker("worker-1"), "serving");
+    }
+    world.ok(&["shuffle", "workers", "--masters", &masters, "--secret-file", "nowhere"]);
+
+    let excluded = exclude(&["--secret-file", "ours"]);
+    assert_eq!(
+        (excluded.exit, cluster.state_of_worker("worker-1").as_str()),
+        (0, "excluded"),
+        "{excluded:?}"
+    );
+    let mut include = world.command(&["shuffle", "include", "worker-1", "--masters", &masters]);
+    let included = Ran::of(include.env("PENSTOCK_SHUFFLE_SECRET_FILE", "ours").output().expect("runs"));
+    assert_eq!(included.stdout, "worker-1 is serving\n", "{included:?}");
+    // Of the local cluster it is known, whatever the order.
+    world.ok(&["shuffle", "interrupt", "worker-1", "--seconds", "60"]);
+    assert_eq!(world.ok(&["shuffle", "interrupt", "worker-1", "--cancel"]), "worker-1 is serving\n");
+    world.ok(&["shuffle", "settings", "--all-workers", "split_from_bytes=64MiB"]);
+    world.ok(&["shuffle", "quota", "--user", "ann", "--bytes", "5GiB"]);
 }
 
 #[test]

@@ -72,6 +72,7 @@ impl World {
             .env("PENSTOCK_CLUSTER_STATE", self.cluster_state())
             .env_remove("PENSTOCK_URL")
             .env_remove("PENSTOCK_SHUFFLE_MASTERS")
+            .env_remove("PENSTOCK_SHUFFLE_SECRET_FILE")
             .envs(self.url.get().map(|url| ("PENSTOCK_URL", url)));
         command
     }

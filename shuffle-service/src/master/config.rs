@@ -48,8 +48,8 @@ pub struct Config {
     /// By user name, `{ bytes, locations }` in place of the two limits above. Can change at run time.
     pub user_quotas: BTreeMap<String, Limit>,
     /// File with the secret that coordinator, masters and workers of a cluster share. With it, data of a job is only taken
-    /// from and given to those who show the job's token, and control calls only those who know the secret. Empty: everybody
-    /// may.
+    /// from and given to those who show the job's token, and control calls and orders are taken only from those who know the
+    /// secret. Empty: everybody may.
     pub cluster_secret_file: PathBuf,
     /// Certificates for control calls. Off while nothing is set.
     pub tls: TlsFiles,

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use axum::Router;
 use penstock_common::{
     clock::Clock,
     grpc, http,
@@ -19,7 +20,7 @@ use tokio::sync::oneshot;
 use tonic::service::{Routes, interceptor::InterceptedService};
 
 use super::{
-    StartError, admin,
+    StartError,
     config::Config,
     control::Control,
     disks::Monitor,
@@ -100,8 +101,7 @@ pub(super) fn serve_control(
 pub(super) async fn serve_admin(
     config: &Config,
     network: &dyn Network,
-    store: &Arc<Store>,
-    clock: Arc<dyn Clock>,
+    routes: Router,
     tasks: &Tasks,
 ) -> Result<Option<SocketAddr>, StartError> {
     if config.admin_listen.is_empty() {
@@ -110,7 +110,6 @@ pub(super) async fn serve_admin(
     let listener = network.bind(&config.admin_listen).await.map_err(StartError::Bind)?;
     let address = listener.local_addr().map_err(StartError::Bind)?;
     telemetry::prometheus();
-    let routes = admin::routes(Arc::clone(store), clock);
     tasks.spawn("admin", OnFailure::StopAll, http::serve(listener, routes, tasks.stop_token()));
     Ok(Some(address))
 }

@@ -121,8 +121,8 @@ pub struct Config {
     /// Milliseconds between reports to a master until it says otherwise; at most 1000 count.
     pub heartbeat_interval_ms: u64,
     /// File with the secret that coordinator, masters and workers of a cluster share. With it, data of a job is only taken
-    /// from and given to those who show the job's token, and control calls only those who know the secret. Empty: everybody
-    /// may.
+    /// from and given to those who show the job's token, and control calls and orders are taken only from those who know the
+    /// secret. Empty: everybody may.
     pub cluster_secret_file: PathBuf,
     /// Certificates for control calls and data. Off while nothing is set.
     pub tls: TlsFiles,

@@ -6,12 +6,13 @@ use penstock_common::net::{Network, Tcp};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-async fn call(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+/// The status and the body of the answer; `headers` are whole lines.
+pub async fn call(address: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
     let mut stream = Tcp.connect(&address.to_string()).await.unwrap();
     let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+         Content-Type: application/json\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -22,7 +23,7 @@ async fn call(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16
 }
 
 pub async fn get_text(address: SocketAddr, path: &str) -> (u16, String) {
-    call(address, "GET", path, "").await
+    call(address, "GET", path, "", "").await
 }
 
 pub async fn get(address: SocketAddr, path: &str) -> Value {
@@ -33,10 +34,10 @@ pub async fn get(address: SocketAddr, path: &str) -> Value {
 
 /// The status, and the answer.
 pub async fn post(address: SocketAddr, path: &str, body: Value) -> (u16, Value) {
-    let (status, body) = call(address, "POST", path, &body.to_string()).await;
+    let (status, body) = call(address, "POST", path, "", &body.to_string()).await;
     (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
 }
 
 pub async fn delete(address: SocketAddr, path: &str) -> u16 {
-    call(address, "DELETE", path, "").await.0
+    call(address, "DELETE", path, "", "").await.0
 }

@@ -26,6 +26,9 @@ const LISTENING: [(&str, &str); 6] = [
 pub struct Cluster {
     pub url: String,
     pub history_url: String,
+    /// The `cluster_secret_file` of its shuffle masters, which orders are given with; empty: none.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub secret_file: PathBuf,
     pub processes: Vec<Process>,
 }
 
@@ -80,6 +83,10 @@ impl Process {
             "addresses": self.addresses, "log": self.log,
         })
     }
+}
+
+fn is_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty()
 }
 
 fn path(folder: &Path) -> PathBuf {

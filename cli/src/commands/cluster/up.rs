@@ -1,6 +1,11 @@
 //! `penstock cluster up`
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context;
 use penstock_common::signal;
@@ -20,6 +25,7 @@ use crate::{
     exit::{Exit, Failed},
     output,
     progress::Progress,
+    roles,
 };
 
 const POLL: Duration = Duration::from_millis(50);
@@ -189,8 +195,16 @@ impl Starter<'_> {
         })
     }
 
+    /// That of the shuffle masters, from wherever commands run.
+    fn secret_file(&self) -> anyhow::Result<PathBuf> {
+        let config = self.arguments.config.as_deref();
+        let file = roles::load::<roles::ShuffleMaster>(config, &BTreeMap::new())?.value.cluster_secret_file;
+        Ok(if file.as_os_str().is_empty() { file } else { std::path::absolute(file)? })
+    }
+
     fn record(&self, url: String, history_url: String) -> anyhow::Result<Cluster> {
-        let cluster = Cluster { url, history_url, processes: self.processes.clone() };
+        let secret_file = self.secret_file()?;
+        let cluster = Cluster { url, history_url, secret_file, processes: self.processes.clone() };
         record::write(self.folder, &cluster)?;
         Ok(cluster)
     }

@@ -54,7 +54,7 @@ bench-shuffle: prerequisites ## Measure the shuffle service beside plain TCP, fi
 	cargo run --locked --release --package penstock-shuffle-bench -- $(SHUFFLE_ARGS)
 
 .PHONY: soak
-soak: prerequisites soak-sim ## The long tests: 2,000 simulated clusters with at least 10,000 faults, scale 1, a 6 GiB shuffle
+soak: prerequisites soak-sim ## The long tests: 2,000 simulated clusters with 10,000 faults and more, scale 1, a 6 GiB shuffle, long pauses
 	cargo test --locked --release --package penstock-cli --test it -- --ignored --test-threads 1 --nocapture soak
 
 # Invariants of `make mutants`, such as "13 21"; all of them without.

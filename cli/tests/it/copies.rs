@@ -1,6 +1,9 @@
 //! Two copies of shuffled data: losing a shuffle worker, in whatever way, costs nothing.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -121,9 +124,9 @@ pub const DIGESTS: &str = "select l_suppkey % 100 as part, count(*) as suppliers
     (select l_suppkey, sum(l_quantity) as quantity, md5(repeat(cast(l_suppkey as varchar), 200000)) as digest \
     from lineitem group by l_suppkey) where quantity > 0 group by l_suppkey % 100";
 
-// It comes back with what it was sent before it stood still, and to writers and readers that have left it.
-#[test]
-fn each_shuffle_worker_stands_still_and_comes_back_while_the_job_runs_and_no_task_runs_again() {
+/// Each worker stands still in the middle of a job, for so long at least, and comes back with what it was sent before, and to
+/// writers and readers that have left it.
+pub fn each_stands_still_for(pause: Duration) {
     let world = World::new();
     let cluster = with_one_slot(&world);
     let data = create_tables(&world);
@@ -138,11 +141,17 @@ fn each_shuffle_worker_stands_still_and_comes_back_while_the_job_runs_and_no_tas
         let goes_on_without_it = |stages: &[Value]| has_new_epochs(stages) && some_stage_is_half_done(stages);
         rerun::halt_when(executor, &Rest::new(&cluster, &job), goes_on_without_it, || {
             is("silent");
+            std::thread::sleep(pause);
             signal(victim, Signal::SIGCONT);
             is("serving");
         });
         assert_right_at_once(&world, &cluster, &job, DIGESTS, &data);
     }
+}
+
+#[test]
+fn each_shuffle_worker_stands_still_and_comes_back_while_the_job_runs_and_no_task_runs_again() {
+    each_stands_still_for(Duration::ZERO);
 }
 
 /// A job of which a task has finished.

@@ -1,13 +1,13 @@
-//! The long tests: scale 1, and more data than memory. `make soak` runs them.
+//! The long tests: scale 1, more data than memory, and workers that stand still for long. `make soak` runs them.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
     cluster::{is_busy, tasks_finished},
-    oracle,
+    copies, oracle,
     support::{ProcessCluster, World, signal, until},
     tpch,
 };
@@ -115,4 +115,11 @@ fn soak_an_aggregation_of_6_gib_fits_into_512_mib() {
     within_memory(&world, &aggregate);
     let answer = std::fs::read_to_string(world.work().join("groups.csv")).expect("written");
     assert_eq!(answer.trim(), format!("groups\n{ROWS}"));
+}
+
+// Longer than any patience, and than a lease of what the worker was sent.
+#[test]
+#[ignore = "soak: half a minute for each worker"]
+fn soak_each_shuffle_worker_stands_still_for_half_a_minute_and_no_task_runs_again() {
+    copies::each_stands_still_for(Duration::from_secs(30));
 }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
-use penstock_common::net::{Network, Stream, Tcp};
+use penstock_common::{
+    grpc,
+    net::{Network, Stream, Tcp},
+};
 use penstock_protocol::{
     build,
     frame::{
@@ -11,6 +14,8 @@ use penstock_protocol::{
         Hello, Kind, Open, Purpose, PushHead, PushRecorder, PushVerdict, Refusal, read_frame, write_all,
     },
     ids::{AttemptNumber, BatchId, Epoch, Incarnation, JobId, PartitionIndex, ShuffleId, TaskIndex},
+    pb::{self, shuffle_master_client::ShuffleMasterClient},
+    status::{ErrorCode, RpcError},
     token::{ClusterSecret, JobToken},
 };
 use penstock_shuffle_client::owner::{Owner, OwnerError};
@@ -299,4 +304,22 @@ async fn a_client_without_the_token_of_a_job_fails_by_name() {
     client.grant(SHUFFLE.job, secret().job_token(SHUFFLE.job));
     push().await.unwrap();
     tasks.stop_token().cancel();
+}
+
+// Whoever asks again and again is told each time, and the log once.
+#[tokio::test]
+async fn a_placement_without_any_worker_says_what_to_do_is_counted_and_logged_once_a_job() {
+    let cluster = cluster(Setup { workers: 0, ..Setup::default() }).await;
+    let watch = Watch::start();
+    let channel = grpc::channel(Arc::new(Tcp), &cluster.master.control.to_string());
+    let mut master = ShuffleMasterClient::new(channel);
+    for _ in 0..3 {
+        let request =
+            pb::PlaceRequest { shuffle: Some(SHUFFLE.into()), partitions: vec![0], ..Default::default() };
+        let status = master.place(request).await.unwrap_err();
+        assert_eq!(RpcError::from(&status).code, ErrorCode::NoRoom);
+        assert!(status.message().contains("start more, or see `penstock shuffle workers`"), "{status}");
+    }
+    assert_eq!(watch.counter("penstock_shuffle_refused_placements_total", "no_room"), 3);
+    assert_eq!(watch.warnings().len(), 1, "{:?}", watch.warnings());
 }

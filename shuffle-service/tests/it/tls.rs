@@ -52,16 +52,23 @@ async fn an_exchange_runs_over_tls_and_nobody_without_a_certificate_gets_in() {
         tls: files.clone(),
         ..Default::default()
     };
-    let disk = Arc::new(MemoryDisk::default());
-    let worker = worker::start_on(config, Arc::new(Tcp), Arc::new(SystemClock), disk.into(), tasks.clone());
-    let worker = worker.await.unwrap();
-    worker.registered().await;
+    let mut workers = Vec::new();
+    for _ in 0..2 {
+        let disk = Arc::new(MemoryDisk::default());
+        let config = config.clone();
+        let start =
+            worker::start_on(config, Arc::new(Tcp), Arc::new(SystemClock), disk.into(), tasks.clone());
+        let worker = start.await.unwrap();
+        worker.registered().await;
+        workers.push(worker);
+    }
     // Past the network there would be no encryption and no proof.
-    assert!(Tcp.connect_local(&worker.address.data).await.is_err());
+    assert!(Tcp.connect_local(&workers[0].address.data).await.is_err());
 
     let network = tls::wrap(Arc::new(Tcp), &files, &tasks).unwrap();
-    let owner = Owner::new(Arc::clone(&network), masters.clone());
+    let owner = Owner::new(Arc::clone(&network), masters.clone()).with_copies(2);
     let target = Arc::new(owner.reserve(SHUFFLE, 1).await.unwrap());
+    assert!(target.locations[0].replica.is_some());
     let push = async |network: Arc<dyn Network>| {
         let options = ClientOptions { connect_tries: 1, ..ClientOptions::default() };
         let client = ShuffleClient::new(network, options, tasks.clone());
@@ -81,5 +88,6 @@ async fn an_exchange_runs_over_tls_and_nobody_without_a_certificate_gets_in() {
     let source = sources(SHUFFLE, &verdicts, [&output]).unwrap().remove(0);
     let read: Vec<_> = client.read(SHUFFLE, [winner(0, 0)].into(), source).try_collect().await.unwrap();
     assert_eq!(read.len(), 40);
+    assert_eq!(verdicts.iter().filter(|(_, verdict)| verdict.is_promise()).count(), 2, "{verdicts:?}");
     tasks.stop_token().cancel();
 }

@@ -13,6 +13,7 @@ mod doorkeeper;
 mod interruption;
 pub mod master;
 mod metrics;
+mod ordered;
 mod problem;
 mod told;
 pub mod worker;

@@ -199,7 +199,7 @@ fn a_worker_that_comes_back_after_a_long_time_still_has_to_drain() {
     assert_eq!(placed(&mut state, at(100_001), &request(JOB, 2)).unwrap(), "b b");
 }
 
-// A pause for memory or a stop is no order: an earlier one to serve does not make a worker that stops take anything.
+// A stop is no order: an earlier one to serve does not make a worker that stops take anything.
 #[test]
 fn a_worker_that_stops_is_not_taken_for_one_that_serves() {
     let mut state = state(&Config::default(), &["a", "b"]);

@@ -14,6 +14,7 @@ mod interruption;
 pub mod master;
 mod metrics;
 mod order_guard;
+mod ordered;
 mod problem;
 mod told;
 pub mod worker;

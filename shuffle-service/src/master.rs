@@ -10,6 +10,7 @@ mod asking;
 mod config;
 mod exclusions;
 mod leases;
+mod limits;
 mod locations;
 mod members;
 mod placement;

@@ -5,6 +5,7 @@
 
 mod admin;
 mod boot;
+mod carried;
 mod complaints;
 mod config;
 mod congestion;
@@ -248,7 +249,7 @@ pub async fn start_on(
         admin: admin.map(|admin| reach(&config, admin)).unwrap_or_default(),
         address: address.clone(),
         orders: Mutex::new(Orders::new(config.masters.len())),
-        exclusion: Mutex::default(),
+        carried: Mutex::default(),
         registered,
         credentials,
     };

@@ -127,11 +127,11 @@ What it holds stays and is served. It ends by itself.")]
         /// The worker's name
         worker: String,
     },
-    /// Show the quotas of users, or set one until the masters start again
+    /// Show the quotas of users, or set one over what is configured
     #[command(after_help = "Examples:
   penstock shuffle quota
   penstock shuffle quota --user ann --bytes 500GiB --locations 200000
-  penstock shuffle quota --user ann                 # back to what counts for all users")]
+  penstock shuffle quota --user ann                 # back to what is configured")]
     Quota(Quota),
     /// Show the settings of masters or workers, or change some until they start again
     Settings(settings::Arguments),
@@ -139,7 +139,7 @@ What it holds stays and is served. It ends by itself.")]
 
 #[derive(Debug, Args)]
 struct Quota {
-    /// Whose quota to set; with neither --bytes nor --locations it gets that of all users again
+    /// Whose quota to set; with neither --bytes nor --locations what is configured counts again
     #[arg(long)]
     user: Option<String>,
     /// Bytes that the user's jobs may hold together, such as 500GiB; 0 for no limit

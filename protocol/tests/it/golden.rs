@@ -59,3 +59,31 @@ fn old_bytes_from_the_coordinator_are_still_read() {
         assert_eq!(ToExecutor::try_from(decoded), Ok(message), "{name}");
     }
 }
+
+#[test]
+fn old_bytes_of_what_operators_ordered_are_still_read() {
+    let exclusion = pb::ExclusionOrder { at_ms: 1, until_ms: 2, reason: "disk swap".to_owned() };
+    let limit = pb::QuotaLimit { bytes: 1 << 40, locations: 200_000 };
+    let quotas = vec![
+        pb::QuotaOrder { at_ms: 3, user: "ann".to_owned(), limit: Some(limit) },
+        pb::QuotaOrder { at_ms: 4, user: "eve".to_owned(), limit: None },
+    ];
+    let report = pb::WorkerHeartbeat {
+        exclusion: Some(exclusion.clone()),
+        drain: pb::DrainOrder::Drain.into(),
+        drain_at_ms: 5,
+        quotas: quotas.clone(),
+        ..Default::default()
+    };
+    let bytes = frozen("shuffle_orders_of_a_worker", &report.encode_to_vec());
+    assert_eq!(pb::WorkerHeartbeat::decode(bytes.as_slice()), Ok(report));
+    let answer = pb::HeartbeatAnswer {
+        exclusion: Some(exclusion),
+        drain: pb::DrainOrder::Serve.into(),
+        drain_at_ms: 6,
+        quotas,
+        ..Default::default()
+    };
+    let bytes = frozen("shuffle_orders_of_a_master", &answer.encode_to_vec());
+    assert_eq!(pb::HeartbeatAnswer::decode(bytes.as_slice()), Ok(answer));
+}

@@ -1,7 +1,7 @@
 //! The admin view and its orders, over HTTP.
 //!
-//! An order changes the soft state of this master. Workers carry what concerns them to the others; a quota or a setting has
-//! to be told to each. Not here: what an order does.
+//! An order changes the soft state of this master. Workers carry it to the others; a setting has to be told to each. Not
+//! here: what an order does.
 
 pub(super) mod views;
 
@@ -30,6 +30,8 @@ use crate::{interruption::Interruption, problem::Problem};
 const EXCLUSION: Duration = Duration::from_secs(600);
 /// Locations of one job that one answer shows.
 const LOCATIONS_MAX: usize = 10_000;
+/// Every worker carries every quota: names of users cannot be as long as somebody likes.
+const USER_BYTES_MAX: usize = 256;
 
 struct Admin {
     service: Arc<Service>,
@@ -102,13 +104,13 @@ async fn include(State(admin): State<Arc<Admin>>, Path(worker): Path<String>) ->
 
 async fn decommission(State(admin): State<Arc<Admin>>, Path(worker): Path<String>) -> Answer {
     tracing::info!(worker, "decommissioning a worker");
-    let known = admin.service.state().drain(&worker_id(&worker), true);
+    let known = admin.service.state().drain(admin.service.now(), &worker_id(&worker), true);
     known_worker(&admin, &worker, known)
 }
 
 async fn recommission(State(admin): State<Arc<Admin>>, Path(worker): Path<String>) -> Answer {
     tracing::info!(worker, "recommissioning a worker");
-    let known = admin.service.state().drain(&worker_id(&worker), false);
+    let known = admin.service.state().drain(admin.service.now(), &worker_id(&worker), false);
     known_worker(&admin, &worker, known)
 }
 
@@ -199,7 +201,7 @@ async fn jobs(State(admin): State<Arc<Admin>>) -> Json<Value> {
             user: account.user.clone(),
             bytes: account.amount.bytes,
             locations: account.amount.locations,
-            over_quota: state.ledger().is_over(state.limits(), *job),
+            over_quota: state.ledger().is_over(state.quotas().limits(), *job),
             workers: state.holders(admin.service.now(), *job).len(),
         })
         .collect();
@@ -222,11 +224,11 @@ async fn partitions(State(admin): State<Arc<Admin>>, Path(job): Path<String>) ->
 
 async fn quotas(State(admin): State<Arc<Admin>>) -> Json<Value> {
     let state = admin.service.state();
-    let limits = state.limits();
+    let limits = state.quotas().limits();
     let held: Vec<_> = state.ledger().users().map(|(user, amount)| (user.clone(), *amount)).collect();
     let own = limits.users.keys().filter(|user| held.iter().all(|(held, _)| held != *user));
     let all = held.iter().cloned().chain(own.map(|user| (user.clone(), Default::default())));
-    let users: Vec<_> = all.map(|(user, amount)| UserView::of(user, amount, limits)).collect();
+    let users: Vec<_> = all.map(|(user, amount)| UserView::of(user, amount, state.quotas())).collect();
     Json(json!({ "job": limits.job, "user": limits.user, "users": users }))
 }
 
@@ -234,25 +236,29 @@ async fn quotas(State(admin): State<Arc<Admin>>) -> Json<Value> {
 #[serde(deny_unknown_fields)]
 struct SetQuota {
     user: String,
-    /// Both absent: back to what counts for all users.
+    /// Both absent: back to what is configured.
     bytes: Option<ByteSize>,
     locations: Option<u64>,
 }
 
+/// What is not named stays as it is.
 async fn set_quota(State(admin): State<Arc<Admin>>, Json(order): Json<SetQuota>) -> Answer {
-    let mut config = admin.service.config().clone();
-    let quota = &mut config.user_quotas;
-    if order.bytes.is_none() && order.locations.is_none() {
-        quota.remove(&order.user);
-    } else {
-        let present = quota.get(&order.user).copied();
-        let Limit { bytes, locations } =
-            present.unwrap_or(Limit { bytes: config.user_bytes_max, locations: config.user_locations_max });
-        let limit =
-            Limit { bytes: order.bytes.unwrap_or(bytes), locations: order.locations.unwrap_or(locations) };
-        quota.insert(order.user, limit);
+    if order.user.len() > USER_BYTES_MAX {
+        return Err(Problem::invalid(format!("`user` is longer than {USER_BYTES_MAX} bytes")));
     }
-    admin.service.reload(config).map_err(|error| Problem::invalid(error.to_string()))?;
+    let SetQuota { user, bytes, locations } = order;
+    tracing::info!(user, ?bytes, ?locations, "setting the quota of a user");
+    {
+        let now = admin.service.now();
+        let mut state = admin.service.state();
+        let present = state.quotas().limits().of(&user);
+        let limit = Limit {
+            bytes: bytes.unwrap_or(present.bytes),
+            locations: locations.unwrap_or(present.locations),
+        };
+        let is_set = bytes.is_some() || locations.is_some();
+        state.set_quota(now, user, is_set.then_some(limit));
+    }
     Ok(quotas(State(admin)).await)
 }
 

@@ -12,6 +12,8 @@ use std::{
 use penstock_common::clock::Timestamp;
 use penstock_protocol::ids::{Epoch, ShuffleId, WorkerId};
 
+use crate::ordered::{Exclusion, ExclusionOrder, Latest, ORDERS_MAX};
+
 /// A worker that goes on failing is suspected for up to so many times the first suspicion.
 const DOUBLINGS_MAX: u32 = 4;
 /// Failures that are remembered of one worker.
@@ -30,23 +32,9 @@ pub(super) struct Rules {
 #[derive(Debug)]
 pub(super) struct Exclusions {
     rules: Rules,
-    /// One that is over or was taken back is kept as long as its worker: an earlier word may still be about.
-    ordered: BTreeMap<WorkerId, Word>,
+    /// One that is over or was taken back is kept, too: an earlier one may still be about.
+    ordered: Latest<WorkerId, Option<Exclusion>>,
     failing: BTreeMap<WorkerId, Failing>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Exclusion {
-    pub until: Timestamp,
-    pub reason: String,
-}
-
-/// What an operator said of a worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Word {
-    pub at: Timestamp,
-    /// None: an earlier one is taken back.
-    pub exclusion: Option<Exclusion>,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +46,7 @@ struct Failing {
 
 impl Exclusions {
     pub fn new(rules: Rules) -> Self {
-        Self { rules, ordered: BTreeMap::new(), failing: BTreeMap::new() }
+        Self { rules, ordered: Latest::default(), failing: BTreeMap::new() }
     }
 
     pub fn set_rules(&mut self, rules: Rules) {
@@ -67,35 +55,19 @@ impl Exclusions {
 
     /// An operator's word.
     pub fn exclude(&mut self, now: Timestamp, worker: WorkerId, exclusion: Exclusion) {
-        let word = Word { at: self.after_all(now, &worker), exclusion: Some(exclusion) };
-        self.ordered.insert(worker, word);
-    }
-
-    /// Later than what is known, even if another master's clock is ahead.
-    fn after_all(&self, now: Timestamp, worker: &WorkerId) -> Timestamp {
-        let known = self.ordered.get(worker).map(|word| word.at + Duration::from_millis(1));
-        known.map_or(now, |known| known.max(now))
+        self.ordered.say(now, worker, Some(exclusion));
     }
 
     /// Takes the last word that a worker heard. Returns a later one if there is one, which the worker is to hear.
-    pub fn hear(&mut self, worker: &WorkerId, heard: Option<Word>) -> Option<Word> {
-        let known = self.ordered.get(worker);
-        let at = |word: Option<&Word>| word.map(|word| word.at);
-        if at(known) > at(heard.as_ref()) {
-            return known.cloned();
-        }
-        if let Some(heard) = heard {
-            self.ordered.insert(worker.clone(), heard);
-        }
-        None
+    pub fn hear(&mut self, worker: &WorkerId, heard: Option<ExclusionOrder>) -> Option<ExclusionOrder> {
+        self.ordered.exchange(worker, heard)
     }
 
     /// Ends whatever speaks against a worker; false if nothing did.
     pub fn lift(&mut self, now: Timestamp, worker: &WorkerId) -> bool {
         let spoke = self.ordered(now, worker).is_some() || self.suspected(now, worker).is_some();
         // Also if none is known: the worker may carry one that this master has not heard yet.
-        let word = Word { at: self.after_all(now, worker), exclusion: None };
-        self.ordered.insert(worker.clone(), word);
+        self.ordered.say(now, worker.clone(), None);
         self.failing.remove(worker);
         spoke
     }
@@ -123,16 +95,16 @@ impl Exclusions {
     }
 
     pub fn ordered(&self, now: Timestamp, worker: &WorkerId) -> Option<&Exclusion> {
-        self.ordered.get(worker)?.exclusion.as_ref().filter(|exclusion| now < exclusion.until)
+        self.ordered.get(worker)?.what.as_ref().filter(|exclusion| now < exclusion.until)
     }
 
     pub fn suspected(&self, now: Timestamp, worker: &WorkerId) -> Option<Timestamp> {
         self.failing.get(worker)?.suspected_until.filter(|until| now < *until)
     }
 
-    /// Forgets workers that nobody knows any more.
+    /// Forgets workers that nobody knows any more; of what operators said of such only what is too much.
     pub fn prune(&mut self, known: impl Fn(&WorkerId) -> bool) {
-        self.ordered.retain(|worker, _| known(worker));
+        self.ordered.forget_oldest(ORDERS_MAX, &known);
         self.failing.retain(|worker, _| known(worker));
     }
 }
@@ -143,6 +115,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::ordered::Ordered;
 
     const RULES: Rules =
         Rules { failures: 3, window: Duration::from_secs(60), suspicion: Duration::from_secs(100) };
@@ -204,14 +177,14 @@ mod tests {
         one.exclude(at(1), worker.clone(), order.clone());
         // By way of the worker.
         let carried = one.hear(&worker, None);
-        assert_eq!(carried, Some(Word { at: at(1), exclusion: Some(order.clone()) }));
+        assert_eq!(carried, Some(Ordered { at: at(1), what: Some(order.clone()) }));
         assert_eq!(one.hear(&worker, carried.clone()), None, "it has heard it");
         assert_eq!(other.hear(&worker, carried.clone()), None);
         assert_eq!(other.ordered(at(2), &worker), Some(&order));
 
         assert!(other.lift(at(3), &worker));
         let taken_back = other.hear(&worker, carried.clone());
-        assert_eq!(taken_back, Some(Word { at: at(3), exclusion: None }));
+        assert_eq!(taken_back, Some(Ordered { at: at(3), what: None }));
         assert_eq!(one.hear(&worker, taken_back), None);
         assert_eq!(one.ordered(at(4), &worker), None);
         // On a master whose clock is behind, and on one that knows of no word yet.

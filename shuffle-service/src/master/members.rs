@@ -10,10 +10,10 @@ use penstock_protocol::{
 };
 
 use super::{
-    exclusions::Word,
     placement::{Candidate, Load, Rank, Site},
     quotas::{Amount, Holdings, Ledger},
 };
+use crate::ordered::{DrainOrder, ExclusionOrder, Latest, ORDERS_MAX, QuotaOrders};
 
 /// A silent worker stays in the admin view for so many timeouts.
 const FORGET_AFTER_TIMEOUTS: u32 = 100;
@@ -22,8 +22,8 @@ const FORGET_AFTER_TIMEOUTS: u32 = 100;
 pub(super) struct Members {
     timeout: Duration,
     workers: BTreeMap<WorkerId, Member>,
-    /// What operators want of workers that do not say yet that they do it: `true` to drain.
-    wanted: BTreeMap<WorkerId, bool>,
+    /// What operators said of workers by their names, whichever life they meant: `true` to drain.
+    drains: Latest<WorkerId, bool>,
     ledger: Ledger,
 }
 
@@ -42,8 +42,12 @@ pub(super) struct Report {
     pub left: bool,
     /// When it will be gone, if it was told.
     pub leaves_at: Option<Timestamp>,
-    /// The last word of operators that it carries.
-    pub heard: Option<Word>,
+    /// The last order to drain or to serve that it heard.
+    pub drain: Option<DrainOrder>,
+    /// The last exclusion that it carries.
+    pub exclusion: Option<ExclusionOrder>,
+    /// The quotas that it carries.
+    pub quotas: QuotaOrders,
 }
 
 #[derive(Debug, Clone)]
@@ -65,8 +69,8 @@ pub(super) struct FormerLife {
 
 impl Members {
     pub fn new(timeout: Duration) -> Self {
-        let (workers, wanted, ledger) = (BTreeMap::new(), BTreeMap::new(), Ledger::default());
-        Self { timeout, workers, wanted, ledger }
+        let (workers, drains, ledger) = (BTreeMap::new(), Latest::default(), Ledger::default());
+        Self { timeout, workers, drains, ledger }
     }
 
     pub fn set_timeout(&mut self, timeout: Duration) {
@@ -74,8 +78,8 @@ impl Members {
     }
 
     /// Takes a report. A later incarnation replaces an earlier one, never the other way round while the later one lives.
-    /// Returns what the worker is to do, if that is not what it does.
-    pub fn report(&mut self, now: Timestamp, mut report: Report) -> Result<Option<bool>, FormerLife> {
+    /// Returns a later order to drain or to serve than the one that the worker knows.
+    pub fn report(&mut self, now: Timestamp, mut report: Report) -> Result<Option<DrainOrder>, FormerLife> {
         let worker = report.address.worker.clone();
         if let Some(known) = self.workers.get(&worker)
             && known.report.address.incarnation > report.address.incarnation
@@ -88,15 +92,12 @@ impl Members {
             expect_placed(before, &mut report);
         }
         self.ledger.add(&report.holdings);
-        let wanted = self.wanted.get(&worker).copied().filter(|drain| *drain != report.draining);
-        if wanted.is_none() {
-            self.wanted.remove(&worker);
-        }
+        let unheard = self.drains.exchange(&worker, report.drain);
         let member = Member { report, reported_at: now, placed: Holdings::new(), counted: true };
         if let Some(before) = self.workers.insert(worker, member) {
             self.uncount(&before);
         }
-        Ok(wanted)
+        Ok(unheard)
     }
 
     /// Those who may get something new, in the order of their names, with their positions as candidates.
@@ -123,11 +124,11 @@ impl Members {
         placed.amount.add(holding.amount);
     }
 
-    /// What an operator wants of a worker; false if there is no such worker.
-    pub fn want(&mut self, worker: &WorkerId, drain: bool) -> bool {
+    /// An operator's order to drain or to serve; false if there is no such worker.
+    pub fn drain(&mut self, now: Timestamp, worker: &WorkerId, drain: bool) -> bool {
         let known = self.workers.contains_key(worker);
         if known {
-            self.wanted.insert(worker.clone(), drain);
+            self.drains.say(now, worker.clone(), drain);
         }
         known
     }
@@ -157,9 +158,11 @@ impl Members {
         !member.report.left && now - member.reported_at <= self.timeout
     }
 
+    /// An order that the worker has not heard yet counts at once.
     pub fn is_draining(&self, member: &Member) -> bool {
-        let wanted = self.wanted.get(&member.report.address.worker).copied();
-        wanted.unwrap_or(member.report.draining)
+        let (report, order) = (&member.report, self.drains.get(&member.report.address.worker));
+        let unheard = order.filter(|order| Some(*order) > report.drain.as_ref());
+        unheard.map_or(report.draining, |order| order.what)
     }
 
     /// Takes silent workers, and those who left, out of the ledger, and forgets those who are long gone.
@@ -175,7 +178,8 @@ impl Members {
         let forget_after = timeout * FORGET_AFTER_TIMEOUTS;
         self.workers.retain(|_, member| now - member.reported_at < forget_after);
         let workers = &self.workers;
-        self.wanted.retain(|worker, _| workers.contains_key(worker));
+        // A machine may be away for longer than its worker is remembered.
+        self.drains.forget_oldest(ORDERS_MAX, |worker| workers.contains_key(worker));
     }
 
     fn uncount(&mut self, member: &Member) {

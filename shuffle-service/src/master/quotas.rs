@@ -10,7 +10,7 @@ use penstock_protocol::ids::JobId;
 use serde::{Deserialize, Serialize};
 
 /// How much a job or the jobs of a user may hold. 0: as much as there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limit {
     /// Bytes, all copies counted.

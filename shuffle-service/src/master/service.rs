@@ -21,13 +21,16 @@ use tonic::{Request, Response, Status};
 use super::{
     admin::views::state as state_of,
     config::{Config, InvalidConfig},
-    exclusions::{Exclusion, Word},
     members::Report,
     placement::Site,
     quotas::{Amount, Holding, Holdings},
     state::{self, Answer, Refused, Standing, State},
 };
-use crate::{metrics, told::Told};
+use crate::{
+    metrics,
+    ordered::{DrainOrder, QuotaOrders},
+    told::Told,
+};
 
 /// The share of a worker that says nothing about it.
 const WEIGHT: u32 = 100;
@@ -182,7 +185,9 @@ fn decode(report: pb::WorkerHeartbeat) -> Result<Report, DecodeError> {
         holdings,
         draining: report.draining,
         left: report.left,
-        heard: report.exclusion.map(word),
+        drain: DrainOrder::decode(report.drain, report.drain_at_ms),
+        exclusion: report.exclusion.map(Into::into),
+        quotas: QuotaOrders::decode(report.quotas),
         leaves_at: (report.leaves_at_ms > 0).then(|| Timestamp::from_millis(report.leaves_at_ms)),
     })
 }
@@ -218,33 +223,17 @@ fn info(now: Timestamp, standing: Standing) -> pb::WorkerInfo {
 }
 
 fn encode(answer: Answer, interval_ms: u64) -> pb::HeartbeatAnswer {
-    let drain = match answer.drain {
-        None => pb::DrainOrder::None,
-        Some(true) => pb::DrainOrder::Drain,
-        Some(false) => pb::DrainOrder::Serve,
-    };
+    let (drain, drain_at_ms) = DrainOrder::encode(answer.drain);
     pb::HeartbeatAnswer {
         expired_jobs: answer.ended.expired.into_iter().map(job_bytes).collect(),
         interval_ms,
         released_jobs: answer.ended.released.into_iter().map(job_bytes).collect(),
         over_quota_jobs: answer.over_quota.into_iter().map(job_bytes).collect(),
-        drain: drain.into(),
-        exclusion: answer.word.map(exclusion_order),
+        drain,
+        exclusion: answer.exclusion.map(Into::into),
+        drain_at_ms,
+        quotas: answer.quotas.encode(),
     }
-}
-
-fn word(order: pb::ExclusionOrder) -> Word {
-    let until = (order.until_ms > 0).then(|| Timestamp::from_millis(order.until_ms));
-    let exclusion = until.map(|until| Exclusion { until, reason: order.reason });
-    Word { at: Timestamp::from_millis(order.at_ms), exclusion }
-}
-
-fn exclusion_order(word: Word) -> pb::ExclusionOrder {
-    let at_ms = word.at.as_millis();
-    let (until_ms, reason) = word
-        .exclusion
-        .map_or((0, String::new()), |exclusion| (exclusion.until.as_millis(), exclusion.reason));
-    pb::ExclusionOrder { at_ms, until_ms, reason }
 }
 
 fn jobs(jobs: &[bytes::Bytes]) -> Result<Vec<JobId>, DecodeError> {

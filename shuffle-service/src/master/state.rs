@@ -1,6 +1,7 @@
 //! All that a master knows and decides. Pure: the caller brings the time; a report or a question in, an answer out.
 //!
-//! Nothing of it is stored: reports bring it back (members, holdings), or it is meant to be forgotten (turns, suspicions).
+//! Nothing of it is stored: reports bring it back (members, holdings, what operators said), or it is meant to be forgotten
+//! (turns, suspicions).
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -12,17 +13,19 @@ use penstock_protocol::{
 
 use super::{
     config::Config,
-    exclusions::{Exclusion, Exclusions, Word},
+    exclusions::Exclusions,
     leases::{Ended, Leases},
+    limits::InForce,
     members::{FormerLife, Member, Members, Report},
     placement::{self, Ask, Candidate, Copies, Policy, TooFew, Turns},
-    quotas::{Ledger, Limits, OverQuota},
+    quotas::{Ledger, Limit, OverQuota},
 };
+use crate::ordered::{DrainOrder, Exclusion, ExclusionOrder, QuotaOrders};
 
 #[derive(Debug)]
 pub(super) struct State {
     policy: Policy,
-    limits: Limits,
+    quotas: InForce,
     members: Members,
     leases: Leases,
     exclusions: Exclusions,
@@ -34,10 +37,10 @@ pub(super) struct State {
 pub(super) struct Answer {
     pub ended: Ended,
     pub over_quota: Vec<JobId>,
-    /// What it is to do if it does something else: `true` to drain.
-    pub drain: Option<bool>,
-    /// What an operator said of it, if it has not heard that.
-    pub word: Option<Word>,
+    // What operators said, as far as it has not heard that.
+    pub drain: Option<DrainOrder>,
+    pub exclusion: Option<ExclusionOrder>,
+    pub quotas: QuotaOrders,
 }
 
 /// What is to be placed.
@@ -77,7 +80,7 @@ impl State {
     pub fn new(config: &Config) -> Self {
         Self {
             policy: config.placement,
-            limits: config.limits(),
+            quotas: InForce::new(config.limits()),
             members: Members::new(config.worker_timeout()),
             leases: Leases::new(config.job_lease()),
             exclusions: Exclusions::new(config.exclusion_rules()),
@@ -88,24 +91,27 @@ impl State {
     /// Takes settings that may change at run time; what is known stays.
     pub fn configure(&mut self, config: &Config) {
         self.policy = config.placement;
-        self.limits = config.limits();
+        self.quotas.configure(config.limits());
         self.members.set_timeout(config.worker_timeout());
         self.leases.set_lease(config.job_lease());
         self.exclusions.set_rules(config.exclusion_rules());
     }
 
     pub fn heartbeat(&mut self, now: Timestamp, mut report: Report) -> Result<Answer, FormerLife> {
-        let (worker, heard) = (report.address.worker.clone(), report.heard.take());
+        let worker = report.address.worker.clone();
+        let (exclusion, quotas) = (report.exclusion.take(), std::mem::take(&mut report.quotas));
         let jobs: Vec<_> = report.holdings.keys().copied().collect();
         let drain = self.members.report(now, report)?;
         let ended = self.leases.report(now, jobs.iter().copied());
-        let ledger = self.members.ledger();
-        let over_quota = jobs.into_iter().filter(|job| ledger.is_over(&self.limits, *job)).collect();
+        // Before anything is judged by them: all masters are to come to the same.
+        let quotas = self.quotas.hear(&quotas);
+        let (ledger, limits) = (self.members.ledger(), self.quotas.limits());
+        let over_quota = jobs.into_iter().filter(|job| ledger.is_over(limits, *job)).collect();
         let members = &self.members;
         self.turns.retain(|worker| members.get(worker).is_some());
         self.exclusions.prune(|worker| members.get(worker).is_some());
-        let word = self.exclusions.hear(&worker, heard);
-        Ok(Answer { ended, over_quota, drain, word })
+        let exclusion = self.exclusions.hear(&worker, exclusion);
+        Ok(Answer { ended, over_quota, drain, exclusion, quotas })
     }
 
     /// Chooses workers for partitions; the job is wanted by whoever asks.
@@ -132,7 +138,7 @@ impl State {
         let user = known.unwrap_or_else(|| request.user.clone());
         let replicas = placed.iter().filter(|copies| copies.replica.is_some()).count();
         let locations = (placed.len() + replicas) as u64;
-        self.members.ledger().admits(&self.limits, job, &user, locations)?;
+        self.members.ledger().admits(self.quotas.limits(), job, &user, locations)?;
         self.count(&candidates, &placed, job, &user);
         Ok(self.target(request, &candidates, &placed))
     }
@@ -160,8 +166,13 @@ impl State {
     }
 
     /// An operator's word; false if there is no such worker.
-    pub fn drain(&mut self, worker: &WorkerId, drain: bool) -> bool {
-        self.members.want(worker, drain)
+    pub fn drain(&mut self, now: Timestamp, worker: &WorkerId, drain: bool) -> bool {
+        self.members.drain(now, worker, drain)
+    }
+
+    /// An operator's word on what the jobs of a user may hold; none: what is configured.
+    pub fn set_quota(&mut self, now: Timestamp, user: String, limit: Option<Limit>) {
+        self.quotas.order(now, user, limit);
     }
 
     /// When the machine of a worker goes, as that life of it has heard.
@@ -197,8 +208,8 @@ impl State {
         self.members.ledger()
     }
 
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    pub fn quotas(&self) -> &InForce {
+        &self.quotas
     }
 
     fn standing(&self, now: Timestamp, member: &Member) -> Standing {

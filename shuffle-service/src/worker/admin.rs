@@ -1,7 +1,7 @@
 //! A worker's admin view and its orders, over HTTP.
 //!
-//! An order is remembered for this life of the worker and told to all masters with the next report, which is made at
-//! once. So it may be given here or at a master.
+//! An order is told to all masters with the next report, which is made at once, and they remember it. So it may be given
+//! here or at a master.
 
 use std::sync::Arc;
 
@@ -64,13 +64,13 @@ async fn worker(State(admin): State<Arc<Admin>>) -> Json<Value> {
 
 async fn decommission(state: State<Arc<Admin>>) -> Json<Value> {
     tracing::info!(worker = %state.store.worker, "draining, as this worker was asked to");
-    state.store.standing.set_draining(true);
+    state.store.standing.order(state.clock.now(), true);
     worker(state).await
 }
 
 async fn recommission(state: State<Arc<Admin>>) -> Json<Value> {
     tracing::info!(worker = %state.store.worker, "serving again, as this worker was asked to");
-    state.store.standing.set_draining(false);
+    state.store.standing.order(state.clock.now(), false);
     worker(state).await
 }
 

@@ -19,11 +19,13 @@ use tokio::{sync::watch, time::Instant};
 use tonic::{Code, Status};
 
 use super::{
+    carried::Carried,
     orders::{Orders, Said},
     site::Site,
     store::Store,
     usage,
 };
+use crate::ordered::{DrainOrder, QuotaOrders};
 
 /// With the interval it bounds how long a master that comes back waits for a report.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,8 +40,7 @@ pub(super) struct Reporter {
     pub address: WorkerAddress,
     pub admin: String,
     pub orders: Mutex<Orders>,
-    /// The last word of operators on this worker. It is carried from master to master, and means nothing here.
-    pub exclusion: Mutex<Option<pb::ExclusionOrder>>,
+    pub carried: Mutex<Carried>,
     pub registered: watch::Sender<bool>,
     pub credentials: Credentials,
 }
@@ -122,6 +123,8 @@ impl Reporter {
     ) -> Result<pb::HeartbeatAnswer, Status> {
         let (jobs, job_usage, usage) = usage::of(&self.store);
         let standing = self.store.standing.get();
+        let (drain, drain_at_ms) = DrainOrder::encode(standing.drain);
+        let Carried { exclusion, quotas } = self.carried().clone();
         let site = Site::new(&self.store.settings.get(), &self.address.data);
         let report = pb::WorkerHeartbeat {
             build: build().to_owned(),
@@ -138,7 +141,10 @@ impl Reporter {
             leaves_at_ms: standing.leaves_at.map_or(0, |at| at.as_millis()),
             job_usage,
             left: leaving,
-            exclusion: self.exclusion().clone(),
+            exclusion: exclusion.map(Into::into),
+            drain,
+            drain_at_ms,
+            quotas: quotas.encode(),
         };
         match tokio::time::timeout(ANSWER_TIMEOUT, client.heartbeat(report)).await {
             Ok(answer) => Ok(answer?.into_inner()),
@@ -147,22 +153,7 @@ impl Reporter {
     }
 
     async fn obey(&self, master: usize, answer: &pb::HeartbeatAnswer) {
-        match pb::DrainOrder::try_from(answer.drain) {
-            Ok(pb::DrainOrder::Drain) if self.store.standing.set_draining(true) => {
-                tracing::info!(worker = %self.address.worker, "draining, as the master says");
-            }
-            Ok(pb::DrainOrder::Serve) if self.store.standing.set_draining(false) => {
-                tracing::info!(worker = %self.address.worker, "serving again, as the master says");
-            }
-            _ => {}
-        }
-        if let Some(order) = &answer.exclusion {
-            let mut carried = self.exclusion();
-            // Another master may have said a later one meanwhile.
-            if carried.as_ref().is_none_or(|known| known.at_ms < order.at_ms) {
-                *carried = Some(order.clone());
-            }
-        }
+        self.hear_operators(answer);
         let said = match said(answer) {
             Ok(said) => said,
             Err(error) => return tracing::warn!(%error, "the master named a job that is none"),
@@ -181,6 +172,17 @@ impl Reporter {
         futures::future::join_all(releases).await;
     }
 
+    /// What operators said to the master, or to another one before.
+    fn hear_operators(&self, answer: &pb::HeartbeatAnswer) {
+        if let Some(order) = DrainOrder::decode(answer.drain, answer.drain_at_ms)
+            && self.store.standing.hear(order)
+        {
+            tracing::info!(worker = %self.address.worker, drain = order.what, "draining or serving, as the master says");
+        }
+        let quotas = QuotaOrders::decode(answer.quotas.clone());
+        self.carried().take(answer.exclusion.clone().map(Into::into), &quotas);
+    }
+
     /// Whether any master was ever reached.
     fn note_registered(&self, reached: bool) -> bool {
         self.registered.send_if_modified(|registered| {
@@ -191,8 +193,8 @@ impl Reporter {
         *self.registered.borrow()
     }
 
-    fn exclusion(&self) -> MutexGuard<'_, Option<pb::ExclusionOrder>> {
-        self.exclusion.lock().unwrap_or_else(PoisonError::into_inner)
+    fn carried(&self) -> MutexGuard<'_, Carried> {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn orders(&self) -> MutexGuard<'_, Orders> {

@@ -52,7 +52,8 @@ impl Orders {
         }
     }
 
-    /// The jobs that must not grow, in the eyes of any master.
+    /// The jobs that must not grow, in the eyes of any master. All come to the same within two reports: this worker brings
+    /// each the quotas that operators set at the others.
     pub fn over_quota(&self) -> BTreeSet<JobId> {
         self.masters.iter().flatten().flat_map(|said| said.over_quota.iter().copied()).collect()
     }

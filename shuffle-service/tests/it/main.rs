@@ -24,6 +24,7 @@ mod leaks;
 mod map_ranges;
 mod network;
 mod operations;
+mod orders;
 mod quotas;
 mod replication;
 mod restart;

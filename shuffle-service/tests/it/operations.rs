@@ -1,6 +1,6 @@
 //! What operators do with workers: exclude, decommission, announce that a machine goes; and jobs with tags.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use penstock_protocol::shuffle::ShuffleTarget;
 use penstock_shuffle_client::owner::{OwnerError, Profile};
@@ -16,20 +16,20 @@ fn with_admin(_: usize, config: &mut worker::Config) {
     config.admin_listen = "127.0.0.1:0".into();
 }
 
-fn two_workers() -> Setup {
+pub fn two_workers() -> Setup {
     Setup { configure_worker: with_admin, ..Setup::default() }
 }
 
-fn workers_of(target: &ShuffleTarget) -> BTreeSet<&str> {
+pub fn workers_of(target: &ShuffleTarget) -> BTreeSet<&str> {
     target.locations.iter().map(|location| location.worker.worker.as_str()).collect()
 }
 
-async fn worker(admin: SocketAddr, name: &str) -> Value {
+pub async fn worker(admin: SocketAddr, name: &str) -> Value {
     let view = get(admin, "/api/v1/workers").await;
     view["workers"].as_array().unwrap().iter().find(|worker| worker["worker"] == name).unwrap().clone()
 }
 
-async fn until_state(cluster: &Cluster, name: &str, state: &str) {
+pub async fn until_state(cluster: &Cluster, name: &str, state: &str) {
     let admin = cluster.master.admin.unwrap();
     eventually(&format!("{name} is {state}"), async || worker(admin, name).await["state"] == state).await;
 }
@@ -89,45 +89,6 @@ async fn a_worker_that_stopped_in_order_is_shown_as_gone_at_once() {
     let again = cluster.restart(&cluster.workers[0], cluster.workers[0].disk.clone()).await;
     until_state(&cluster, "w0", "serving").await;
     drop(again);
-}
-
-// Soft state: the worker remembers it, so a master that knows nothing learns it.
-#[tokio::test]
-async fn a_new_master_learns_that_a_worker_drains() {
-    let cluster = cluster(two_workers()).await;
-    let own = cluster.workers[0].handle.admin.unwrap();
-    assert_eq!(post(own, "/api/v1/decommission", json!({})).await.0, 200);
-    cluster.masters[0].stop().await;
-    let again = cluster.restart_master(&cluster.masters[0]).await;
-    let admin = again.handle.admin.unwrap();
-    let both_report = async || get(admin, "/api/v1/workers").await["workers"].as_array().unwrap().len() == 2;
-    eventually("both workers report", both_report).await;
-    assert_eq!(worker(admin, "w0").await["draining"], true);
-    let target = cluster.owner.reserve(SHUFFLE, 4).await.unwrap();
-    assert_eq!(workers_of(&target), BTreeSet::from(["w1"]));
-}
-
-// Soft state: workers carry what operators say of them from master to master, and the latest counts.
-#[tokio::test]
-async fn what_one_master_hears_of_a_worker_all_learn() {
-    let cluster = cluster(Setup { masters: 2, ..two_workers() }).await;
-    let [one, other] = [0, 1].map(|master: usize| cluster.masters[master].handle.admin.unwrap());
-    let state_at = async |admin, state| {
-        let stands_so = |view: &Value| view["worker"] == "w0" && view["state"] == state;
-        let listed = async || get(admin, "/api/v1/workers").await["workers"].clone();
-        eventually(state, async || listed().await.as_array().unwrap().iter().any(stands_so)).await;
-    };
-    let order = json!({ "seconds": 600, "reason": "slow disk" });
-    assert_eq!(post(one, "/api/v1/workers/w0/exclude", order).await.0, 200);
-    state_at(other, "excluded").await;
-    assert_eq!(worker(other, "w0").await["excluded_because"], "slow disk");
-
-    cluster.masters[0].stop().await;
-    let again = cluster.restart_master(&cluster.masters[0]).await;
-    state_at(again.handle.admin.unwrap(), "excluded").await;
-    cluster.clock.advance(Duration::from_secs(1));
-    assert_eq!(post(other, "/api/v1/workers/w0/include", json!({})).await.0, 200);
-    state_at(again.handle.admin.unwrap(), "serving").await;
 }
 
 #[tokio::test]

@@ -118,3 +118,84 @@ async fn a_master_that_takes_over_knows_what_users_hold() {
     let refused = cluster.owner.reserve(shuffle(1), 1).await.unwrap_err();
     assert!(refused.to_string().contains("user ann"), "{refused}");
 }
+
+fn two_masters() -> Setup {
+    Setup { masters: 2, configure: |config| config.admin_listen = "127.0.0.1:0".into(), ..limited() }
+}
+
+/// Until the other master has heard from the workers what was ordered at one.
+async fn until_limit(cluster: &Cluster, master: usize, locations: u64) {
+    let admin = cluster.masters[master].handle.admin.unwrap();
+    eventually("the other master knows of the quota", async || {
+        let view = get(admin, "/api/v1/quotas").await;
+        let users = view["users"].as_array().unwrap().clone();
+        users.iter().any(|user| user["user"] == "ann" && user["locations_max"] == locations)
+    })
+    .await;
+}
+
+// Soft state: workers carry quotas that were set at run time from master to master.
+#[tokio::test]
+async fn a_quota_is_in_force_after_the_master_that_heard_it_is_gone() {
+    let cluster = cluster(two_masters()).await;
+    cluster.owner.describe(JOB, of("ann"));
+    let [one, other] = [0, 1].map(|master: usize| cluster.masters[master].handle.admin.unwrap());
+    post(one, "/api/v1/quotas", json!({ "user": "ann", "locations": 2 })).await;
+    until_limit(&cluster, 1, 2).await;
+    cluster.masters[0].stop().await;
+    let refused = cluster.owner.reserve(SHUFFLE, 3).await.unwrap_err();
+    assert!(refused.to_string().contains("0 of 2 locations"), "{refused}");
+    cluster.owner.reserve(SHUFFLE, 2).await.unwrap();
+
+    // One that starts empty learns it, too, and that it was taken back.
+    let again = cluster.restart_master(&cluster.masters[0]).await;
+    let admin = again.handle.admin.unwrap();
+    let limit = async |limit: u64| {
+        let shown = async || get(admin, "/api/v1/quotas").await["users"][0]["locations_max"] == limit;
+        eventually("the empty master knows of the quota", shown).await;
+    };
+    limit(2).await;
+    post(other, "/api/v1/quotas", json!({ "user": "ann" })).await;
+    limit(6).await;
+}
+
+#[tokio::test]
+async fn a_quota_that_is_raised_at_one_master_is_raised_although_the_other_was_not_told() {
+    let configure_master = |config: &mut penstock_shuffle_service::master::Config| {
+        config.user_bytes_max = ByteSize(100_000);
+    };
+    let cluster = cluster(Setup { workers: 1, configure_master, ..two_masters() }).await;
+    cluster.owner.describe(JOB, of("ann"));
+    let target = cluster.reserve(SHUFFLE, 1).await;
+    cluster.write(&target, 0, 0, [batch(0), batch(1)]).await.unwrap();
+    let [one, other] = [0, 1].map(|master: usize| cluster.masters[master].handle.admin.unwrap());
+    let worker = cluster.workers[0].handle.admin.unwrap();
+    let over = async |admin| get(admin, "/api/v1/jobs").await["jobs"][0]["over_quota"] == true;
+    eventually("all know", async || over(one).await && over(other).await && over(worker).await).await;
+
+    post(one, "/api/v1/quotas", json!({ "user": "ann", "bytes": 1_000_000 })).await;
+    eventually("the worker takes more", async || !over(worker).await).await;
+    assert!(!over(other).await, "it would be refused again");
+    let target = cluster.reserve(shuffle(1), 1).await;
+    cluster.write(&target, 0, 0, [batch(0)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_quota_that_was_set_at_run_time_outlives_the_settings_it_was_laid_over() {
+    let cluster = cluster(limited()).await;
+    let admin = cluster.master.admin.unwrap();
+    let shown = async || {
+        let view = get(admin, "/api/v1/quotas").await;
+        (view["users"][0]["locations_max"].clone(), view["users"][0]["ordered_at"].is_string())
+    };
+    post(admin, "/api/v1/quotas", json!({ "user": "ann", "locations": 2 })).await;
+    let mut config = cluster.masters[0].config.clone();
+    let limit = penstock_shuffle_service::master::Limit { bytes: ByteSize(0), locations: 5 };
+    config.user_quotas.insert("ann".into(), limit);
+    cluster.master.reload(config).unwrap();
+    assert_eq!(shown().await, (json!(2), true));
+    post(admin, "/api/v1/quotas", json!({ "user": "ann" })).await;
+    assert_eq!(shown().await, (json!(5), false), "as the file says");
+    let long = "a".repeat(257);
+    assert_eq!(post(admin, "/api/v1/quotas", json!({ "user": long, "locations": 2 })).await.0, 400);
+}

@@ -6,7 +6,8 @@ use serde::Serialize;
 use crate::{
     disk_view::DiskView,
     master::{
-        quotas::{Amount, Limit, Limits},
+        limits::InForce,
+        quotas::{Amount, Limit},
         state::Standing,
     },
 };
@@ -128,12 +129,15 @@ pub(super) struct UserView {
     locations_max: u64,
     /// Whether the limits are this user's own.
     own: bool,
+    /// When they were set at run time; none: as configured.
+    ordered_at: Option<String>,
 }
 
 impl UserView {
-    pub fn of(user: String, held: Amount, limits: &Limits) -> Self {
-        let Limit { bytes, locations } = limits.of(&user);
-        let own = limits.users.contains_key(&user);
-        Self { user, held, bytes_max: bytes.as_u64(), locations_max: locations, own }
+    pub fn of(user: String, held: Amount, quotas: &InForce) -> Self {
+        let Limit { bytes, locations } = quotas.limits().of(&user);
+        let own = quotas.limits().users.contains_key(&user);
+        let ordered_at = quotas.ordered_at(&user).map(|at| at.to_string());
+        Self { user, held, bytes_max: bytes.as_u64(), locations_max: locations, own, ordered_at }
     }
 }

@@ -12,8 +12,9 @@ use uuid::Uuid;
 use super::*;
 use crate::master::{
     placement::Site,
-    quotas::{Amount, Holding, Holdings, Limit},
+    quotas::{Amount, Holding, Holdings},
 };
+use crate::ordered::{ORDERS_MAX, Ordered};
 
 const JOB: JobId = JobId(Uuid::from_u128(1));
 const OTHER: JobId = JobId(Uuid::from_u128(2));
@@ -44,7 +45,9 @@ fn report(worker: &str) -> Report {
         draining: false,
         left: false,
         leaves_at: None,
-        heard: None,
+        drain: None,
+        exclusion: None,
+        quotas: QuotaOrders::default(),
     }
 }
 
@@ -144,27 +147,82 @@ fn a_worker_whose_machine_goes_is_the_last_choice_until_then() {
     assert_eq!(placed(&mut state, at(1), &excluding).unwrap(), "a");
 }
 
+/// Of a worker that does what an order says.
+fn obedient(worker: &str, order: DrainOrder) -> Report {
+    Report { draining: order.what, drain: Some(order), ..report(worker) }
+}
+
 #[test]
-fn a_worker_is_told_to_drain_until_it_says_that_it_does() {
+fn a_worker_is_told_to_drain_until_it_says_that_it_heard_it() {
     let mut state = state(&Config::default(), &["a", "b"]);
-    assert!(state.drain(&"a".into(), true));
+    assert!(state.drain(at(1), &"a".into(), true));
     assert_eq!(placed(&mut state, at(1), &request(JOB, 2)).unwrap(), "b b", "at once");
-    assert_eq!(state.heartbeat(at(1), report("a")).unwrap().drain, Some(true));
-    let draining = || Report { draining: true, ..report("a") };
-    assert_eq!(state.heartbeat(at(2), draining()).unwrap().drain, None);
+    let drain = state.heartbeat(at(1), report("a")).unwrap().drain.unwrap();
+    assert_eq!(drain, Ordered { at: at(1), what: true });
+    assert_eq!(state.heartbeat(at(2), obedient("a", drain)).unwrap().drain, None);
     assert_eq!(placed(&mut state, at(2), &request(JOB, 2)).unwrap(), "b b");
-    state.drain(&"a".into(), false);
-    assert_eq!(state.heartbeat(at(3), draining()).unwrap().drain, Some(false));
-    assert_eq!(state.heartbeat(at(4), report("a")).unwrap().drain, None);
+    state.drain(at(2), &"a".into(), false);
+    let serve = state.heartbeat(at(3), obedient("a", drain)).unwrap().drain.unwrap();
+    assert!(!serve.what);
+    assert_eq!(placed(&mut state, at(3), &request(JOB, 2)).unwrap(), "a b");
+    assert_eq!(state.heartbeat(at(4), obedient("a", serve)).unwrap().drain, None);
+    assert_eq!(placed(&mut state, at(4), &request(JOB, 2)).unwrap(), "a b");
+    assert!(!state.drain(at(4), &"nobody".into(), true));
+}
+
+#[test]
+fn of_what_a_master_and_a_worker_were_told_the_later_counts() {
+    let mut state = state(&Config::default(), &["a", "b"]);
+    state.drain(at(2), &"a".into(), true);
+    let before = Ordered { at: at(1), what: false };
+    assert!(state.heartbeat(at(3), obedient("a", before)).unwrap().drain.is_some());
+    assert_eq!(placed(&mut state, at(3), &request(JOB, 2)).unwrap(), "b b");
+    // Taken back at the worker, or at a master that this one never hears.
+    let after = Ordered { at: at(3), what: false };
+    assert_eq!(state.heartbeat(at(4), obedient("a", after)).unwrap().drain, None);
     assert_eq!(placed(&mut state, at(4), &request(JOB, 2)).unwrap(), "a b");
 }
 
 #[test]
-fn an_order_that_the_worker_itself_took_back_is_not_repeated() {
-    let mut state = state(&Config::default(), &["a"]);
-    state.drain(&"a".into(), true);
-    state.heartbeat(at(1), Report { draining: true, ..report("a") }).unwrap();
-    assert_eq!(state.heartbeat(at(2), report("a")).unwrap().drain, None);
+fn a_worker_that_comes_back_after_a_long_time_still_has_to_drain() {
+    let mut state = state(&Config::default(), &["a", "b"]);
+    let drain = Ordered { at: at(1), what: true };
+    state.heartbeat(at(2), obedient("a", drain)).unwrap();
+    state.exclude(at(2), &"a".into(), Duration::from_secs(1_000_000), String::new());
+    state.heartbeat(at(100_000), report("b")).unwrap();
+    assert!(!state.knows(&"a".into()), "nobody remembers the worker");
+    let mut next_life = report("a");
+    Arc::make_mut(&mut next_life.address).incarnation = Incarnation(2);
+    let told = state.heartbeat(at(100_001), next_life).unwrap();
+    assert_eq!(told.drain, Some(drain));
+    assert!(told.exclusion.is_some());
+    assert_eq!(placed(&mut state, at(100_001), &request(JOB, 2)).unwrap(), "b b");
+}
+
+// A stop is no order: an earlier one to serve does not make a worker that stops take anything.
+#[test]
+fn a_worker_that_stops_is_not_taken_for_one_that_serves() {
+    let mut state = state(&Config::default(), &["a", "b"]);
+    let serve = Ordered { at: at(1), what: false };
+    state.heartbeat(at(2), Report { draining: true, ..obedient("a", serve) }).unwrap();
+    assert_eq!(placed(&mut state, at(2), &request(JOB, 2)).unwrap(), "b b");
+}
+
+#[test]
+fn orders_about_workers_that_are_gone_are_bounded_and_those_that_are_there_keep_theirs() {
+    let mut state = state(&Config::default(), &["here"]);
+    state.drain(at(0), &"here".into(), true);
+    let many = || (0..ORDERS_MAX + 1).map(|n| format!("w{n:04}"));
+    for worker in many() {
+        state.heartbeat(at(1), obedient(&worker, Ordered { at: at(1), what: true })).unwrap();
+    }
+    for now in [400, 600] {
+        state.heartbeat(at(now), report("here")).unwrap();
+    }
+    assert_eq!(state.workers(at(600)).len(), 1, "the others are gone");
+    assert!(state.workers(at(600))[0].draining);
+    let told = many().filter(|worker| state.heartbeat(at(601), report(worker)).unwrap().drain.is_some());
+    assert_eq!(told.count(), ORDERS_MAX);
 }
 
 fn limited() -> Config {
@@ -235,6 +293,25 @@ fn quotas_are_rebuilt_from_reports() {
     // An owner that started again does not say whose job it is.
     let refused = placed(&mut state, at(0), &Request { shuffle: shuffle(JOB, 1), ..request(JOB, 1) });
     assert!(refused.unwrap_err().to_string().contains("10 of 10"));
+}
+
+#[test]
+fn a_quota_that_another_master_heard_of_counts_before_anything_is_judged() {
+    let mut state = state(&limited(), &["a"]);
+    let large = Limit { bytes: ByteSize(1000), locations: 100 };
+    state.set_quota(at(1), "bob".into(), Some(large));
+    let raised = || QuotaOrders::from_iter([("ann".to_owned(), Ordered { at: at(1), what: Some(large) })]);
+    let of_ann = Request { user: "ann".into(), ..request(JOB, 13) };
+    state.configure(&Config { job_locations_max: 0, job_bytes_max: ByteSize(0), ..limited() });
+    assert!(placed(&mut state, at(1), &of_ann).is_err());
+    let told = state.heartbeat(at(1), Report { quotas: raised(), ..report("a") }).unwrap().quotas;
+    assert_eq!(told.iter().map(|(user, _)| user.as_str()).collect::<Vec<_>>(), ["bob"]);
+    placed(&mut state, at(1), &of_ann).unwrap();
+    let lowered = Limit { bytes: ByteSize(10), locations: 0 };
+    let quotas = QuotaOrders::from_iter([("ann".to_owned(), Ordered { at: at(2), what: Some(lowered) })]);
+    let holdings = holding(JOB, "ann", 10, 1);
+    let told = state.heartbeat(at(2), Report { quotas, holdings, ..report("a") }).unwrap();
+    assert_eq!(told.over_quota, [JOB]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use penstock_common::lifecycle::Tasks;
+use penstock_common::{clock::Timestamp, lifecycle::Tasks};
 use penstock_protocol::{
     frame::{BatchHeader, Push, PushHead, PushRecorder, PushVerdict, read_frame},
     ids::{AttemptNumber, BatchId, StageId, TaskIndex},
@@ -275,9 +275,9 @@ async fn a_worker_that_leaves_takes_nothing_more_and_still_commits() {
 async fn what_was_refused_while_it_drained_or_was_over_quota_is_refused_when_that_has_passed() {
     let store = store(100);
     store.reserve(shuffle(1, 0), &[key(0), key(1), key(2)], Placement::default()).unwrap();
-    store.standing.set_draining(true);
+    store.standing.order(Timestamp::from_millis(0), true);
     assert_eq!(push(&store, shuffle(1, 0), &[0]).await, [refused(Refusal::Stopping)]);
-    store.standing.set_draining(false);
+    store.standing.order(Timestamp::from_millis(0), false);
     store.jobs_known.set_over_quota(BTreeSet::from([shuffle(1, 0).job]));
     assert_eq!(push(&store, shuffle(1, 0), &[1]).await, [refused(Refusal::OverQuota)]);
     store.jobs_known.set_over_quota(BTreeSet::new());

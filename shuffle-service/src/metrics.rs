@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use penstock_protocol::{frame::Refusal, pb::WorkerUsage, shuffle::CommitVerdict, status::ErrorCode};
 
-use crate::worker::DiskState;
+use crate::worker::{DiskReport, DiskState};
 
 /// Batches accepted by this worker.
 const PUSHED_BATCHES: &str = "penstock_shuffle_pushed_batches_total";
@@ -50,6 +50,16 @@ const DISK_STATE: &str = "penstock_shuffle_disk_state";
 const DISK_USED_BYTES: &str = "penstock_shuffle_disk_used_bytes";
 /// Bytes that a disk may still take; label `disk`.
 const DISK_ROOM_BYTES: &str = "penstock_shuffle_disk_room_bytes";
+/// Calls to a disk that failed, less one for each probe since that succeeded; label `disk`. At `disk_errors_max` it has failed.
+const DISK_ERRORS: &str = "penstock_shuffle_disk_errors";
+/// 1 if pushes wait for memory.
+const MEMORY_PAUSED: &str = "penstock_shuffle_memory_paused";
+/// 1 if this worker takes nothing new: it drains or stops.
+const DRAINING: &str = "penstock_shuffle_draining";
+/// Seconds of one call to the object store, its tries included; label `operation` is `write`, `read`, `delete` or `list`.
+const OBJECT_CALL_SECONDS: &str = "penstock_shuffle_object_call_seconds";
+/// Calls to the object store that failed with their last try; label `operation` as above.
+const OBJECT_CALL_FAILURES: &str = "penstock_shuffle_object_call_failures_total";
 /// Bytes sent to readers, headers included.
 const FETCHED_BYTES: &str = "penstock_shuffle_fetched_bytes_total";
 /// Bytes in files that were lent to readers of this host: they read them themselves. Not in the bytes sent.
@@ -106,8 +116,10 @@ pub(crate) fn memory_used(bytes: u64) {
     metrics::gauge!(MEMORY_USED_BYTES).set(bytes as f64);
 }
 
-pub(crate) fn worker_usage(usage: &WorkerUsage) {
+pub(crate) fn worker_usage(usage: &WorkerUsage, takes_nothing: bool) {
     memory_used(usage.memory_used_bytes);
+    metrics::gauge!(MEMORY_PAUSED).set(f64::from(usage.paused));
+    metrics::gauge!(DRAINING).set(f64::from(takes_nothing));
     metrics::gauge!(MEMORY_LIMIT_BYTES).set(usage.memory_limit_bytes as f64);
     metrics::gauge!(LOCATIONS).set(usage.locations as f64);
     metrics::gauge!(OPEN_LOCATIONS).set(usage.open_locations as f64);
@@ -122,13 +134,21 @@ pub(crate) fn flush_failed() {
     metrics::counter!(FLUSH_FAILURES).increment(1);
 }
 
-pub(crate) fn disk(path: &str, state: DiskState, used_bytes: u64, room_bytes: u64) {
+pub(crate) fn disk(report: &DiskReport) {
+    let DiskReport { path, state, used_bytes, room_bytes, errors, .. } = report;
     for each in [DiskState::Healthy, DiskState::Full, DiskState::Failed, DiskState::Hung] {
-        let here = if each == state { 1.0 } else { 0.0 };
-        metrics::gauge!(DISK_STATE, "disk" => path.to_owned(), "state" => each.to_string()).set(here);
+        metrics::gauge!(DISK_STATE, "disk" => path.clone(), "state" => each.to_string())
+            .set(f64::from(each == *state));
     }
-    metrics::gauge!(DISK_USED_BYTES, "disk" => path.to_owned()).set(used_bytes as f64);
-    metrics::gauge!(DISK_ROOM_BYTES, "disk" => path.to_owned()).set(room_bytes as f64);
+    metrics::gauge!(DISK_USED_BYTES, "disk" => path.clone()).set(*used_bytes as f64);
+    metrics::gauge!(DISK_ROOM_BYTES, "disk" => path.clone()).set(*room_bytes as f64);
+    metrics::gauge!(DISK_ERRORS, "disk" => path.clone()).set(*errors);
+}
+
+/// One call to the object store with all its tries.
+pub(crate) fn object_call(operation: &'static str, took: Duration, has_failed: bool) {
+    metrics::histogram!(OBJECT_CALL_SECONDS, "operation" => operation).record(took.as_secs_f64());
+    metrics::counter!(OBJECT_CALL_FAILURES, "operation" => operation).increment(u64::from(has_failed));
 }
 
 pub(crate) fn evicted(bytes: u64, took: Duration) {

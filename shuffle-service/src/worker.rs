@@ -70,7 +70,7 @@ use penstock_protocol::{
 use tokio::sync::watch;
 
 pub use self::config::{Config, DiskClass, DiskConfig, EvictFirst, Fsync, InvalidConfig, Tier};
-pub(crate) use self::disks::DiskState;
+pub(crate) use self::disks::{DiskReport, DiskState};
 pub use self::storage::Storage;
 use self::{
     boot::{address, name, next_life, reach, report, serve_admin, serve_control, watch_disks},

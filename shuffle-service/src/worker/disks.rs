@@ -23,11 +23,11 @@ use penstock_common::lifecycle::{OnFailure, Tasks};
 use penstock_protocol::ids::WorkerId;
 use tokio::sync::oneshot;
 
-pub(crate) use self::health::DiskState;
 use self::{choice::Choice, removal::Removal};
+pub(crate) use self::{health::DiskState, volume::DiskReport};
 pub(super) use self::{
     monitor::Monitor,
-    volume::{DiskReport, Queued, Volume},
+    volume::{Queued, Volume},
 };
 use super::config::Config;
 use crate::disk::Disk;

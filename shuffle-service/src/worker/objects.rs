@@ -6,6 +6,7 @@ mod error;
 
 use std::{
     collections::HashSet,
+    future::IntoFuture,
     io,
     ops::Range,
     path::Path,
@@ -18,7 +19,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{TryStreamExt, future::BoxFuture};
+use futures::{TryFutureExt, TryStreamExt, future::BoxFuture};
 use opendal::{
     ErrorKind, Operator, Writer,
     layers::{RetryEvent, RetryLayer, TimeoutLayer},
@@ -31,7 +32,7 @@ use tokio::time::Instant;
 
 use self::error::failed;
 use super::unwanted::Unwanted;
-use crate::disk::StoredFile;
+use crate::{disk::StoredFile, metrics};
 
 /// A request costs a round trip, so more is read than is asked for.
 const READ_AHEAD_BYTES: u64 = 1 << 20;
@@ -138,11 +139,13 @@ impl Objects {
         key: &str,
         fill: impl AsyncFnOnce(&mut Writer) -> io::Result<T>,
     ) -> io::Result<T> {
+        let started = Instant::now();
         let mut writer = self.store.writer_with(key).chunk(UPLOAD_CHUNK_BYTES).await.map_err(failed)?;
         let filled = match fill(&mut writer).await {
             Ok(filled) => writer.close().await.map(|_| filled).map_err(failed),
             Err(error) => Err(error),
         };
+        metrics::object_call("write", started.elapsed(), filled.is_err());
         if filled.is_err() {
             if let Ok(Err(error)) = tokio::time::timeout(self.timeout, writer.abort()).await {
                 tracing::debug!(key, %error, "what was uploaded of an object stays in the store");
@@ -158,11 +161,15 @@ impl Objects {
 
     /// One that is missing is fine.
     pub async fn delete(&self, keys: Vec<String>) -> io::Result<()> {
-        self.store.delete_iter(keys).await.map_err(failed)
+        counted("delete", self.store.delete_iter(keys).map_err(failed)).await
     }
 
     /// Everything of this worker, whichever life made it.
     pub async fn list(&self) -> io::Result<HashSet<String>> {
+        counted("list", self.list_all()).await
+    }
+
+    async fn list_all(&self) -> io::Result<HashSet<String>> {
         let mut objects = HashSet::new();
         let mut entries = match self.store.lister_with(&self.folder).recursive(true).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(objects),
@@ -175,6 +182,14 @@ impl Objects {
         }
         Ok(objects)
     }
+}
+
+/// Shows how long a call takes, and whether it fails.
+async fn counted<T>(operation: &'static str, call: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let started = Instant::now();
+    let outcome = call.await;
+    metrics::object_call(operation, started.elapsed(), outcome.is_err());
+    outcome
 }
 
 /// Each try has its time, so what hangs is tried again like what failed.
@@ -215,7 +230,8 @@ impl StoredFile for Object {
             return Ok(bytes);
         }
         let end = wanted.end.max((offset + READ_AHEAD_BYTES).min(self.bytes));
-        let read = self.store.read_with(&self.key).range(offset..end).await.map_err(failed)?;
+        let read = self.store.read_with(&self.key).range(offset..end).into_future().map_err(failed);
+        let read = counted("read", read).await?;
         let read = read.to_bytes();
         if read.len() < length {
             return Err(io::ErrorKind::UnexpectedEof.into());

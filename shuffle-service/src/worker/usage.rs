@@ -22,7 +22,7 @@ pub(super) fn of(store: &Store) -> (Vec<bytes::Bytes>, Vec<pb::JobUsage>, pb::Wo
     usage.paused = store.budget.state() == MemoryState::Paused;
     usage.flush_us_per_mib = store.pace.flush.us_per_mib();
     usage.fetch_us_per_mib = store.pace.fetch.us_per_mib();
-    metrics::worker_usage(&usage);
+    metrics::worker_usage(&usage, store.standing.get().takes_nothing());
     (held.into_iter().map(job_bytes).collect(), by_job.into_values().collect(), usage)
 }
 

@@ -76,7 +76,10 @@ async fn what_the_store_does_not_take_is_not_committed_and_the_worker_goes_on() 
         let server = s3_server().await;
         let tiers = on(&server, Tier::Object, soon).await;
         server.faults.always(Operation::Upload, fault);
+        let watch = Watch::start();
         let error = tiers.try_write(SHUFFLE).await.unwrap_err();
+        assert!(watch.counter("penstock_shuffle_object_call_failures_total", "write") > 0);
+        drop(watch);
         server.faults.heal();
         let source =
             tiers.try_write(shuffle(1)).await.unwrap_or_else(|later| panic!("{error}, then {later}"));

@@ -64,7 +64,7 @@ impl Monitor {
     /// Says that the state has changed, and lets data flow again if it has become better.
     fn tell(&self, before: Option<DiskState>, failure: Option<io::Error>) -> Option<DiskState> {
         let report = self.volume().report();
-        metrics::disk(&report.path, report.state, report.used_bytes, report.room_bytes);
+        metrics::disk(&report);
         let changed = before.is_some_and(|before| before != report.state);
         if changed {
             let (disk, state, errors) = (report.path, report.state, report.errors);

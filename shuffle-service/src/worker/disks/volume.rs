@@ -39,7 +39,7 @@ struct Status {
 
 /// A disk as it is shown and reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::worker) struct DiskReport {
+pub(crate) struct DiskReport {
     pub path: String,
     pub class: DiskClass,
     pub state: DiskState,

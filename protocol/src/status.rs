@@ -34,7 +34,6 @@ pub enum ErrorCode {
     Unavailable,
     /// No answer in time: it may or may not have happened.
     DeadlineExceeded,
-    Cancelled,
     /// The caller does not show what it must.
     Denied,
     /// A bug.
@@ -42,7 +41,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 12] = [
         Self::InvalidMessage,
         Self::BuildMismatch,
         Self::NotFound,
@@ -53,7 +52,6 @@ impl ErrorCode {
         Self::Lost,
         Self::Unavailable,
         Self::DeadlineExceeded,
-        Self::Cancelled,
         Self::Denied,
         Self::Internal,
     ];
@@ -70,7 +68,6 @@ impl ErrorCode {
             Self::Lost => "lost",
             Self::Unavailable => "unavailable",
             Self::DeadlineExceeded => "deadline_exceeded",
-            Self::Cancelled => "cancelled",
             Self::Denied => "denied",
             Self::Internal => "internal",
         }
@@ -95,7 +92,6 @@ impl ErrorCode {
             Self::Lost => Code::DataLoss,
             Self::Unavailable => Code::Unavailable,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
-            Self::Cancelled => Code::Cancelled,
             Self::Denied => Code::Unauthenticated,
             Self::Internal => Code::Internal,
         }

@@ -87,8 +87,10 @@ impl<K: Ord + Clone + Display, T: Ord + Clone> Latest<K, T> {
 
     /// Takes all orders that somebody knows; true if one was news.
     pub fn merge(&mut self, heard: &Self) -> bool {
-        let news = heard.iter().filter(|(about, order)| self.take((*about).clone(), (*order).clone()));
-        news.count() > 0
+        let news = heard.unknown_to(self);
+        let is_news = !news.0.is_empty();
+        self.0.extend(news.0);
+        is_news
     }
 
     /// Those of which somebody knows none, or only earlier ones.

@@ -23,7 +23,7 @@ impl Problem {
         Self { status: StatusCode::BAD_REQUEST, code: "invalid_request", message: message.into() }
     }
 
-    /// Not shown who is asking; a bearer token would do.
+    /// Whoever asks has not shown that they may; a bearer token would do.
     pub fn unauthorized(message: impl Into<String>) -> Self {
         Self { status: StatusCode::UNAUTHORIZED, code: "unauthorized", message: message.into() }
     }

@@ -101,7 +101,9 @@ impl Masters {
         match (done, refused) {
             (Some(answer), _) => {
                 for reason in silent {
-                    eprintln!("warning: {reason}; repeat the order when it is back");
+                    eprintln!(
+                        "warning: {reason}; workers tell it of orders when it is back, but not of settings"
+                    );
                 }
                 Ok(answer)
             }

@@ -129,7 +129,7 @@ pub struct RunningMasters {
     pub secret_file: PathBuf,
 }
 
-/// The shuffle masters of the cluster in the default folder, as far as they run.
+/// The shuffle masters of the cluster in the default folder, as far as they run; none if none does.
 pub fn running_shuffle_masters() -> Option<RunningMasters> {
     let folder = Folder { state: std::env::var_os("PENSTOCK_CLUSTER_STATE").map(PathBuf::from) };
     let cluster = record::read(&folder.path().ok()?).ok()??;
@@ -137,8 +137,9 @@ pub fn running_shuffle_masters() -> Option<RunningMasters> {
         .processes
         .iter()
         .filter(|process| process.name.starts_with("shuffle-master") && process.is_running());
-    let addresses = masters.filter_map(|master| master.addresses.get("admin").cloned()).collect();
-    Some(RunningMasters { addresses, secret_file: cluster.secret_file })
+    let addresses: Vec<_> = masters.filter_map(|master| master.addresses.get("admin").cloned()).collect();
+    // Whoever else listens where they would be must not see what shows their secret.
+    (!addresses.is_empty()).then_some(RunningMasters { addresses, secret_file: cluster.secret_file })
 }
 
 async fn down(global: &Global, folder: &std::path::Path, purge: bool) -> anyhow::Result<Exit> {

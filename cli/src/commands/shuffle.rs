@@ -243,5 +243,6 @@ async fn quotas(masters: &Masters, quota: Quota) -> anyhow::Result<Value> {
     if let Some(locations) = quota.locations {
         body["locations"] = json!(locations);
     }
-    masters.post(&["quotas"], &body).await
+    // Each would complete it from what it knows.
+    masters.post_once(&["quotas"], &body).await
 }

@@ -119,12 +119,13 @@ impl Disks {
         }
     }
 
-    /// A call on one disk for which others wait: one that hangs keeps them no longer than a healthy disk may take, and is
-    /// asked nothing more until it answers. The call goes on.
+    /// A call on one disk for which others wait, at most for `patience`: one that hangs is asked nothing more until it answers.
+    /// The call goes on.
     pub async fn ask<T: Send + 'static>(
         &self,
         disk: usize,
         name: &'static str,
+        patience: Duration,
         call: impl Future<Output = io::Result<T>> + Send + 'static,
     ) -> io::Result<T> {
         let (volume, hang) = (Arc::clone(&self.volumes[disk]), self.hang());
@@ -132,7 +133,7 @@ impl Disks {
             return Err(io::ErrorKind::TimedOut.into());
         }
         // By then it is known to hang.
-        let patience = hang + hang / 10;
+        let patience = patience + hang / 10;
         let call = self.carry_within(patience, name, async move { volume.watched(hang, call).await });
         call.await.unwrap_or_else(|StillRunning| Err(io::ErrorKind::TimedOut.into()))
     }

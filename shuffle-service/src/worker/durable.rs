@@ -12,7 +12,7 @@ use penstock_protocol::frame::{self, Refusal};
 
 use super::{
     location::{Location, Part, Place},
-    manifest::{self, LocationEntry, Manifest, PartEntry, PartName, Version},
+    manifest::{LocationEntry, Manifest, PartEntry, PartName, Version},
     read_back::may_pass,
     store::{LocationKey, Shuffle, Store, shuffle_folder},
     write_out::{Flushed, Named},
@@ -209,7 +209,7 @@ impl Store {
             let own = volume.folder.join(&folder);
             let put = async {
                 if takes_manifest {
-                    let file = own.join(manifest::FILE_NAME);
+                    let file = own.join(&self.manifest_name);
                     self.disks.disk.replace(&file, content.clone(), durable.is_some()).await?;
                 }
                 for folder in own.ancestors().take(if durable.is_some() { 3 } else { 0 }) {

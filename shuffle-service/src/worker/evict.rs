@@ -33,6 +33,8 @@ pub(super) struct Evictor {
 }
 
 const LEAVE_DAMAGED: Duration = Duration::from_secs(600);
+/// So many files that cannot be read are passed over in one round.
+const UNREADABLE_MAX: u32 = 3;
 
 /// A file that holds room on the disk although its data has moved: it could not be deleted yet.
 struct Left {
@@ -68,12 +70,14 @@ impl Evictor {
         self.clear_left().await;
         let settings = self.store.settings.get();
         let (from, to) = (settings.evict_from_percent, settings.evict_to_percent);
-        let mut goal = self.store.disks.volumes[self.disk].excess_bytes(from, to);
-        if goal == 0 {
+        let volume = &self.store.disks.volumes[self.disk];
+        let mut goal = volume.excess_bytes(from, to);
+        if goal == 0 || !volume.is_usable() {
             return;
         }
         let now = Instant::now();
         while self.damaged.pop_front_if(|(until, _)| *until <= now).is_some() {}
+        let mut unreadable = 0;
         for named in self.candidates(settings.evict_first) {
             for part in self.whole(&named).await {
                 if goal == 0 {
@@ -91,7 +95,9 @@ impl Evictor {
                         tracing::warn!(shuffle = %named.shuffle, %error, "moving data to the object store failed");
                         match FileFault::of(&error) {
                             None => return,
-                            Some(FileFault::Unreadable(_)) => {}
+                            // More of them say that the disk fails.
+                            Some(FileFault::Unreadable(_)) if unreadable >= UNREADABLE_MAX => return,
+                            Some(FileFault::Unreadable(_)) => unreadable += 1,
                             Some(FileFault::Damaged) => {
                                 self.damaged.push_back((Instant::now() + LEAVE_DAMAGED, file));
                             }
@@ -163,7 +169,7 @@ impl Evictor {
 #[derive(Debug, thiserror::Error)]
 enum FileFault {
     #[error("the file cannot be read: {0}")]
-    Unreadable(io::Error),
+    Unreadable(#[source] io::Error),
     #[error("the file does not match its checksum and stays where it is")]
     Damaged,
 }

@@ -13,7 +13,7 @@ use penstock_common::{lifecycle::CancellationToken, retry::Backoff};
 
 use super::{
     location::Place,
-    manifest::{Manifest, PartName},
+    manifest::LocationEntry,
     objects::Objects,
     recovery::{Recovered, look_again},
     store::Store,
@@ -39,15 +39,6 @@ impl NamedObjects {
         };
         Self { keys: parts.filter_map(|part| key(&part.place)).collect(), are_all }
     }
-}
-
-fn objects_of(manifest: Manifest) -> Vec<String> {
-    let parts = manifest.locations.into_iter().flat_map(|location| location.parts);
-    let key = |name| match name {
-        PartName::Object(key) => Some(key),
-        PartName::File(_) => None,
-    };
-    parts.filter_map(|part| key(part.name)).collect()
 }
 
 pub(super) struct Sweeper {
@@ -92,9 +83,9 @@ impl Sweeper {
             self.store.keep(job, []);
         }
         for manifest in sighting.manifests {
-            let (job, objects) = (manifest.shuffle.job, objects_of(manifest));
-            self.named.keys.extend(objects.iter().cloned());
-            self.store.keep(job, objects);
+            let objects = || manifest.locations.iter().flat_map(LocationEntry::objects).cloned();
+            self.named.keys.extend(objects());
+            self.store.keep(manifest.shuffle.job, objects());
         }
         self.is_all_seen = sighting.is_all_seen;
         self.named.are_all |= self.is_all_seen;
@@ -152,7 +143,7 @@ mod tests {
         worker::{
             config::Config,
             disks::Disks,
-            manifest::{LocationEntry, PartEntry, Version},
+            manifest::{Manifest, PartEntry, PartName, Version},
             memory::Budget,
             recovery::recover,
             settings::Settings,

@@ -4,7 +4,7 @@
 //! is told from one that is whole (invariant 8). Files are named relative to the worker's folder, so a disk may be mounted
 //! elsewhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use penstock_protocol::{
@@ -13,14 +13,29 @@ use penstock_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-pub(super) const FILE_NAME: &str = "manifest";
+const FILE_NAME: &str = "manifest";
 const MAGIC: &str = "penstock-manifest-1";
+
+/// What a life calls its manifests. One that has not seen all of what former lives wrote leaves that as it is.
+pub(super) fn file_name(life: Incarnation, is_all_seen: bool) -> String {
+    if is_all_seen { FILE_NAME.to_owned() } else { format!("{FILE_NAME}-{life}") }
+}
+
+/// Whether a life gave this name to a manifest.
+pub(super) fn is_file_name(file: &Path) -> bool {
+    let life = file.file_name().and_then(|name| name.to_str()?.strip_prefix(FILE_NAME));
+    life.is_some_and(|life| life.is_empty() || life.strip_prefix('-').is_some_and(is_number))
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
 
 /// A shuffle as far as it is committed and out of memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Manifest {
     pub shuffle: ShuffleId,
-    /// Of several manifests of a shuffle the highest counts.
+    /// Of what several manifests of a shuffle say of a location, the highest counts.
     pub version: Version,
     pub locations: Vec<LocationEntry>,
 }
@@ -55,6 +70,16 @@ pub(super) enum PartName {
     File(PathBuf),
     /// In the object store.
     Object(String),
+}
+
+impl LocationEntry {
+    /// Keys of its parts in the object store.
+    pub fn objects(&self) -> impl Iterator<Item = &String> {
+        self.parts.iter().filter_map(|part| match &part.name {
+            PartName::Object(key) => Some(key),
+            PartName::File(_) => None,
+        })
+    }
 }
 
 /// Why bytes are no manifest.
@@ -143,6 +168,15 @@ mod tests {
             changed[position] ^= 0x10;
             let parsed = Manifest::parse(&changed);
             assert!(parsed.is_err(), "byte {position}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn manifests_are_told_from_files_of_data_and_from_what_is_not_whole_yet() {
+        let own = [file_name(Incarnation(7), true), file_name(Incarnation(7), false)];
+        assert!(own.iter().all(|name| is_file_name(&Path::new("job/0-0").join(name))));
+        for other in ["job/0-0/3-1-0", "job/0-0/manifest.new", "job/0-0/manifest-7.new", "manifest/0-0/x"] {
+            assert!(!is_file_name(Path::new(other)), "{other}");
         }
     }
 

@@ -25,6 +25,9 @@ use super::{
     store::shuffle_folder,
 };
 
+/// Listing a disk may take so many times as long as any other call: it looks at each file.
+const LISTING: u32 = 4;
+
 /// The committed locations of former lives.
 pub(super) type Recovered = BTreeMap<ShuffleId, Vec<(LocationEntry, Vec<Part>)>>;
 
@@ -39,39 +42,46 @@ struct Found {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Recovery {
     pub locations: Recovered,
-    /// Committed locations of which something may lie on a disk that could not be looked through.
+    /// Committed locations of which something may lie where this life could not look.
     pub absent: BTreeMap<ShuffleId, Vec<LocationEntry>>,
     /// Jobs of which more is there: it could be neither read nor deleted.
     pub jobs_left: BTreeSet<JobId>,
     /// The last life that wrote something down.
     pub last_life: Option<Incarnation>,
-    /// Whether everything was seen: each disk was looked through, and each manifest read or known to be damaged.
+    /// Whether everything was seen: each disk was there and looked through, and each manifest read or known to be damaged.
     pub is_all_seen: bool,
 }
 
 /// Looks through all disks. What cannot be read is left out, and with it what it holds; all of it if nothing is to be kept.
+/// While something was not seen, nothing is known to be too much, and nothing is deleted.
 pub(super) async fn recover(disks: &Disks, keep: bool) -> Recovery {
-    let (found, all_listed) = find_files(disks).await;
-    let (manifests, mut stays) = if keep { read_manifests(disks, &found).await } else { Default::default() };
-    let mut recovery = Recovery {
-        is_all_seen: all_listed && stays.is_empty(),
-        last_life: last_life(&manifests),
-        ..Recovery::default()
-    };
-    for (id, manifest) in newest(manifests) {
-        let (complete, others) = complete(manifest, &found);
-        if !others.is_empty() && !all_listed {
-            stays.insert(shuffle_folder(id));
-            recovery.absent.insert(id, others);
-        } else if !others.is_empty() {
-            tracing::warn!(shuffle = %id, lost = others.len(), "committed locations of a former life are not all there");
-        }
+    let Seen { found, is_everything, has_empty } = find_files(disks).await;
+    let (manifests, are_all_read) =
+        if keep { read_manifests(disks, &found).await } else { (Vec::new(), true) };
+    let mut recovery = Recovery { last_life: last_life(&manifests), ..Recovery::default() };
+    for (id, entries) in by_shuffle(manifests) {
+        let (complete, others) = complete(entries, &found);
         if !complete.is_empty() {
             recovery.locations.insert(id, complete);
         }
+        if !others.is_empty() {
+            recovery.absent.insert(id, others);
+        }
     }
-    recovery.jobs_left = delete_the_rest(disks, &found, &recovery.locations, &stays).await;
-    recovery.jobs_left.extend(stays.iter().filter_map(|folder| job_of(folder)));
+    // A disk that was not mounted looks like one that is new.
+    let is_disk_missing = has_empty && !recovery.absent.is_empty();
+    recovery.is_all_seen = is_everything && are_all_read && !is_disk_missing;
+    if recovery.is_all_seen {
+        for (shuffle, lost) in std::mem::take(&mut recovery.absent) {
+            let lost = lost.len();
+            tracing::warn!(%shuffle, lost, "committed locations of a former life are not all there");
+        }
+    }
+    recovery.jobs_left = if recovery.is_all_seen || !keep {
+        delete_the_rest(disks, &found, &recovery.locations).await
+    } else {
+        jobs_of(&found)
+    };
     recovery
 }
 
@@ -79,16 +89,16 @@ fn last_life(manifests: &[Manifest]) -> Option<Incarnation> {
     manifests.iter().map(|manifest| manifest.version.0).max()
 }
 
-/// One of each shuffle.
-fn newest(all: Vec<Manifest>) -> BTreeMap<ShuffleId, Manifest> {
-    let mut manifests: BTreeMap<ShuffleId, Manifest> = BTreeMap::new();
-    for manifest in all {
-        let known = manifests.get(&manifest.shuffle).map(|known| known.version);
-        if known < Some(manifest.version) {
-            manifests.insert(manifest.shuffle, manifest);
-        }
+/// What the newest manifest that knows it says of each location. Only the release of its shuffle ends one, so what is missing
+/// in a newer manifest was not seen by the life that wrote it.
+fn by_shuffle(mut manifests: Vec<Manifest>) -> BTreeMap<ShuffleId, Vec<LocationEntry>> {
+    manifests.sort_by_key(|manifest| manifest.version);
+    let mut shuffles: BTreeMap<ShuffleId, BTreeMap<_, LocationEntry>> = BTreeMap::new();
+    for Manifest { shuffle, locations, .. } in manifests {
+        let keyed = locations.into_iter().map(|entry| ((entry.partition, entry.epoch), entry));
+        shuffles.entry(shuffle).or_default().extend(keyed);
     }
-    manifests
+    shuffles.into_iter().map(|(id, entries)| (id, entries.into_values().collect())).collect()
 }
 
 /// What is on the disks now, when not everything was seen at the start. Of this life, too.
@@ -100,10 +110,13 @@ pub(super) struct Sighting {
 
 /// Looks once more: a disk that was away may be back.
 pub(super) async fn look_again(disks: &Disks) -> Sighting {
-    let (found, all_listed) = find_files(disks).await;
-    let (manifests, unread) = read_manifests(disks, &found).await;
-    let jobs = found.keys().filter_map(|name| job_of(name)).collect();
-    Sighting { jobs, manifests, is_all_seen: all_listed && unread.is_empty() }
+    let Seen { found, is_everything, .. } = find_files(disks).await;
+    let (manifests, are_all_read) = read_manifests(disks, &found).await;
+    Sighting { jobs: jobs_of(&found), manifests, is_all_seen: is_everything && are_all_read }
+}
+
+fn jobs_of(found: &Files) -> BTreeSet<JobId> {
+    found.keys().filter_map(|name| job_of(name)).collect()
 }
 
 /// Whose files lie in a folder or below a name, see [`shuffle_folder`].
@@ -114,22 +127,29 @@ fn job_of(name: &Path) -> Option<JobId> {
 /// Files by their names below the worker's folder, which may be there on several disks.
 type Files = BTreeMap<PathBuf, Vec<Found>>;
 
-/// All manifests, and the folders of those that could not be read. A damaged one names nothing; one that a disk does not give
-/// now may name anything, and the next life may read it.
-async fn read_manifests(disks: &Disks, found: &Files) -> (Vec<Manifest>, HashSet<PathBuf>) {
-    let (mut manifests, mut unread) = (Vec::new(), HashSet::new());
-    let mut all = Vec::new();
-    for (name, files) in found.iter().filter(|(name, _)| name.ends_with(manifest::FILE_NAME)) {
-        all.extend(files.iter().map(|file| (name, file)));
-    }
-    for (name, file) in all {
+/// What was found.
+struct Seen {
+    found: Files,
+    /// Every disk could be looked through.
+    is_everything: bool,
+    /// On one of them there was nothing.
+    has_empty: bool,
+}
+
+/// The manifests, and whether these are all. A damaged one names nothing; one that a disk does not give now may name anything,
+/// and the next life may read it.
+async fn read_manifests(disks: &Disks, found: &Files) -> (Vec<Manifest>, bool) {
+    let (mut manifests, mut are_all_read) = (Vec::new(), true);
+    let named = found.iter().filter(|(name, _)| manifest::is_file_name(name));
+    let all: Vec<&Found> = named.flat_map(|(_, files)| files).collect();
+    for file in all {
         let bytes = match read_whole(disks, file).await {
             Ok(bytes) => bytes,
             // Released since it was found.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => {
                 tracing::warn!(file = %file.file.display(), %error, "a manifest cannot be read");
-                unread.extend(name.parent().map(Path::to_owned));
+                are_all_read = false;
                 continue;
             }
         };
@@ -138,42 +158,56 @@ async fn read_manifests(disks: &Disks, found: &Files) -> (Vec<Manifest>, HashSet
             Err(error) => tracing::warn!(file = %file.file.display(), %error, "a manifest is not usable"),
         }
     }
-    (manifests, unread)
+    (manifests, are_all_read)
 }
 
-/// All files, and whether every disk could be looked through.
-async fn find_files(disks: &Disks) -> (Files, bool) {
-    let mut found = Files::new();
-    let mut all_listed = disks.volumes.iter().all(|volume| volume.is_taken_over());
-    for (disk, volume) in disks.volumes.iter().enumerate().filter(|(_, volume)| volume.is_taken_over()) {
+async fn find_files(disks: &Disks) -> Seen {
+    let mut seen = Seen { found: Files::new(), is_everything: true, has_empty: false };
+    let listed = disks.volumes.iter().enumerate().map(|(disk, volume)| async move {
+        if !volume.is_taken_over() {
+            return None;
+        }
         let (files, folder) = (Arc::clone(&disks.disk), volume.folder.clone());
-        let files = match disks.ask(disk, "list", async move { files.files(&folder).await }).await {
-            Ok(files) => files,
-            Err(error) => {
+        let patience = disks.hang() * LISTING;
+        let listed = disks.ask(disk, "list", patience, async move { files.files(&folder).await }).await;
+        listed
+            .inspect_err(|error| {
                 tracing::warn!(disk = %volume.folder.display(), %error, "what is on a disk cannot be listed");
-                all_listed = false;
-                continue;
-            }
+            })
+            .ok()
+    });
+    let listed = futures::future::join_all(listed).await;
+    for (disk, (volume, files)) in disks.volumes.iter().zip(listed).enumerate() {
+        let Some(files) = files else {
+            seen.is_everything = false;
+            continue;
         };
+        let mut is_empty = true;
         for (file, bytes) in files {
             let Ok(name) = file.strip_prefix(&volume.folder).map(Path::to_owned) else { continue };
             // Directly in the folder are only files of the disk itself.
             if name.components().count() > 1 {
-                found.entry(name).or_default().push(Found { disk, file, bytes });
+                is_empty = false;
+                seen.found.entry(name).or_default().push(Found { disk, file, bytes });
             }
         }
+        seen.has_empty |= is_empty;
     }
-    (found, all_listed)
+    seen
 }
 
 async fn read_whole(disks: &Disks, found: &Found) -> io::Result<Bytes> {
     let length = usize::try_from(found.bytes).map_err(io::Error::other)?;
     let (files, file) = (Arc::clone(&disks.disk), found.file.clone());
-    disks.ask(found.disk, "read", async move { files.open(&file).await?.read_at(0, length).await }).await
+    let read = async move { files.open(&file).await?.read_at(0, length).await };
+    disks.ask(found.disk, "read", disks.hang(), read).await
 }
 
 /// The locations whose parts are all there, and the others.
-fn complete(manifest: Manifest, found: &Files) -> (Vec<(LocationEntry, Vec<Part>)>, Vec<LocationEntry>) {
+fn complete(
+    entries: Vec<LocationEntry>,
+    found: &Files,
+) -> (Vec<(LocationEntry, Vec<Part>)>, Vec<LocationEntry>) {
     let with_parts = |entry: &LocationEntry| {
         let mut end = 0;
         let mut parts = Vec::with_capacity(entry.parts.len());
@@ -187,7 +221,7 @@ fn complete(manifest: Manifest, found: &Files) -> (Vec<(LocationEntry, Vec<Part>
         Some(parts)
     };
     let (mut complete, mut others) = (Vec::new(), Vec::new());
-    for entry in manifest.locations {
+    for entry in entries {
         match with_parts(&entry) {
             Some(parts) => complete.push((entry, parts)),
             None => others.push(entry),
@@ -208,12 +242,7 @@ fn find_part(part: &PartEntry, found: &Files) -> Option<Part> {
 }
 
 /// Returns the jobs of which something could not be deleted.
-async fn delete_the_rest(
-    disks: &Disks,
-    found: &Files,
-    recovered: &Recovered,
-    stays: &HashSet<PathBuf>,
-) -> BTreeSet<JobId> {
+async fn delete_the_rest(disks: &Disks, found: &Files, recovered: &Recovered) -> BTreeSet<JobId> {
     let mut jobs_left = BTreeSet::new();
     let parts = recovered.values().flatten().flat_map(|(_, parts)| parts);
     let kept: HashSet<&PathBuf> = parts
@@ -222,14 +251,15 @@ async fn delete_the_rest(
             Place::Object { .. } => None,
         })
         .collect();
-    let manifests: HashSet<_> =
-        recovered.keys().map(|id| shuffle_folder(*id).join(manifest::FILE_NAME)).collect();
-    let stays = |name: &Path| name.parent().is_some_and(|folder| stays.contains(folder));
-    for (name, files) in found.iter().filter(|(name, _)| !manifests.contains(*name) && !stays(name)) {
+    let folders: HashSet<_> = recovered.keys().map(|id| shuffle_folder(*id)).collect();
+    let is_manifest = |name: &Path| {
+        manifest::is_file_name(name) && name.parent().is_some_and(|folder| folders.contains(folder))
+    };
+    for (name, files) in found.iter().filter(|(name, _)| !is_manifest(name)) {
         for found in files.iter().filter(|found| !kept.contains(&found.file)) {
             let (files, file) = (Arc::clone(&disks.disk), found.file.clone());
             let removal = async move { files.remove_file(&file).await };
-            if let Err(error) = disks.ask(found.disk, "delete", removal).await {
+            if let Err(error) = disks.ask(found.disk, "delete", disks.hang(), removal).await {
                 tracing::warn!(name = %name.display(), %error, "what a former life left is not deleted yet");
                 jobs_left.extend(job_of(name));
             }

@@ -39,6 +39,7 @@ use super::{
     guard::Guard,
     jobs::Jobs,
     location::{Location, Placement},
+    manifest::{self, LocationEntry},
     memory::Budget,
     objects::Objects,
     pace::Pace,
@@ -63,6 +64,8 @@ pub(super) struct Store {
     pub pace: Pace,
     pub jobs_known: Jobs,
     congestion: Congestion,
+    /// What its manifests are called.
+    pub manifest_name: String,
     /// Former lives of which something is served.
     former_lives: BTreeSet<Incarnation>,
     pub guard: Guard,
@@ -93,6 +96,7 @@ impl Store {
             pace: Pace::default(),
             jobs_known: Jobs::default(),
             congestion: Congestion::new(),
+            manifest_name: manifest::file_name(incarnation, true),
             former_lives,
             guard: Guard::default(),
             complaints: Complaints::default(),
@@ -104,8 +108,12 @@ impl Store {
 
     /// Takes what former lives committed, to serve it as theirs, and keeps what else they left.
     pub fn adopt(&mut self, recovery: Recovery) {
+        self.manifest_name = manifest::file_name(self.incarnation, recovery.is_all_seen);
         for job in recovery.jobs_left {
             self.keep(job, []);
+        }
+        for (id, entries) in &recovery.absent {
+            self.keep(id.job, entries.iter().flat_map(LocationEntry::objects).cloned());
         }
         let (mut locations, mut absent) = (recovery.locations, recovery.absent);
         let shuffles: BTreeSet<_> = locations.keys().chain(absent.keys()).copied().collect();

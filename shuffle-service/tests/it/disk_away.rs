@@ -1,6 +1,6 @@
 //! A disk that does not answer when its worker starts, or when something is committed.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use penstock_common::bytes::ByteSize;
 use penstock_protocol::{
@@ -8,14 +8,14 @@ use penstock_protocol::{
     shuffle::{CommitVerdict, ShuffleTarget},
 };
 use penstock_shuffle_service::{
-    disk::{Fault, FaultyDisk, Operation, Rule},
+    disk::{Disk, Fault, FaultyDisk, Operation, Rule},
     worker::{Config, DiskClass, DiskConfig, Fsync},
 };
 
 use crate::{
-    cluster::{JOB, SHUFFLE, Setup, Worker, cluster, eventually, payload, winner},
+    cluster::{Cluster, JOB, SHUFFLE, Setup, Worker, cluster, eventually, payload, winner},
     disks::states,
-    restart::{BATCH, assert_lost, committed, one_worker, read},
+    restart::{BATCH, assert_lost, committed, one_worker, read, synced},
 };
 
 fn two_disks() -> Setup {
@@ -27,6 +27,16 @@ fn two_disks() -> Setup {
         config.disk_probe_interval_ms = 10;
     };
     Setup { configure, ..one_worker() }
+}
+
+/// Another epoch of the shuffle is committed by the life that runs now.
+async fn go_on(cluster: &Cluster) {
+    let wanted = [(PartitionIndex(0), Epoch(1))];
+    let locations = cluster.owner.extend(SHUFFLE, &wanted, &[]).await.unwrap();
+    let target = Arc::new(ShuffleTarget { shuffle: SHUFFLE, locations });
+    cluster.write(&target, 1, 0, [(0, payload(1, 0, 0, 100))]).await.unwrap();
+    let verdicts = cluster.commit(&target, &[winner(1, 0)]).await;
+    assert!(matches!(verdicts[0].1, CommitVerdict::Committed { .. }), "{verdicts:?}");
 }
 
 // Invariant 25, whatever the life in between writes down of the same shuffle. A disk that hangs does not keep it from
@@ -44,12 +54,7 @@ async fn what_lies_on_a_disk_that_was_away_at_a_start_is_served_by_the_next_life
         faults.always("fast", Operation::List, fault);
         let second = cluster.restart_with(worker, Arc::clone(&worker.disk), faults).await;
         assert_lost(&cluster, &source).await;
-        let wanted = [(PartitionIndex(0), Epoch(1))];
-        let locations = cluster.owner.extend(SHUFFLE, &wanted, &[]).await.unwrap();
-        let target = Arc::new(ShuffleTarget { shuffle: SHUFFLE, locations });
-        cluster.write(&target, 1, 0, [(0, payload(1, 0, 0, 100))]).await.unwrap();
-        let verdicts = cluster.commit(&target, &[winner(1, 0)]).await;
-        assert!(matches!(verdicts[0].1, CommitVerdict::Committed { .. }), "{verdicts:?}");
+        go_on(&cluster).await;
         second.faults.heal();
         let third = cluster.restart(&second, Arc::clone(&second.disk)).await;
         assert_eq!(read(&cluster, &source).await.unwrap(), 5, "{fault:?}");
@@ -57,6 +62,43 @@ async fn what_lies_on_a_disk_that_was_away_at_a_start_is_served_by_the_next_life
         cluster.owner.release_job(JOB).await.unwrap();
         eventually("nothing is left", async || third.disk.files().is_empty()).await;
     }
+}
+
+// Invariant 25, too, for a manifest that the disk does not give: what the life in between writes down does not take its place.
+#[tokio::test]
+async fn what_a_manifest_names_that_cannot_be_read_at_a_start_is_served_by_the_next_life() {
+    let cluster = cluster(synced()).await;
+    let source = committed(&cluster, 5).await;
+    let worker = &cluster.workers[0];
+    let faults = Arc::new(FaultyDisk::new(worker.disk.clone()));
+    faults.always(format!("data/w0/{JOB}/0-0/manifest"), Operation::Read, Fault::Error);
+    let second = cluster.restart_with(worker, Arc::clone(&worker.disk), faults).await;
+    assert_lost(&cluster, &source).await;
+    go_on(&cluster).await;
+    let third = cluster.restart(&second, Arc::clone(&second.disk)).await;
+    assert_eq!(read(&cluster, &source).await.unwrap(), 5);
+    cluster.owner.release_job(JOB).await.unwrap();
+    eventually("nothing is left", async || third.disk.files().is_empty()).await;
+}
+
+// Invariant 25: a disk that is not mounted is an empty folder.
+#[tokio::test]
+async fn what_lies_on_a_disk_that_was_not_mounted_at_a_start_is_served_by_the_next_life() {
+    let cluster = cluster(two_disks()).await;
+    let source = committed(&cluster, 5).await;
+    let worker = &cluster.workers[0];
+    let unmounted = Arc::new(worker.disk.after_kill());
+    unmounted.remove_folder(Path::new("fast")).await.unwrap();
+    let second = cluster.restart(worker, unmounted).await;
+    assert_lost(&cluster, &source).await;
+    let mounted = Arc::new(second.disk.after_kill());
+    for file in worker.disk.files().into_iter().filter(|file| file.starts_with("fast")) {
+        let mut bytes = Vec::new();
+        worker.disk.damage(&file, |content| bytes.clone_from(content));
+        mounted.write_at(&file, 0, vec![bytes.into()]).await.unwrap();
+    }
+    let _third = cluster.restart(&second, mounted).await;
+    assert_eq!(read(&cluster, &source).await.unwrap(), 5);
 }
 
 // What lies on it is not served, and goes with its job all the same.

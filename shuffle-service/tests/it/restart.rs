@@ -19,7 +19,7 @@ pub fn one_worker() -> Setup {
     Setup { workers: 1, options, ..Setup::default() }
 }
 
-fn synced() -> Setup {
+pub fn synced() -> Setup {
     Setup { configure: |config| config.fsync = Fsync::Commit, ..one_worker() }
 }
 

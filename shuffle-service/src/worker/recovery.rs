@@ -8,16 +8,17 @@
 //!
 //! What a manifest names in the object store is taken for there: a store that is slow must not hold up what is on the disks.
 
+mod look;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use bytes::Bytes;
 use penstock_protocol::ids::{Incarnation, JobId, ShuffleId};
 
+use self::look::{Files, Seen, find_files, read_manifests};
 use super::{
     disks::Disks,
     location::{Part, Place},
@@ -25,18 +26,8 @@ use super::{
     store::shuffle_folder,
 };
 
-/// Listing a disk may take so many times as long as any other call: it looks at each file.
-const LISTING: u32 = 4;
-
 /// The committed locations of former lives.
 pub(super) type Recovered = BTreeMap<ShuffleId, Vec<(LocationEntry, Vec<Part>)>>;
-
-/// A file as it was found.
-struct Found {
-    disk: usize,
-    file: PathBuf,
-    bytes: u64,
-}
 
 /// What former lives left.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -110,9 +101,12 @@ pub(super) struct Sighting {
 
 /// Looks once more: a disk that was away may be back.
 pub(super) async fn look_again(disks: &Disks) -> Sighting {
-    let Seen { found, is_everything, .. } = find_files(disks).await;
+    let Seen { found, is_everything, has_empty } = find_files(disks).await;
     let (manifests, are_all_read) = read_manifests(disks, &found).await;
-    Sighting { jobs: jobs_of(&found), manifests, is_all_seen: is_everything && are_all_read }
+    let mut entries = by_shuffle(manifests.clone()).into_values();
+    let is_disk_missing = has_empty && entries.any(|entries| !complete(entries, &found).1.is_empty());
+    let is_all_seen = is_everything && are_all_read && !is_disk_missing;
+    Sighting { jobs: jobs_of(&found), manifests, is_all_seen }
 }
 
 fn jobs_of(found: &Files) -> BTreeSet<JobId> {
@@ -122,85 +116,6 @@ fn jobs_of(found: &Files) -> BTreeSet<JobId> {
 /// Whose files lie in a folder or below a name, see [`shuffle_folder`].
 fn job_of(name: &Path) -> Option<JobId> {
     name.iter().next()?.to_str()?.parse().ok()
-}
-
-/// Files by their names below the worker's folder, which may be there on several disks.
-type Files = BTreeMap<PathBuf, Vec<Found>>;
-
-/// What was found.
-struct Seen {
-    found: Files,
-    /// Every disk could be looked through.
-    is_everything: bool,
-    /// On one of them there was nothing.
-    has_empty: bool,
-}
-
-/// The manifests, and whether these are all. A damaged one names nothing; one that a disk does not give now may name anything,
-/// and the next life may read it.
-async fn read_manifests(disks: &Disks, found: &Files) -> (Vec<Manifest>, bool) {
-    let (mut manifests, mut are_all_read) = (Vec::new(), true);
-    let named = found.iter().filter(|(name, _)| manifest::is_file_name(name));
-    let all: Vec<&Found> = named.flat_map(|(_, files)| files).collect();
-    for file in all {
-        let bytes = match read_whole(disks, file).await {
-            Ok(bytes) => bytes,
-            // Released since it was found.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => {
-                tracing::warn!(file = %file.file.display(), %error, "a manifest cannot be read");
-                are_all_read = false;
-                continue;
-            }
-        };
-        match Manifest::parse(&bytes) {
-            Ok(manifest) => manifests.push(manifest),
-            Err(error) => tracing::warn!(file = %file.file.display(), %error, "a manifest is not usable"),
-        }
-    }
-    (manifests, are_all_read)
-}
-
-async fn find_files(disks: &Disks) -> Seen {
-    let mut seen = Seen { found: Files::new(), is_everything: true, has_empty: false };
-    let listed = disks.volumes.iter().enumerate().map(|(disk, volume)| async move {
-        if !volume.is_taken_over() {
-            return None;
-        }
-        let (files, folder) = (Arc::clone(&disks.disk), volume.folder.clone());
-        let patience = disks.hang() * LISTING;
-        let listed = disks.ask(disk, "list", patience, async move { files.files(&folder).await }).await;
-        listed
-            .inspect_err(|error| {
-                tracing::warn!(disk = %volume.folder.display(), %error, "what is on a disk cannot be listed");
-            })
-            .ok()
-    });
-    let listed = futures::future::join_all(listed).await;
-    for (disk, (volume, files)) in disks.volumes.iter().zip(listed).enumerate() {
-        let Some(files) = files else {
-            seen.is_everything = false;
-            continue;
-        };
-        let mut is_empty = true;
-        for (file, bytes) in files {
-            let Ok(name) = file.strip_prefix(&volume.folder).map(Path::to_owned) else { continue };
-            // Directly in the folder are only files of the disk itself.
-            if name.components().count() > 1 {
-                is_empty = false;
-                seen.found.entry(name).or_default().push(Found { disk, file, bytes });
-            }
-        }
-        seen.has_empty |= is_empty;
-    }
-    seen
-}
-
-async fn read_whole(disks: &Disks, found: &Found) -> io::Result<Bytes> {
-    let length = usize::try_from(found.bytes).map_err(io::Error::other)?;
-    let (files, file) = (Arc::clone(&disks.disk), found.file.clone());
-    let read = async move { files.open(&file).await?.read_at(0, length).await };
-    disks.ask(found.disk, "read", disks.hang(), read).await
 }
 
 /// The locations whose parts are all there, and the others.
@@ -272,8 +187,7 @@ async fn delete_the_rest(disks: &Disks, found: &Files, recovered: &Recovered) ->
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::sync::Arc;
-
+    use bytes::Bytes;
     use penstock_common::lifecycle::Tasks;
 
     use super::*;

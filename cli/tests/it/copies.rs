@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
@@ -124,9 +124,9 @@ pub const DIGESTS: &str = "select l_suppkey % 100 as part, count(*) as suppliers
     (select l_suppkey, sum(l_quantity) as quantity, md5(repeat(cast(l_suppkey as varchar), 200000)) as digest \
     from lineitem group by l_suppkey) where quantity > 0 group by l_suppkey % 100";
 
-/// Each worker stands still in the middle of a job, for so long at least, and comes back with what it was sent before, and to
-/// writers and readers that have left it.
-pub fn each_stands_still_for(pause: Duration) {
+// It comes back with what it was sent before it stood still, and to writers and readers that have left it.
+#[test]
+fn each_shuffle_worker_stands_still_and_comes_back_while_the_job_runs_and_no_task_runs_again() {
     let world = World::new();
     let cluster = with_one_slot(&world);
     let data = create_tables(&world);
@@ -141,7 +141,6 @@ pub fn each_stands_still_for(pause: Duration) {
         let goes_on_without_it = |stages: &[Value]| has_new_epochs(stages) && some_stage_is_half_done(stages);
         rerun::halt_when(executor, &Rest::new(&cluster, &job), goes_on_without_it, || {
             is("silent");
-            std::thread::sleep(pause);
             signal(victim, Signal::SIGCONT);
             is("serving");
         });
@@ -149,9 +148,29 @@ pub fn each_stands_still_for(pause: Duration) {
     }
 }
 
-#[test]
-fn each_shuffle_worker_stands_still_and_comes_back_while_the_job_runs_and_no_task_runs_again() {
-    each_stands_still_for(Duration::ZERO);
+/// Each worker stands still in the middle of a job and for so long at least, while one job after the other runs, and comes back.
+pub fn each_stands_still_for(pause: Duration) {
+    let world = World::new();
+    let cluster = with_one_slot(&world);
+    let data = create_tables(&world);
+    let run = || {
+        let job =
+            world.json(&["submit", "--json", "-e", DIGESTS])["job_id"].as_str().expect("an id").to_owned();
+        assert_right_at_once(&world, &cluster, &job, DIGESTS, &data);
+    };
+    for (worker, name) in WORKERS.into_iter().zip(["worker-1", "worker-2", "worker-3"]) {
+        let victim = cluster.pid_of(worker);
+        let stopped_at = Instant::now();
+        let stop = || signal(victim, Signal::SIGSTOP);
+        let job = rerun::halted_when(&world, &cluster, DIGESTS, some_stage_is_half_done, stop);
+        assert_right_at_once(&world, &cluster, &job, DIGESTS, &data);
+        while stopped_at.elapsed() < pause {
+            run();
+        }
+        signal(victim, Signal::SIGCONT);
+        run();
+        until("it serves", || (cluster.state_of_worker(name) == "serving").then_some(()));
+    }
 }
 
 /// A job of which a task has finished.

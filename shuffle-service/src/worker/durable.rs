@@ -171,12 +171,7 @@ impl Store {
             let parts = parts.iter().map(|part| self.part_entry(part)).collect();
             Some(LocationEntry { partition, epoch, life: named.location.life, parts })
         };
-        let named = shuffle.named();
-        let held: BTreeSet<_> = named.iter().map(|named| named.key).collect();
-        let absent =
-            shuffle.record.absent.iter().filter(|entry| !held.contains(&(entry.partition, entry.epoch)));
-        let absent: Vec<_> = absent.cloned().collect();
-        named.into_iter().filter_map(entry).chain(absent).collect()
+        shuffle.named().into_iter().filter_map(entry).collect()
     }
 
     fn part_entry(&self, part: &Part) -> PartEntry {

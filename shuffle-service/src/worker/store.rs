@@ -115,11 +115,8 @@ impl Store {
         for (id, entries) in &recovery.absent {
             self.keep(id.job, entries.iter().flat_map(LocationEntry::objects).cloned());
         }
-        let (mut locations, mut absent) = (recovery.locations, recovery.absent);
-        let shuffles: BTreeSet<_> = locations.keys().chain(absent.keys()).copied().collect();
-        for id in shuffles {
-            let recovered = locations.remove(&id).unwrap_or_default();
-            let shuffle = Shuffle::new(id).with_absent(absent.remove(&id).unwrap_or_default());
+        for (id, recovered) in recovery.locations {
+            let shuffle = Shuffle::new(id);
             let mut locations = write(&shuffle.locations);
             for (entry, parts) in recovered {
                 self.former_lives.insert(entry.life);

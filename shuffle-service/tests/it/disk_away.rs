@@ -1,6 +1,9 @@
 //! A disk that does not answer when its worker starts, or when something is committed.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use penstock_common::bytes::ByteSize;
 use penstock_protocol::{
@@ -29,6 +32,10 @@ fn two_disks() -> Setup {
     Setup { configure, ..one_worker() }
 }
 
+fn fast_manifest() -> PathBuf {
+    format!("fast/w0/{JOB}/0-0/manifest").into()
+}
+
 /// Another epoch of the shuffle is committed by the life that runs now.
 async fn go_on(cluster: &Cluster) {
     let wanted = [(PartitionIndex(0), Epoch(1))];
@@ -50,6 +57,9 @@ async fn what_lies_on_a_disk_that_was_away_at_a_start_is_served_by_the_next_life
         let on_fast =
             |worker: &Worker| worker.disk.files().into_iter().filter(|file| file.starts_with("fast")).count();
         assert_eq!(on_fast(worker), 2, "data and manifest");
+        worker.stop().await;
+        // The only manifest lies on the disk that answers.
+        worker.disk.remove_file(&fast_manifest()).await.unwrap();
         let faults = Arc::new(FaultyDisk::new(worker.disk.clone()));
         faults.always("fast", Operation::List, fault);
         let second = cluster.restart_with(worker, Arc::clone(&worker.disk), faults).await;
@@ -92,7 +102,9 @@ async fn what_lies_on_a_disk_that_was_not_mounted_at_a_start_is_served_by_the_ne
     let second = cluster.restart(worker, unmounted).await;
     assert_lost(&cluster, &source).await;
     let mounted = Arc::new(second.disk.after_kill());
-    for file in worker.disk.files().into_iter().filter(|file| file.starts_with("fast")) {
+    // The manifest lies on the disk that was there.
+    let was_away = |file: &PathBuf| file.starts_with("fast") && *file != fast_manifest();
+    for file in worker.disk.files().into_iter().filter(was_away) {
         let mut bytes = Vec::new();
         worker.disk.damage(&file, |content| bytes.clone_from(content));
         mounted.write_at(&file, 0, vec![bytes.into()]).await.unwrap();

@@ -4,15 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Mutex;
 
-use crate::worker::manifest::LocationEntry;
-
 #[derive(Debug, Default)]
 pub(in crate::worker) struct Record {
     due: AtomicBool,
     /// Held while a manifest is written or its folder is deleted, so that neither undoes the other.
     pub writing: Mutex<Written>,
-    /// What a former life committed and this one could not look for on all disks: the next one is told of it.
-    pub absent: Vec<LocationEntry>,
 }
 
 #[derive(Debug, Default)]

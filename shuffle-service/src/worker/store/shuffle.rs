@@ -15,7 +15,7 @@ use penstock_protocol::{
 use super::{LocationKey, lock, read, record::Record};
 use crate::{
     metrics,
-    worker::{location::Location, manifest::LocationEntry, write_out::Named},
+    worker::{location::Location, write_out::Named},
 };
 
 #[derive(Debug)]
@@ -30,12 +30,6 @@ pub(in crate::worker) struct Shuffle {
 impl Shuffle {
     pub fn new(id: ShuffleId) -> Self {
         Self { id, record: Record::default(), locations: RwLock::default(), winners: Mutex::default() }
-    }
-
-    /// One of which a former life committed more than this one knows the whereabouts of.
-    pub fn with_absent(mut self, absent: Vec<LocationEntry>) -> Self {
-        self.record.absent = absent;
-        self
     }
 
     /// Whether these are the winners, now or since an earlier commit.

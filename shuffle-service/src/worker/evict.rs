@@ -169,7 +169,7 @@ impl Evictor {
 #[derive(Debug, thiserror::Error)]
 enum FileFault {
     #[error("the file cannot be read: {0}")]
-    Unreadable(#[source] io::Error),
+    Unreadable(io::Error),
     #[error("the file does not match its checksum and stays where it is")]
     Damaged,
 }

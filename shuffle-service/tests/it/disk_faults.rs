@@ -124,17 +124,22 @@ async fn whatever_a_disk_does_what_is_read_is_what_was_written() {
 
 // One bad file must not keep a disk from being relieved.
 #[tokio::test]
-async fn a_file_that_is_damaged_stays_on_its_disk_and_the_others_move() {
-    let tiers =
-        tiers(|config| (config.disks, config.create_in) = (quota(64 << 20), Tier::Disk), u64::MAX).await;
-    let worker = &tiers.cluster.workers[0];
-    tiers.write(SHUFFLE).await;
-    let bad = worker.disk.files().into_iter().find(|file| !file.ends_with("manifest")).unwrap();
-    worker.disk.damage(&bad, |bytes| bytes[100] ^= 1);
-    let source = tiers.write(shuffle(1)).await;
-    let moving = Config { evict_from_percent: 2, evict_to_percent: 1, ..worker.config.clone() };
-    worker.handle.reload(moving).unwrap();
-    eventually("the other one moves", async || tiers.data_files() == 1).await;
-    assert!(worker.disk.files().contains(&bad));
-    tiers.assert_readable(shuffle(1), &source).await;
+async fn a_file_that_is_damaged_or_cannot_be_read_stays_on_its_disk_and_the_others_move() {
+    for is_damaged in [true, false] {
+        let on_disk = |config: &mut Config| (config.disks, config.create_in) = (quota(64 << 20), Tier::Disk);
+        let tiers = tiers(on_disk, u64::MAX).await;
+        let worker = &tiers.cluster.workers[0];
+        tiers.write(SHUFFLE).await;
+        let bad = worker.disk.files().into_iter().find(|file| !file.ends_with("manifest")).unwrap();
+        match is_damaged {
+            true => worker.disk.damage(&bad, |bytes| bytes[100] ^= 1),
+            false => worker.faults.always(&bad, Operation::Read, Fault::Error),
+        }
+        let source = tiers.write(shuffle(1)).await;
+        let moving = Config { evict_from_percent: 2, evict_to_percent: 1, ..worker.config.clone() };
+        worker.handle.reload(moving).unwrap();
+        eventually("the other one moves", async || tiers.data_files() == 1).await;
+        assert!(worker.disk.files().contains(&bad));
+        tiers.assert_readable(shuffle(1), &source).await;
+    }
 }
